@@ -1,0 +1,84 @@
+"""The device that a run uses, and what a record says of it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssbench.errors import BadInputError
+
+_LIBRARIES = ("ssbench", "torch", "torchvision", "torch-pruning", "fvcore", "numpy")
+
+
+def resolve(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` into a device that is there.
+
+    Raises:
+        BadInputError: CUDA is asked for and not there, or the name is none of these.
+    """
+    available = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if available else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    kind, _, index = name.partition(":")
+    if kind != "cuda" or not (index.isdigit() or name == "cuda"):
+        raise BadInputError(f"--device {name}: known: auto, cpu, cuda, cuda:N")
+    if not available:
+        raise BadInputError(
+            f"--device {name}: this machine has no CUDA device that torch {torch.__version__} can "
+            "use; choose --device cpu or auto"
+        )
+    count = torch.cuda.device_count()
+    if index and int(index) >= count:
+        raise BadInputError(f"--device {name}: this machine has cuda:0 to cuda:{count - 1}")
+    return torch.device(name)
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Name the hardware and the versions that a measurement was made with."""
+    cuda = device.type == "cuda"
+    versions = {name: version(name) for name in _LIBRARIES}
+    return {
+        "device": device.type,
+        "device_name": torch.cuda.get_device_name(device) if cuda else _cpu(),
+        "threads": torch.get_num_threads(),
+        "versions": {**versions, "python": platform.python_version()},
+        "commit": _commit(),
+    }
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most that torch held on the GPU, or the most that this process ever held."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{line.partition(':')[2].strip()}, {os.cpu_count()} cores"
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that ssbench runs from; None where it is installed elsewhere."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        asked = subprocess.run(git, capture_output=True, text=True, check=False)  # noqa: S603
+    except OSError:
+        return None
+    return asked.stdout.strip() or None

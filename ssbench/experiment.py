@@ -1,0 +1,226 @@
+"""A file of bench/ as a validated, frozen `Experiment`.
+
+>>> load(find("bench/quickstart.toml"), ["train.epochs=2"]).train.epochs
+2
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+
+from ssbench.errors import BadInputError
+from ssbench.nearest import nearest
+from ssbench.recipe import Recipe
+from ssbench.sparsity.budget import Budget, Kept, Unit
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class BudgetSpec(BaseModel):
+    """Budgets of an experiment, or what one method's budgets have instead of them."""
+
+    model_config = _STRICT
+
+    unit: Unit | None = None
+    kept: list[Kept] | Kept | None = None
+    scope: Literal["global", "layerwise"] | None = None
+    protection: float | None = Field(default=None, ge=0, lt=1)
+
+    @field_validator("kept")
+    @classmethod
+    def _shares(cls, kept: list[Kept] | Kept | None) -> list[Kept] | None:
+        values = kept if isinstance(kept, list) else [] if kept is None else [kept]
+        if kept == []:
+            raise ValueError("empty sweep: name at least one share")
+        for value in values:
+            if value != "own" and not 0 < value <= 1:
+                raise ValueError(f"{value} is outside (0, 1]")
+        return values or None
+
+    def expand(self, common: BudgetSpec) -> list[Budget]:
+        """List the budgets, taking from ``common`` what is not said here."""
+        merged = common.model_dump(exclude_none=True) | self.model_dump(exclude_none=True)
+        shares = merged.pop("kept", [0.5, 0.25, 0.125, 0.0625, 0.03125])
+        return [Budget(kept=share, **merged) for share in shares]
+
+
+class MethodSpec(BaseModel):
+    """One entry of ``methods``: a name, hyper-parameters (a list is a sweep), own budgets."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    name: str
+    label: str | None = None
+    budget: BudgetSpec = BudgetSpec()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The hyper-parameters as the file gives them."""
+        return dict(self.model_extra or {})
+
+
+class Experiment(BaseModel):
+    """Everything that an experiment's results depend on, but the code."""
+
+    model_config = _STRICT
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    title: str = ""
+    dataset: str
+    models: list[str] = Field(min_length=1)
+    methods: list[MethodSpec] | Literal["all"]
+    budget: BudgetSpec = BudgetSpec()
+    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
+    train: Recipe = Recipe()
+    finetune: Recipe = Recipe()
+
+    @field_validator("methods")
+    @classmethod
+    def _some(cls, methods: list[MethodSpec] | str) -> list[MethodSpec] | str:
+        if not methods:
+            raise ValueError("empty sweep: name at least one method, or write methods = 'all'")
+        return methods
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What all records of one results folder must have in common to be compared."""
+        return {
+            "name": self.name,
+            "dataset": self.dataset,
+            "train": self.train.model_dump(),
+            "finetune": self.finetune.model_dump(),
+        }
+
+
+def bench_folder() -> Path:
+    """The folder of the experiments that ship with ssbench, in a checkout or a wheel."""
+    inside = Path(__file__).parent / "bench"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "bench"
+
+
+def shipped() -> dict[str, Path]:
+    """The experiments that ship with ssbench, by name."""
+    return {path.stem: path for path in sorted(bench_folder().glob("*.toml"))}
+
+
+def find(argument: str) -> Path:
+    """Turn a path, or the name of a shipped experiment, into a path.
+
+    Raises:
+        BadInputError: there is neither.
+    """
+    path = Path(argument)
+    if path.exists():
+        return path
+    known = shipped()
+    if path.stem in known and path.name in (path.stem, f"{path.stem}.toml"):
+        return known[path.stem]
+    raise BadInputError(
+        f"{argument}: no such file, and no experiment of this name ships with ssbench; "
+        f"{nearest(path.stem, known)}"
+    )
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment, change it by ``key.path=value`` texts, and check it.
+
+    Raises:
+        BadInputError: the file cannot be read, is not TOML, or a key or value does not fit.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path}: cannot be read ({error}); name a readable file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise BadInputError(f"{path}: not valid TOML: {error}") from error
+    content.setdefault("name", path.stem)
+    for override in overrides:
+        _override(content, override)
+    try:
+        return Experiment.model_validate(content)
+    except ValidationError as error:
+        lines = [_explain(detail, content) for detail in _one_per_place(error)]
+        raise BadInputError(f"{path}: " + f"\n{path}: ".join(lines)) from error
+
+
+def _override(content: dict[str, Any], text: str) -> None:
+    """Set one value; a part of the path is a key, a list's index or a method's name."""
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise BadInputError(f"--set {text}: write key.path=value, for instance train.epochs=5")
+    target: Any = content
+    *parents, last = path.split(".")
+    for part in parents:
+        target = _step(target, part, text)
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value  # a bare word is a string, as shells take the quotes away
+    if isinstance(target, list):
+        target[_index(target, last, text)] = parsed
+    elif isinstance(target, dict):
+        target[last] = parsed
+    else:
+        raise BadInputError(f"--set {text}: {'.'.join(parents)} is a value, not a table")
+
+
+def _step(target: Any, part: str, text: str) -> Any:
+    if isinstance(target, list):
+        return target[_index(target, part, text)]
+    if isinstance(target, dict):
+        return target.setdefault(part, {})
+    raise BadInputError(f"--set {text}: nothing lies under {part!r}")
+
+
+def _index(items: list[Any], part: str, text: str) -> int:
+    names = [str(item.get("name")) if isinstance(item, dict) else str(item) for item in items]
+    if part in names:
+        return names.index(part)
+    if part.isdigit() and int(part) < len(items):
+        return int(part)
+    raise BadInputError(f"--set {text}: no entry {part!r}; {nearest(part, names)}")
+
+
+def _one_per_place(error: ValidationError) -> list[ErrorDetails]:
+    """The first error of each key: a union reports one for every alternative."""
+    found: dict[str, ErrorDetails] = {}
+    for detail in error.errors(include_url=False):
+        found.setdefault(_key_path(detail["loc"]), detail)
+    return list(found.values())
+
+
+_UNION_TAGS = ("float", "list[", "literal[", "function-", "MethodSpec", "BudgetSpec")
+
+
+def _key_path(location: tuple[int | str, ...]) -> str:
+    parts = [str(part) for part in location if not str(part).startswith(_UNION_TAGS)]
+    return ".".join(parts)
+
+
+def _explain(detail: ErrorDetails, content: Mapping[str, Any]) -> str:
+    place = _key_path(detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        last = str(detail["loc"][-1])
+        return f"{place}: unknown key; {nearest(last, _allowed(detail['loc'][:-1]))}"
+    if detail["type"] == "missing":
+        return f"{place}: this key is missing; add it"
+    del content
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{place}: {message[0].lower()}{message[1:]} (found {detail['input']!r})"
+
+
+def _allowed(location: tuple[int | str, ...]) -> list[str]:
+    """The keys of the table at a place."""
+    tables: dict[str, type[BaseModel]] = {
+        "train": Recipe,
+        "finetune": Recipe,
+        "budget": BudgetSpec,
+    }
+    model = next((tables[str(part)] for part in reversed(location) if part in tables), Experiment)
+    return list(model.model_fields)

@@ -1,0 +1,146 @@
+"""The contract of a pruning method, and all that a file in methods/ needs to import.
+
+A method is one frozen, keyword-only dataclass in one file; its fields are its hyper-parameters.
+
+    @dataclass(frozen=True, kw_only=True)
+    class Magnitude(Method):
+        paper = "Han et al., NeurIPS 2015"
+        grain: Grain = "weight"
+
+        def scores(self, model: nn.Module) -> Scores:
+            return {w: to_grain(p.abs(), self.grain) for w, p in prunable_weights(model).items()}
+
+State (gates, strengths, masks) lives in the model, so that it is saved and restored with it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, get_args
+
+from torch import Tensor, nn
+
+from ssbench.recipe import ParameterGroup
+from ssbench.structure import Layer, Structure, structure_of
+
+Grain = Literal["weight", "connection", "filter", "none"]
+GRAINS: tuple[Grain, ...] = get_args(Grain)
+Scores = dict[str, Tensor]
+"""By weight name, a tensor that broadcasts over that weight; higher is kept longer."""
+Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+"""Each call passes once over the training images: pairs of images [N, C, H, W] and labels [N]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """A pruning method: how training differs, and what each unit is worth.
+
+    The harness calls, in this order: ``attach`` (before training), ``parameter_groups``, then at
+    every step ``penalty`` and ``after_step``, and once at the prune stage ``scores``, ``detach``.
+    A hook may ask for more by naming a keyword-only argument with a default: ``images`` (number
+    of training images, int) or ``batches`` (see `Batches`).
+    """
+
+    paper: ClassVar[str] = ""
+    """Where the method comes from."""
+    own_threshold: ClassVar[float | None] = None
+    """Score at or under which the method by itself prunes; None where it has no such point."""
+
+    @property
+    @abstractmethod
+    def grain(self) -> Grain:
+        """The unit that one score stands for; "none" where nothing is pruned."""
+
+    def attach(self, model: nn.Module) -> None:
+        """Add gates or strengths to the freshly initialised model, in place."""
+
+    def parameter_groups(self, model: nn.Module) -> list[ParameterGroup]:
+        """Name the parameters that are not optimised as the recipe says (default: none)."""
+        del model
+        return []
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """Compute the scalar that is added to the mean loss of every batch (default: nothing)."""
+        del model
+        return None
+
+    def after_step(self, model: nn.Module, progress: float) -> None:
+        """Clamp or renew state after an optimiser step; ``progress`` runs from 0 to 1."""
+
+    @abstractmethod
+    def scores(self, model: nn.Module) -> Scores:
+        """Score every unit that may be pruned; the shape of a score is the grain.
+
+        For a convolution's weight [out, in/groups, h, w]: the same shape (weight),
+        [out, in/groups, 1, 1] (connection), [out, 1, 1, 1] or [1, in/groups, 1, 1] (filter).
+        """
+
+    def detach(self, model: nn.Module) -> None:
+        """Fold what ``attach`` added: a plain network, same names, same function in eval mode."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The hyper-parameters by their public names (``lambda`` for the field ``lambda_``)."""
+        return {f.name.rstrip("_"): getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def changes_training(cls) -> bool:
+        """Whether training differs from plain training; if not, one dense training serves all."""
+        hooks = ("attach", "parameter_groups", "penalty", "after_step")
+        return any(getattr(cls, hook) is not getattr(Method, hook) for hook in hooks)
+
+
+def offer(hook: Callable[..., Any], model: nn.Module, **facts: object) -> Any:
+    """Call a method's hook with those of the ``facts`` that its signature names."""
+    named = inspect.signature(hook).parameters
+    return hook(model, **{name: fact for name, fact in facts.items() if name in named})
+
+
+def prunable_layers(model: nn.Module) -> tuple[Layer, ...]:
+    """Every convolution and linear layer but the output's, in the order of their calls."""
+    return structure_of(model).prunable
+
+
+def module_of(model: nn.Module, layer: Layer) -> nn.Conv2d | nn.Linear:
+    """The module of a layer."""
+    module = model.get_submodule(layer.name)
+    assert isinstance(module, nn.Conv2d | nn.Linear)  # noqa: S101 -- Structure admits no other
+    return module
+
+
+def prunable_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of `prunable_layers` by name, detached."""
+    return {
+        layer.weight: module_of(model, layer).weight.detach() for layer in prunable_layers(model)
+    }
+
+
+def to_grain(values: Tensor, grain: Grain) -> Tensor:
+    """Sum non-negative values, in a weight's shape, over each unit of the grain.
+
+    Mao et al. 2017 score a block of weights by the sum of their magnitudes.
+    """
+    first = {"connection": 2, "filter": 1}.get(grain, values.dim())
+    dims = tuple(range(first, values.dim()))
+    return values.sum(dims, keepdim=True) if dims else values
+
+
+__all__ = [
+    "GRAINS",
+    "Batches",
+    "Grain",
+    "Layer",
+    "Method",
+    "ParameterGroup",
+    "Scores",
+    "Structure",
+    "module_of",
+    "offer",
+    "prunable_layers",
+    "prunable_weights",
+    "structure_of",
+    "to_grain",
+]

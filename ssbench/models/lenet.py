@@ -1,0 +1,28 @@
+"""LeNet-5 in the Caffe form (20-50-800-500), as the L0 paper uses it; no batch norm."""
+
+from torch import Tensor, nn
+
+
+class LeNet5(nn.Module):
+    """Two 5x5 convolutions with poolings, two linear layers."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 20, 5)
+        self.conv2 = nn.Conv2d(20, 50, 5)
+        self.pool = nn.MaxPool2d(2)
+        self.act = nn.ReLU()
+        self.fc1 = nn.Linear(800, 500)
+        self.fc2 = nn.Linear(500, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images [N, C, 28, 28] to logits [N, classes]."""
+        maps = self.pool(self.act(self.conv1(images)))
+        maps = self.pool(self.act(self.conv2(maps)))
+        result: Tensor = self.fc2(self.act(self.fc1(maps.flatten(1))))
+        return result
+
+
+def lenet5(channels: int, classes: int) -> LeNet5:
+    """LeNet-5-Caffe for 28 pixels (Louizos et al. 2018)."""
+    return LeNet5(channels, classes)

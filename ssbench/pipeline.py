@@ -1,0 +1,262 @@
+"""Carry out one stage: train, prune or finetune; knows no method by name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssbench.counting import Counts, count, nonzero
+from ssbench.data import DataSet, Split
+from ssbench.data.loader import Loader
+from ssbench.device import peak_memory
+from ssbench.errors import RunFailedError
+from ssbench.evaluation import evaluate
+from ssbench.method import Method, offer
+from ssbench.models import MODELS
+from ssbench.plan import Stage
+from ssbench.recipe import Recipe
+from ssbench.seeds import derive
+from ssbench.sparsity import Budget, Selection, select
+from ssbench.sparsity.select import Share
+from ssbench.sparsity.units import Units
+from ssbench.structure import Structure, structure_of
+from ssbench.surgery import TOLERANCE, certify, compact, held
+from ssbench.training import Hooks, Listener, Trained, hold, train
+
+Tensors = dict[str, Tensor]
+Record = dict[str, Any]
+_HELD = "held:"
+"""Marks, among a stage's tensors, which parameters are held at zero."""
+EVALUATION_BATCH = 1024
+
+
+class Bench:
+    """A data set on a device, with what all stages on it share."""
+
+    def __init__(self, dataset: DataSet, device: torch.device) -> None:
+        self.dataset, self.device = dataset, device
+        self.normalisation = dataset.normalisation
+        parts = (dataset.train, dataset.validation, dataset.test)
+        self.train, self.validation, self.test = (part.to(device) for part in parts)
+        self._dense: dict[str, Counts] = {}
+
+    @cached_property
+    def example(self) -> Tensor:
+        """One image of zeros [1, C, H, W]: tracing and counting need its shape."""
+        return torch.zeros(1, *self.train.images.shape[1:], device=self.device)
+
+    def loader(self, split: Split, batch_size: int, **augmentation: Any) -> Loader:
+        """Make a loader of normalised batches."""
+        return Loader(split, self.normalisation, batch_size, **augmentation)
+
+    def model(self, name: str, seed: int) -> nn.Module:
+        """Build a network; its initial weights depend on the seed only, not on the device."""
+        torch.manual_seed(derive(seed, "initial weights"))
+        return MODELS[name](self.dataset.channels, self.dataset.classes)
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move a network to the device, in the memory format that convolutions are fastest in."""
+        return model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def dense(self, name: str) -> Counts:
+        """Count the unpruned network, once."""
+        if name not in self._dense:
+            self._dense[name] = count(self.model(name, 0), self.example.cpu())
+        return self._dense[name]
+
+    def measure(self, model: nn.Module) -> Record:
+        """Measure loss and errors on validation and test images."""
+        record: Record = {}
+        for name, split in (("validation", self.validation), ("test", self.test)):
+            measured = evaluate(model, self.loader(split, EVALUATION_BATCH))
+            record |= {f"{name}_{key}": value for key, value in asdict(measured).items()}
+        return record
+
+
+def carry_out(
+    stage: Stage, bench: Bench, before: Mapping[str, Tensor], listen: Listener
+) -> tuple[Tensors, Record]:
+    """Carry out one stage.
+
+    Args:
+        stage: what to do.
+        bench: the data and the device.
+        before: the tensors that the parent stage returned; none for a training.
+        listen: is told of every finished epoch.
+
+    Returns:
+        The tensors that the next stage needs, and the measurements.
+
+    Raises:
+        RunFailedError: the stage cannot be finished; a method's own errors pass through.
+    """
+    if bench.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(bench.device)
+    did = {"train": _train, "prune": _prune, "finetune": _finetune}[stage.kind]
+    tensors, record = did(stage, bench, before, listen)
+    return tensors, record | {"peak_memory_bytes": peak_memory(bench.device)}
+
+
+def _train(
+    stage: Stage, bench: Bench, before: Mapping[str, Tensor], listen: Listener
+) -> tuple[Tensors, Record]:
+    del before
+    model = _attached(stage, bench)
+    method = stage.method
+    hooks = Hooks()
+    if method:
+        hooks = Hooks(
+            offer(method.parameter_groups, model),
+            lambda: offer(method.penalty, model, images=len(bench.train)),
+            lambda progress: method.after_step(model, progress),
+        )
+    trained = _run(stage, bench, model, hooks, listen)
+    dense = _sizes("dense", bench.dense(stage.model))
+    return dict(model.state_dict()), bench.measure(model) | _times(trained) | dense
+
+
+def _finetune(
+    stage: Stage, bench: Bench, before: Mapping[str, Tensor], listen: Listener
+) -> tuple[Tensors, Record]:
+    zeros = {name.removeprefix(_HELD): t for name, t in before.items() if name.startswith(_HELD)}
+    weights = {name: t for name, t in before.items() if not name.startswith(_HELD)}
+    model = bench.model(stage.model, stage.seed)
+    model.load_state_dict(weights)
+    model = bench.place(model)
+    zeros = {name: mask.to(bench.device) for name, mask in zeros.items()}
+    trained = _run(stage, bench, model, Hooks(after_step=hold(model, zeros)), listen)
+    tensors = dict(model.state_dict()) | {_HELD + name: mask for name, mask in zeros.items()}
+    record = bench.measure(model) | _times(trained)
+    if not zeros:  # never pruned: the dense control
+        dense = bench.dense(stage.model)
+        for what in ("dense", "nonzero", "compact"):
+            record |= _sizes(what, dense)
+    return tensors, record
+
+
+def _run(stage: Stage, bench: Bench, model: nn.Module, hooks: Hooks, listen: Listener) -> Trained:
+    recipe = _recipe(stage)
+    torch.manual_seed(derive(stage.seed, f"{stage.kind}: noise"))
+    loader = bench.loader(bench.train, recipe.batch_size, shift=recipe.shift, flip=recipe.flip)
+    seed = derive(stage.seed, stage.kind)
+    return train(model, recipe, loader, seed, hooks, listen)
+
+
+def _prune(
+    stage: Stage, bench: Bench, before: Mapping[str, Tensor], listen: Listener
+) -> tuple[Tensors, Record]:
+    del listen
+    method, budget = stage.method, stage.budget
+    assert method is not None  # noqa: S101 -- plan gives every prune stage both
+    assert budget is not None  # noqa: S101
+    assert stage.parent is not None  # noqa: S101
+    began = time.perf_counter()
+    model = _attached(stage.parent, bench)
+    model.load_state_dict(before)
+    model.eval()
+    selection = _select(method, model, budget, stage, bench)
+    offer(method.detach, model)
+    structure = structure_of(model)
+    zeros = _zero(model, structure, selection.masks)
+    seconds = time.perf_counter() - began
+    record = _pruned(stage, bench, model, zeros, selection) | {"seconds_prune": seconds}
+    tensors = dict(model.state_dict()) | {_HELD + name: mask for name, mask in zeros.items()}
+    return tensors, record | bench.measure(model)
+
+
+def _attached(stage: Stage, bench: Bench) -> nn.Module:
+    """Build the network of a train stage, with what its method attaches."""
+    model = bench.place(bench.model(stage.model, stage.seed))
+    if stage.method:
+        torch.manual_seed(derive(stage.seed, "attach"))
+        offer(stage.method.attach, model)
+    return bench.place(model)
+
+
+def _select(
+    method: Method, model: nn.Module, budget: Budget, stage: Stage, bench: Bench
+) -> Selection:
+    torch.manual_seed(derive(stage.seed, "scores"))
+    parent = stage.parent.recipe if stage.parent else None
+    loader = bench.loader(bench.train, (parent or Recipe()).batch_size)
+    scores = offer(method.scores, model, images=len(bench.train), batches=loader.in_order)
+    plain = bench.model(stage.model, stage.seed)
+    structure = structure_of(plain)
+    shapes = {name: parameter.shape for name, parameter in plain.named_parameters()}
+    units = Units.of(structure, scores, shapes)
+    share = make_share(budget, plain, bench.dense(stage.model))
+    return select(units, budget, share, method.own_threshold)
+
+
+def make_share(budget: Budget, plain: nn.Module, dense: Counts) -> Share:
+    """Make the measure of masks in a budget's unit: kept / dense."""
+    structure = structure_of(plain)
+    whole: int = getattr(dense, budget.unit)
+
+    def share(masks: Mapping[str, Tensor]) -> float:
+        kept: int = getattr(nonzero(dense, plain, held(structure, plain, masks)), budget.unit)
+        return kept / whole
+
+    return share
+
+
+def _zero(model: nn.Module, structure: Structure, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Set to zero, in place, what the masks and the silence behind them say; return where."""
+    zeros = held(structure, model, masks)
+    for name, mask in zeros.items():
+        parameter = model.get_parameter(name)
+        zeros[name] = mask.to(parameter.device)
+        parameter.data.mul_(zeros[name])
+    return zeros
+
+
+def _pruned(
+    stage: Stage, bench: Bench, model: nn.Module, zeros: Mapping[str, Tensor], by: Selection
+) -> Record:
+    """Count what is left, in the dense shapes and after surgery, and certify the surgery."""
+    structure, dense = structure_of(model), bench.dense(stage.model)
+    small = compact(model, structure, by.masks, bench.example)
+    difference = certify(model, small, bench.example.shape)
+    if difference > TOLERANCE:
+        raise RunFailedError(
+            f"surgery changed the network's outputs by {difference:.1e} (allowed: {TOLERANCE:.0e})"
+        )
+    counted = count(small, bench.example)
+    record: Record = {
+        "budget_reached": by.reached,
+        "threshold": by.threshold,
+        "protected": by.protected,
+        "uncounted": counted.uncounted,
+        "surgery_difference": difference,
+        "layers": {
+            layer.name: float(by.masks[layer.weight].float().mean())
+            for layer in structure.prunable
+            if layer.weight in by.masks
+        },
+    }
+    record |= _sizes("dense", dense) | _sizes("compact", counted)
+    return record | _sizes("nonzero", nonzero(dense, model, zeros))
+
+
+def _sizes(what: str, counts: Any) -> Record:
+    return {f"{unit}_{what}": getattr(counts, unit) for unit in ("params", "connections", "macs")}
+
+
+def _times(trained: Trained) -> Record:
+    return {
+        "train_loss": trained.loss,
+        "seconds_train": trained.seconds,
+        "seconds_penalty": trained.penalty_seconds,
+        "images_per_second": trained.images_per_second,
+    }
+
+
+def _recipe(stage: Stage) -> Recipe:
+    assert stage.recipe is not None  # noqa: S101 -- plan gives one to every training
+    return stage.recipe

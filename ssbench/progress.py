@@ -1,0 +1,189 @@
+"""What is seen while runs go on: a live display in a terminal, plain lines elsewhere, or nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
+
+from ssbench.plan import Run, Stage, stages
+from ssbench.record import Record
+from ssbench.training import Epoch
+
+
+class Work:
+    """Which epochs are still to come, and how long they will take at the speed so far."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.left = {stage.id: stage.epochs for stage in stages(list(runs))}
+        self.began, self.epochs, self.inside = 0.0, 0, 0
+
+    def start(self) -> None:
+        """Begin to measure at the first stage that is carried out."""
+        self.began = self.began or time.monotonic()
+
+    def epoch(self) -> None:
+        """Count one finished epoch."""
+        self.epochs += 1
+        self.inside += 1
+
+    def finish(self, stage: Stage) -> None:
+        """Take a stage off the list."""
+        self.left.pop(stage.id, None)
+        self.inside = 0
+
+    def seconds_left(self) -> float | None:
+        """Estimate from all that happened so far, evaluation and surgery included."""
+        if not self.epochs:
+            return None
+        pace = (time.monotonic() - self.began) / self.epochs
+        return pace * max(sum(self.left.values()) - self.inside, 0)
+
+
+class Quiet:
+    """Shows nothing; the base of the other displays."""
+
+    def __init__(self, runs: Sequence[Run], console: Console) -> None:
+        self.console, self.total, self.finished = console, len(runs), 0
+        self.work = Work(runs)
+
+    def __enter__(self) -> Self:
+        """Start the display."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Take the display away."""
+
+    def stage_started(self, run: Run, stage: Stage) -> None:
+        """Note that a stage begins."""
+        del run, stage
+        self.work.start()
+
+    def epoch(self, stage: Stage, epoch: Epoch) -> None:
+        """Note a finished epoch."""
+        del stage, epoch
+        self.work.epoch()
+
+    def stage_done(self, stage: Stage) -> None:
+        """Note that a stage is finished."""
+        self.work.finish(stage)
+
+    def run_done(self, run: Run, result: Record, *, before: bool) -> None:
+        """Note that a run is finished."""
+        del run, result, before
+        self.finished += 1
+
+
+class Plain(Quiet):
+    """One line per run that is carried out, for logs and pipes."""
+
+    def run_done(self, run: Run, result: Record, *, before: bool) -> None:
+        """Print how a run ended."""
+        super().run_done(run, result, before=before)
+        if not before:
+            self.console.print(
+                f"[{self.finished}/{self.total}] {describe(run)}: {ending(result)}, "
+                f"{duration(self.work.seconds_left())} left",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+class Rich(Quiet):
+    """A live display: runs done of all, and the stage under way."""
+
+    def __init__(self, runs: Sequence[Run], console: Console) -> None:
+        super().__init__(runs, console)
+        self.bars = Progress(
+            TextColumn("{task.description:<6}"),
+            BarColumn(40),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+        )
+        self.runs = self.bars.add_task("runs", total=self.total, note="")
+        self.stage = self.bars.add_task("epochs", total=None, note="", visible=False)
+        self.line = Text()
+        self.live = Live(self._view(), console=console, refresh_per_second=8, transient=True)
+
+    def _view(self) -> Group:
+        return Group(self.bars, self.line)
+
+    def __enter__(self) -> Self:
+        """Start the display."""
+        self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Take the display away."""
+        self.live.stop()
+
+    def stage_started(self, run: Run, stage: Stage) -> None:
+        """Show which stage of which run is under way."""
+        super().stage_started(run, stage)
+        self.bars.reset(self.stage, total=stage.epochs or 1, visible=True, note=stage.kind)
+        self.line = Text(f"{describe(run)}, {stage.kind}", style="dim")
+        self.live.update(self._view())
+
+    def epoch(self, stage: Stage, epoch: Epoch) -> None:
+        """Show loss, error and speed of the epoch."""
+        super().epoch(stage, epoch)
+        note = (
+            f"loss {epoch.loss:.4f}  error {epoch.error:.2f} %  "
+            f"{epoch.images_per_second:,.0f} images/s"
+        )
+        self.bars.update(self.stage, completed=epoch.number, note=note)
+        self.bars.update(self.runs, note=f"{duration(self.work.seconds_left())} left")
+
+    def run_done(self, run: Run, result: Record, *, before: bool) -> None:
+        """Move the bar of the runs; print failures so that they stay on the screen."""
+        super().run_done(run, result, before=before)
+        self.bars.update(self.runs, completed=self.finished)
+        if result["status"] == "failed":
+            self.live.console.print(f"{describe(run)}: {ending(result)}", style="red")
+
+
+def observer(runs: Sequence[Run], console: Console, *, quiet: bool) -> Quiet:
+    """Choose the display that fits where the output goes."""
+    kind = Quiet if quiet else Rich if console.is_terminal else Plain
+    return kind(runs, console)
+
+
+def describe(run: Run) -> str:
+    """Name a run for people."""
+    kept = "" if run.budget is None else f", {share(run.budget.kept)} of {run.budget.unit}"
+    return f"{run.stage.dataset} {run.stage.model} {run.label}{kept}, seed {run.stage.seed}"
+
+
+def share(kept: float | str) -> str:
+    """Write a kept share."""
+    return f"own share ({kept})" if isinstance(kept, str) else f"{100 * kept:g} %"
+
+
+def ending(result: Record) -> str:
+    """Say how a run ended."""
+    if result["status"] == "failed":
+        return f"failed: {result['reason']}"
+    return f"test error {result['test_top1_error']:.2f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Write seconds as people say them."""
+    if seconds is None:
+        return "unknown time"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

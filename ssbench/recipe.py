@@ -1,0 +1,63 @@
+"""How a network is trained: the settings of one stage, and the learning rate over its course."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+Schedule = Literal["one-cycle", "step", "cosine", "constant"]
+
+
+class Recipe(BaseModel):
+    """One stage of training. The defaults are network slimming's CIFAR recipe (Liu et al. 2017)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    epochs: int = Field(default=160, ge=1)
+    batch_size: int = Field(default=64, ge=2)
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = True
+    weight_decay: float = Field(default=1e-4, ge=0, allow_inf_nan=False)
+    schedule: Schedule = "step"
+    shift: int = Field(default=0, ge=0)
+    """Random translation by up to so many pixels."""
+    flip: bool = False
+    """Random mirroring, left to right."""
+
+    def changed(self) -> dict[str, Any]:
+        """The settings that differ from their default."""
+        return self.model_dump(exclude_defaults=True)
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters with a learning rate or weight decay of their own."""
+
+    params: list[nn.Parameter] = field(repr=False)
+    weight_decay: float | None = None
+    """None: as the recipe says."""
+    lr_scale: float = 1.0
+    """Times the recipe's learning rate."""
+
+
+def _one_cycle(progress: float) -> float:
+    """Rise over the first 30 % from 1/25, then fall along a cosine to nearly zero (Smith 2018)."""
+    if progress < 0.3:
+        return 1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * progress / 0.3)) / 2
+    return max((1 + math.cos(math.pi * (progress - 0.3) / 0.7)) / 2, 1e-4)
+
+
+SCHEDULES: dict[Schedule, Callable[[float], float]] = {
+    "one-cycle": _one_cycle,
+    "step": lambda progress: 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01,
+    "cosine": lambda progress: (1 + math.cos(math.pi * progress)) / 2,
+    "constant": lambda _: 1.0,
+}
+"""By name, the factor on the learning rate at each progress from 0 to 1."""

@@ -1,0 +1,24 @@
+"""How much a pruned network may keep."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Unit = Literal["connections", "params", "macs"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
+Kept = float | Literal["own"]
+
+
+class Budget(BaseModel):
+    """A kept share of connections, params or MACs, or "own": the method's own threshold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    unit: Unit = "connections"
+    kept: Kept = Field(default=1.0)
+    scope: Literal["global", "layerwise"] = "global"
+    """One threshold for the network, or the same share of every layer."""
+    protection: float = Field(default=0.0, ge=0, lt=1)
+    """The share of its units that every layer keeps whatever their scores."""

@@ -1,0 +1,242 @@
+"""From masks to a smaller network that computes the same, with torch-pruning's dependency graph.
+
+>>> zeros = held(structure, model, masks)      # apply these to the parameters first
+>>> small = compact_certified(model, structure, masks, torch.zeros(1, 3, 32, 32))
+
+A channel goes where it is *silent* (always zero) or *unneeded* (nobody reads it), together with
+all channels that are tied to it by an addition, a depthwise convolution and the like, and only if
+these may go too. That changes no output.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+
+from ssbench.errors import RunFailedError
+from ssbench.operations import Role
+from ssbench.structure import Structure
+
+TOLERANCE = 1e-5
+"""The largest relative difference of outputs at which two networks count as the same."""
+
+
+def held(structure: Structure, model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Say which parameters must be zero for the masked network to be what the masks mean.
+
+    A channel without incoming weights still emits its bias or the shift of its batch norm; both
+    are held at zero with it.
+
+    Args:
+        structure: that of ``model``.
+        model: the plain network.
+        masks: boolean, by weight name, in the weight's shape: True = kept.
+
+    Returns:
+        ``masks`` and, for parameters of batch norms and biases of which something is held at zero,
+        a mask in their shape, on their device.
+    """
+    flow = structure.flow(masks)
+    parameters = dict(model.named_parameters())
+    vectors = {f"{name}.bias": alive for name, alive in flow.emitted.items()}
+    for name, alive in flow.norms.items():
+        vectors |= {f"{name}.weight": alive, f"{name}.bias": alive}
+    result = dict(masks)
+    for name, alive in vectors.items():
+        if name in parameters and not alive.all():
+            # A batch norm behind a flattening has several places for each channel.
+            places = parameters[name].numel() // alive.numel()
+            result[name] = alive.repeat_interleave(places).to(parameters[name].device)
+    return result
+
+
+def compact(
+    model: nn.Module, structure: Structure, masks: Mapping[str, Tensor], example: Tensor
+) -> nn.Module:
+    """Copy a masked network without its silent and unneeded channels.
+
+    At least one channel of every layer stays: a collapsed layer is a result, not an error.
+
+    Args:
+        model: the plain network, its parameters zero wherever ``held`` says so.
+        structure: that of ``model``.
+        masks: boolean, by weight name, in the weight's shape: True = kept.
+        example: one image [1, C, H, W].
+
+    Returns:
+        The smaller network, in the modes (training, requires_grad) of ``model``.
+    """
+    network = copy.deepcopy(model)
+    modes = [(module, module.training) for module in network.modules()]
+    trainable = {name: p.requires_grad for name, p in network.named_parameters()}
+    flow = structure.flow(masks)
+    fixed = _fixed(structure)
+    dead = {
+        layer.name: ~(flow.emitted[layer.name] & flow.needed[layer.name])
+        & (layer.name not in fixed)
+        for layer in structure.layers
+    }
+    with torch.enable_grad():  # torch-pruning traces with autograd
+        shears = _Shears(network.requires_grad_(True), structure, dead, example)
+        for layer in structure.prunable:
+            shears.cut(layer.name)
+    for module, training in modes:
+        module.training = training
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(trainable[name])
+    return network
+
+
+def certify(
+    masked: nn.Module, compacted: nn.Module, example_shape: Sequence[int], seed: int = 0
+) -> float:
+    """Compare two networks in eval mode on 8 random images.
+
+    Both are copied to double precision, so that rounding (and TF32) cannot hide or feign a
+    difference.
+
+    Args:
+        masked: the network in its dense shapes, its parameters zero wherever ``held`` says so.
+        compacted: the network after surgery.
+        example_shape: the shape of an image, [C, H, W] or [1, C, H, W].
+        seed: of the images, which are standard normal.
+
+    Returns:
+        The largest absolute difference of outputs, relative to max(1, largest absolute output).
+
+    Raises:
+        RunFailedError: the networks cannot be compared: an output is not finite, or the shapes
+            of the smaller network do not fit together.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn((8, *tuple(example_shape)[-3:]), generator=generator, dtype=torch.float64)
+    expected = _outputs(masked, images)
+    try:
+        result = _outputs(compacted, images)
+    except RuntimeError as error:
+        raise RunFailedError(f"the network after surgery cannot be run: {error}") from error
+    if not (expected.isfinite().all() and result.isfinite().all()):
+        raise RunFailedError("an output of the network is not finite")
+    scale = max(1.0, float(expected.abs().max()))
+    return float((expected - result).abs().max()) / scale
+
+
+def compact_certified(
+    model: nn.Module, structure: Structure, masks: Mapping[str, Tensor], example: Tensor
+) -> nn.Module:
+    """Do as ``compact`` and check the result with ``certify``.
+
+    Raises:
+        RunFailedError: the outputs differ by more than ``TOLERANCE``.
+    """
+    network = compact(model, structure, masks, example)
+    difference = certify(model, network, example.shape)
+    if difference > TOLERANCE:
+        raise RunFailedError(
+            f"surgery changed the outputs of {type(model).__name__} by {difference:.1e} "
+            f"(allowed: {TOLERANCE:.0e}); were the parameters set to zero as held() says?"
+        )
+    return network
+
+
+def _outputs(model: nn.Module, images: Tensor) -> Tensor:
+    network = copy.deepcopy(model).eval().double()
+    with torch.no_grad():
+        result: Tensor = network(images.to(next(network.parameters()).device))
+    return result
+
+
+def _fixed(structure: Structure) -> set[str]:
+    """Layers that an opaque operation reads: it may mix channels or count them (group norm)."""
+    found: set[str] = set()
+    opens = {n for n in structure.graph.nodes if structure.roles[n] is Role.OPAQUE}
+    for node in reversed(structure.graph.nodes):
+        if structure.roles[node] is Role.LAYER:
+            if opens.intersection(node.users):
+                found.add(str(node.target))
+        elif opens.intersection(node.users):
+            opens.add(node)
+    return found
+
+
+def _on_image(structure: Structure) -> set[str]:
+    """Layers that read the image, or a sum or concatenation with it: these channels stay."""
+    found: set[str] = set()
+    images = {n for n in structure.graph.nodes if structure.roles[n] is Role.INPUT}
+    for node in structure.graph.nodes:
+        if images.intersection(node.all_input_nodes):
+            if structure.roles[node] is Role.LAYER:
+                found.add(str(node.target))
+            else:
+                images.add(node)
+    return found
+
+
+class _Shears:
+    """Removes dead output channels, layer by layer, with all that is tied to them."""
+
+    def __init__(
+        self, network: nn.Module, structure: Structure, dead: dict[str, Tensor], example: Tensor
+    ) -> None:
+        self.modules = dict(network.named_modules())
+        self.names = {self.modules[layer.name]: layer.name for layer in structure.layers}
+        self.on_image = _on_image(structure)
+        self.dead = dead
+        example = example.to(next(network.parameters()).device)
+        # Not verbose: parameters outside of modules and unknown operations are no news here, as
+        # fx has seen them, and ``certify`` is the judge.
+        self.graph = tp.DependencyGraph().build_dependency(network, (example,), verbose=False)
+
+    def cut(self, name: str) -> None:
+        """Remove the dead output channels of one layer, except those tied to a living one."""
+        module = self.modules[name]
+        prune = self.graph.get_pruner_of_module(module).prune_out_channels
+        roots = set(self.dead[name].nonzero().flatten().tolist())
+        while roots:
+            group = self.graph.get_pruning_group(module, prune, sorted(roots))
+            blocked = {root for item in group for root in self._blocked(item)}
+            if not blocked:
+                self._prune(group)
+                return
+            # A channel whose origin is unknown blocks all.
+            roots = roots - blocked if blocked & roots else set()
+
+    def _blocked(self, item: Any) -> set[int]:
+        """Which of the root's channels must stay for the sake of one member of the group."""
+        module, indices = item.dep.target.module, item.idxs
+        name = self.names.get(module)
+        if name is None:
+            return set()
+        outward = self.graph.is_out_channel_pruning_fn(item.dep.handler)
+        inward = self.graph.is_in_channel_pruning_fn(item.dep.handler)
+        if inward and name in self.on_image:
+            return set(item.root_idxs)
+        width = self.dead[name].numel() if outward else self.graph.get_in_channels(module)
+        movable = {i for i in indices if i < width and not (outward and not self.dead[name][i])}
+        if isinstance(module, nn.Conv2d) and module.groups > 1 and not (inward and outward):
+            movable = _same_in_all_groups(movable, width // module.groups, module.groups)
+        if len(movable) == width:
+            movable.discard(min(movable))
+        return {root for i, root in zip(indices, item.root_idxs, strict=True) if i not in movable}
+
+    def _prune(self, group: Any) -> None:
+        for item in group:
+            name = self.names.get(item.dep.target.module)
+            if name is not None and self.graph.is_out_channel_pruning_fn(item.dep.handler):
+                keep = torch.ones_like(self.dead[name])
+                keep[item.idxs] = False
+                self.dead[name] = self.dead[name][keep]
+        group.prune(record_history=False)
+
+
+def _same_in_all_groups(indices: set[int], size: int, groups: int) -> set[int]:
+    """Those channels of a grouped convolution whose place goes in every group of ``size``."""
+    places = set(range(size))
+    for group in range(groups):
+        places &= {i - group * size for i in indices}
+    return {i for i in indices if i % size in places}

@@ -1,0 +1,175 @@
+"""The one training loop: training, sparse training and finetuning differ only in what is passed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssbench.data.loader import Loader
+from ssbench.errors import RunFailedError
+from ssbench.recipe import SCHEDULES, ParameterGroup, Recipe
+from ssbench.seeds import derive
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch of a stage gave; errors in percent, loss per image (cross-entropy)."""
+
+    number: int
+    of: int
+    loss: float
+    error: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a whole stage gave: the last epoch's loss, and wall-clock seconds."""
+
+    loss: float
+    seconds: float
+    penalty_seconds: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """How one training differs from another."""
+
+    groups: list[ParameterGroup] = field(default_factory=list)
+    penalty: Callable[[], Tensor | None] = lambda: None
+    after_step: Callable[[float], None] = lambda _: None
+
+
+Listener = Callable[[Epoch], None]
+
+
+def train(
+    model: nn.Module, recipe: Recipe, loader: Loader, seed: int, hooks: Hooks, listen: Listener
+) -> Trained:
+    """Train in place for ``recipe.epochs`` epochs.
+
+    The batch order and the augmentation depend on ``seed`` alone; the global generator (which
+    gates may draw from) is left to the caller.
+
+    Raises:
+        RunFailedError: the loss of an epoch is not finite.
+    """
+    optimiser = _optimiser(model, recipe, hooks.groups)
+    rates = [group["lr"] for group in optimiser.param_groups]
+    generators = [torch.Generator().manual_seed(derive(seed, p)) for p in ("order", "augmentation")]
+    steps = recipe.epochs * _steps(len(loader.split), recipe.batch_size)
+    clock = _Clock()
+    began, step, epoch = time.perf_counter(), 0, None
+    model.train()
+    for number in range(1, recipe.epochs + 1):
+        tally = _Tally()
+        for images, labels in loader.shuffled(*generators):
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * SCHEDULES[recipe.schedule](step / steps)
+            step += 1
+            logits = model(images)
+            loss = F.cross_entropy(logits, labels)
+            tally.add(loss, logits, labels)
+            penalty = clock.time(hooks.penalty)
+            optimiser.zero_grad()
+            (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            hooks.after_step(step / steps)
+        epoch = tally.epoch(number, recipe.epochs)
+        listen(epoch)
+    assert epoch is not None  # noqa: S101 -- a recipe has at least one epoch
+    seconds = time.perf_counter() - began
+    rate = recipe.epochs * len(loader.split) / seconds
+    return Trained(epoch.loss, seconds, clock.seconds, rate)
+
+
+def hold(model: nn.Module, held: Mapping[str, Tensor]) -> Callable[[float], None]:
+    """Make an ``after_step`` that keeps parameters at zero wherever ``held`` is False.
+
+    Args:
+        model: the plain network.
+        held: boolean, by parameter name, in the parameter's shape.
+    """
+    parameters = [model.get_parameter(name).data for name in held]
+    masks = [
+        mask.to(parameter).contiguous(memory_format=_format(parameter))
+        for mask, parameter in zip(held.values(), parameters, strict=True)
+    ]
+
+    def after_step(_: float) -> None:
+        if parameters:
+            torch._foreach_mul_(parameters, masks)
+
+    return after_step
+
+
+def _format(parameter: Tensor) -> torch.memory_format:
+    return torch.channels_last if parameter.dim() == 4 else torch.contiguous_format
+
+
+def _steps(images: int, batch_size: int) -> int:
+    """Steps per epoch; a last batch of one joins the one before."""
+    steps, rest = divmod(images, batch_size)
+    return max(steps + (rest > 1), 1)
+
+
+def _optimiser(
+    model: nn.Module, recipe: Recipe, own: list[ParameterGroup]
+) -> torch.optim.Optimizer:
+    taken = {id(parameter) for group in own for parameter in group.params}
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
+    groups: list[dict[str, object]] = [{"params": rest}]
+    for group in own:
+        decay = recipe.weight_decay if group.weight_decay is None else group.weight_decay
+        rate = recipe.lr * group.lr_scale
+        groups.append({"params": group.params, "weight_decay": decay, "lr": rate})
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(
+        groups,
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
+        weight_decay=recipe.weight_decay,
+    )
+
+
+class _Clock:
+    """Adds up the seconds that a function takes (on a GPU: to be launched)."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def time(self, function: Callable[[], Tensor | None]) -> Tensor | None:
+        began = time.perf_counter()
+        result = function()
+        self.seconds += time.perf_counter() - began
+        return result
+
+
+class _Tally:
+    """Sums over an epoch, kept on the device so that no step waits for it."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.loss: Tensor | float = 0.0
+        self.wrong: Tensor | float = 0.0
+        self.images = 0
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        self.images += labels.numel()
+        self.loss = self.loss + loss.detach().double() * labels.numel()
+        self.wrong = self.wrong + (logits.detach().argmax(1) != labels).sum()
+
+    def epoch(self, number: int, of: int) -> Epoch:
+        loss = float(self.loss) / self.images
+        if not torch.isfinite(torch.tensor(loss)):
+            raise RunFailedError(f"diverged: the training loss is {loss} in epoch {number} of {of}")
+        error = 100 * float(self.wrong) / self.images
+        return Epoch(number, of, loss, error, self.images / (time.perf_counter() - self.began))

@@ -1,0 +1,122 @@
+"""The methods of an experiment, with every combination of hyper-parameters that it lists."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from ssbench.errors import BadInputError
+from ssbench.experiment import Experiment, MethodSpec
+from ssbench.method import Method
+from ssbench.nearest import nearest
+from ssbench.registry import MethodFile, Registry
+from ssbench.sparsity.budget import Budget
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One method with one choice of hyper-parameters, and its budgets (None: not pruned)."""
+
+    file: MethodFile
+    method: Method
+    label: str
+    budgets: list[Budget | None]
+    place: str
+
+
+def variants(experiment: Experiment, registry: Registry, source: str) -> list[Variant]:
+    """Expand the entries of ``methods`` and their sweeps.
+
+    Raises:
+        BadInputError: an unknown method or hyper-parameter, a value that does not fit, or
+            an empty sweep; names ``source`` and the key.
+    """
+    if isinstance(experiment.methods, str):
+        for name in registry.broken:
+            registry.method(name, f"{source}: methods")
+        specs = [MethodSpec(name=name) for name in registry.methods]
+    else:
+        specs = experiment.methods
+    found = [
+        variant
+        for index, spec in enumerate(specs)
+        for variant in _expand(spec, experiment, registry, (source, f"methods.{index}"))
+    ]
+    return _labelled(found)
+
+
+def _expand(
+    spec: MethodSpec, experiment: Experiment, registry: Registry, place: tuple[str, str]
+) -> Iterator[Variant]:
+    """Make one variant for each combination of the listed hyper-parameters."""
+    source, key = place
+    file = registry.method(spec.name, f"{source}: {key}.name")
+    names = {f.name.rstrip("_"): f for f in fields(file.cls)}
+    choices = []
+    for name, value in spec.settings.items():
+        if name not in names:
+            raise BadInputError(
+                f"{source}: {key}.{name}: unknown key for {file.name}; "
+                f"{nearest(name, [*names, 'name', 'label', 'budget'])}"
+            )
+        if value == []:
+            raise BadInputError(f"{source}: {key}.{name}: empty sweep; name at least one value")
+        choices.append([(name, item) for item in (value if isinstance(value, list) else [value])])
+    budgets: list[Budget | None] = list(spec.budget.expand(experiment.budget))
+    for combination in itertools.product(*choices):
+        method = _method(file, dict(combination), f"{source}: {key}")
+        yield Variant(
+            file,
+            method,
+            spec.label or "",
+            [None] if method.grain == "none" else budgets,
+            f"{key} ({file.name})",
+        )
+
+
+def _method(file: MethodFile, settings: dict[str, Any], place: str) -> Method:
+    types = get_type_hints(file.cls)
+    by_name = {f.name.rstrip("_"): f.name for f in fields(file.cls)}
+    checked = {}
+    for name, value in settings.items():
+        try:
+            kind = TypeAdapter(types[by_name[name]])
+            checked[by_name[name]] = kind.validate_python(value, strict=True)
+        except ValidationError as error:
+            message = error.errors(include_url=False)[0]["msg"]
+            raise BadInputError(
+                f"{place}.{name}: {message[0].lower()}{message[1:]} (found {value!r})"
+            ) from error
+    try:
+        return file.cls(**checked)
+    except (ValueError, TypeError) as error:
+        raise BadInputError(f"{place} ({file.name}): {error}") from error
+
+
+def _labelled(found: list[Variant]) -> list[Variant]:
+    """Name each variant by its method and, where a method stands twice, by what differs."""
+    return [
+        replace(
+            variant,
+            label=variant.label or _label(variant, [v for v in found if v.file == variant.file]),
+        )
+        for variant in found
+    ]
+
+
+def _label(variant: Variant, peers: list[Variant]) -> str:
+    settings = variant.method.settings
+    differing = [
+        f"{value}" if name == "grain" else f"{name}={value}"
+        for name, value in settings.items()
+        if any(peer.method.settings[name] != value for peer in peers) or name == "grain"
+    ]
+    units = {budget.unit for peer in peers for budget in peer.budgets if budget}
+    same = [peer for peer in peers if peer.method == variant.method]
+    if len(same) > 1 and len(units) > 1 and variant.budgets[0]:
+        differing.append(f"by {variant.budgets[0].unit}")
+    return f"{variant.file.name} ({', '.join(differing)})" if differing else variant.file.name
