@@ -1,1 +1,136 @@
-def main() -> None: ...
+"""The command line: parse arguments, call one function each.
+
+Exit codes: 0 done, 1 some run failed, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ssbench import catalogue, commands, skeleton
+from ssbench.errors import BadInputError
+
+app = typer.Typer(
+    name="ssbench",
+    help="Pruning methods head to head: one pipeline, exact counts, honest tables.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Results = Annotated[Path, typer.Option(help="Folder of the records and reports.")]
+MethodFiles = Annotated[
+    list[Path] | None, typer.Option("--method-file", help="A method of your own, one .py file.")
+]
+
+
+class Listing(StrEnum):
+    """What can be listed."""
+
+    METHODS = "methods"
+    MODELS = "models"
+    DATASETS = "datasets"
+    EXPERIMENTS = "experiments"
+
+
+@app.command()
+def run(
+    experiment: Annotated[
+        str, typer.Argument(help="A TOML file, or the name of one that ships with ssbench.")
+    ] = "bench/quickstart.toml",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a value of the experiment."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the stages and their cost; run nothing.")
+    ] = False,
+    results: Results = Path("results"),
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of the stage checkpoints [RESULTS/.cache].")
+    ] = None,
+    method_file: MethodFiles = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try failed runs again.")
+    ] = False,
+) -> None:
+    """Train, prune, finetune, count and report every run of an experiment that is not done."""
+    options = commands.Options(
+        overrides=set_ or (),
+        device=device,
+        results=results,
+        cache=cache,
+        method_files=method_file or (),
+        dry_run=dry_run,
+        quiet=quiet,
+        retry_failed=retry_failed,
+    )
+    outcome = commands.run(experiment, options, Console(), Console(stderr=True))
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_(what: Listing, method_file: MethodFiles = None) -> None:
+    """List methods, models, datasets or experiments."""
+    console = Console()
+    if what is Listing.METHODS:
+        broken = catalogue.methods(console, method_file or ())
+        if broken:
+            raise typer.Exit(2)
+    elif what is Listing.MODELS:
+        catalogue.models(console)
+    elif what is Listing.DATASETS:
+        catalogue.datasets(console)
+    else:
+        catalogue.experiments(console)
+
+
+@app.command()
+def report(
+    results_dir: Annotated[Path, typer.Argument(help="A folder of records, or of such folders.")],
+    format_: Annotated[
+        str, typer.Option("--format", help="Some of md,tex,html,csv.")
+    ] = "md,tex,html,csv",
+    out: Annotated[Path | None, typer.Option(help="Where to write [beside the records].")] = None,
+) -> None:
+    """Render tables and figures from records; the records are only read."""
+    for path in commands.render(results_dir, format_.split(","), out):
+        typer.echo(path)
+
+
+@app.command()
+def show(run_id: str, results: Results = Path("results")) -> None:
+    """Print the records of one run, given by its id or a part of it."""
+    catalogue.record(Console(), commands.find_run(run_id, results))
+
+
+@app.command("new-method")
+def new_method(
+    name: str,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to write it [methods/ of the checkout].")
+    ] = None,
+) -> None:
+    """Write the file of a new method: it works as it is, to be changed."""
+    typer.echo(skeleton.write_method(name, folder))
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one message and exit code 2."""
+    try:
+        app()
+    except BadInputError as error:
+        Console(stderr=True).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; finished stages are kept, start again to go on")
+        sys.exit(130)

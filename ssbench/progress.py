@@ -1,4 +1,4 @@
-"""What is seen while runs go on: a live display in a terminal, plain lines elsewhere, or nothing."""
+"""What is seen while runs go on: a live display, plain lines without a terminal, or nothing."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,6 @@ class Results:
                 f"{self.folder} holds records but no experiment.json, so they may belong to "
                 "another experiment; choose another --results"
             )
-        make_folder(self.folder, "--results")
 
     def open(self) -> None:
         """Write down which experiment the folder belongs to."""
@@ -131,9 +130,12 @@ class Results:
             raise BadInputError(f"{path}: not a record ({error}); remove the file") from error
         return record
 
-    def forget(self, run: str) -> None:
-        """Remove the record of a failed run, so that it is tried again."""
-        (self.folder / f"{run}.jsonl").unlink(missing_ok=True)
+    def forget_failed(self, runs: Iterable[str]) -> None:
+        """Remove the records of those runs that failed, so that they are tried again."""
+        for run in runs:
+            last = self.last(run)
+            if last and last["status"] == "failed":
+                (self.folder / f"{run}.jsonl").unlink()
 
     def save(self, run: str, records: list[Record]) -> None:
         """Write a run's records, one line per stage."""

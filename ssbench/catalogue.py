@@ -1,0 +1,84 @@
+"""What there is, as tables on a console: methods, models, data sets, experiments, records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ssbench.data import DATASETS
+from ssbench.experiment import load, shipped
+from ssbench.models import MODELS
+from ssbench.registry import discover
+
+
+def methods(console: Console, files: Sequence[Path]) -> dict[str, str]:
+    """List every method with its hyper-parameters; return the broken ones with the reasons."""
+    registry = discover(files)
+    table = Table("method", "grain", "hyper-parameters (defaults)", "what it does", "source")
+    for name, file in registry.methods.items():
+        method = file.cls()
+        settings = "\n".join(f"{key} = {_toml(value)}" for key, value in method.settings.items())
+        summary = (file.cls.__doc__ or "").strip().splitlines()[0]
+        table.add_row(name, method.grain, settings or "-", summary, method.paper or "-")
+    console.print(table)
+    for name, reason in registry.broken.items():
+        console.print(f"{name}: cannot be loaded: {reason}", style="red", markup=False)
+    return registry.broken
+
+
+def models(console: Console) -> None:
+    """List every network with its size for three channels, ten classes."""
+    table = Table("model", "parameters (3 channels, 10 classes)", "what it is")
+    for name, build in MODELS.items():
+        channels = 1 if name.startswith("lenet") else 3
+        params = sum(parameter.numel() for parameter in build(channels, 10).parameters())
+        table.add_row(name, f"{params:,}", (build.__doc__ or "").strip().splitlines()[0])
+    console.print(table)
+
+
+def datasets(console: Console) -> None:
+    """List every data set."""
+    table = Table("data set", "what it is")
+    for name, loader in DATASETS.items():
+        table.add_row(name, (loader.__doc__ or "").strip().splitlines()[0])
+    console.print(table)
+
+
+def experiments(console: Console) -> None:
+    """List the experiments that ship with ssbench."""
+    table = Table("experiment", "title", "data set", "models", "seeds")
+    for name, path in shipped().items():
+        found = load(path)
+        models_ = ", ".join(found.models)
+        table.add_row(name, found.title, found.dataset, models_, str(len(found.seeds)))
+    console.print(table)
+
+
+def record(console: Console, stages: Sequence[Mapping[str, object]]) -> None:
+    """Print the records of one run, a column per stage."""
+    columns = [str(stage["stage"]) for stage in stages]
+    table = Table("key", *columns, title=str(stages[0]["run"]))
+    for key in stages[0]:
+        values = [_short(stage.get(key)) for stage in stages]
+        if key != "run":
+            table.add_row(key, *values)
+    console.print(table)
+
+
+def _short(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, Mapping):
+        return "\n".join(f"{key}: {_short(item)}" for key, item in value.items()) or "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
+def _toml(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value).lower()

@@ -1,0 +1,151 @@
+"""What the commands do, without the command line: plain values in, text on a console out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from ssbench import device, dryrun, progress, report
+from ssbench.data import DATASETS
+from ssbench.errors import BadInputError
+from ssbench.executors import Outcome, execute
+from ssbench.experiment import Experiment, find, load
+from ssbench.pipeline import Bench
+from ssbench.plan import Run, plan
+from ssbench.reach import check_reach
+from ssbench.registry import discover, look_up
+from ssbench.storage import Results, Store, make_folder
+
+FORMATS = ("md", "tex", "html", "csv")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run an experiment, apart from what it is."""
+
+    overrides: Sequence[str] = ()
+    device: str = "auto"
+    results: Path = Path("results")
+    cache: Path | None = None
+    method_files: Sequence[Path] = ()
+    dry_run: bool = False
+    quiet: bool = False
+    retry_failed: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An experiment that has been checked from end to end; no training has started."""
+
+    experiment: Experiment
+    runs: list[Run]
+    bench: Bench
+    store: Store
+    results: Results
+
+
+def prepare(argument: str, options: Options) -> Prepared:
+    """Check everything that can be checked before training.
+
+    Raises:
+        BadInputError: what is wrong, where, and the remedy.
+    """
+    path = find(argument)
+    experiment = load(path, options.overrides)
+    where = device.resolve(options.device)
+    loader = look_up(DATASETS, experiment.dataset, "data set", f"{path}: dataset")
+    dataset = loader()
+    runs = plan(experiment, discover(options.method_files), dataset.fingerprint, str(path))
+    results = Results(options.results, experiment.manifest)
+    results.check()
+    store = Store(options.cache or options.results / ".cache")
+    bench = Bench(dataset, where)
+    check_reach([run for run in runs if not store.has(run.stage.id)], bench, str(path))
+    return Prepared(experiment, runs, bench, store, results)
+
+
+def run(argument: str, options: Options, console: Console, log: Console) -> Outcome:
+    """Run an experiment, or with ``dry_run`` say what that would do.
+
+    Args:
+        argument: the experiment's file, or the name of one that ships with ssbench.
+        options: the rest of the command line.
+        console: for the result.
+        log: for progress.
+    """
+    ready = prepare(argument, options)
+    if options.dry_run:
+        console.print(dryrun.tree(ready.runs, ready.store), soft_wrap=True)
+        console.print(str(dryrun.estimate(ready.runs, ready.bench, ready.store)), soft_wrap=True)
+        return Outcome()
+    make_folder(ready.results.folder, "--results")
+    ready.store.prepare()
+    ready.results.open()
+    if options.retry_failed:
+        ready.results.forget_failed(run.id for run in ready.runs)
+    with progress.observer(ready.runs, log, quiet=options.quiet) as observer:
+        outcome = execute(ready.runs, ready.bench, ready.store, ready.results, observer)
+    _show(ready.results.folder, console, quiet=options.quiet)
+    for name, reason in outcome.failed.items():
+        log.print(f"failed: {name}: {reason}", style="red", markup=False, soft_wrap=True)
+    if outcome.failed:
+        log.print("failed runs stay as they are; try them again with --retry-failed")
+    return outcome
+
+
+def _show(folder: Path, console: Console, *, quiet: bool) -> None:
+    """Render the report and print the table and where the report lies."""
+    paths = report.render(folder, folder, FORMATS)
+    if quiet:
+        return
+    console.print(report.terminal_table(folder))
+    page = next(path for path in paths if path.suffix == ".html")
+    console.print(f"report: {page}", soft_wrap=True, highlight=False)
+
+
+def render(folder: Path, formats: Sequence[str], out: Path | None) -> list[Path]:
+    """Render the report of one results folder, or of every experiment under it.
+
+    Raises:
+        BadInputError: a format that is not known, or no records.
+    """
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown or not formats:
+        raise BadInputError(f"--format {','.join(formats)}: known: {', '.join(FORMATS)}")
+    if not folder.is_dir():
+        raise BadInputError(f"{folder}: no such folder; name one that holds records (*.jsonl)")
+    folders = [folder] if any(folder.glob("*.jsonl")) else _experiments(folder)
+    if not folders:
+        raise BadInputError(f"{folder}: no records (*.jsonl) here or one level below")
+    written: list[Path] = []
+    for source in folders:
+        target = source if out is None else out if source == folder else out / source.name
+        make_folder(target, "--out")
+        written += report.render(source, target, formats)
+    return written
+
+
+def _experiments(folder: Path) -> list[Path]:
+    return sorted({path.parent for path in folder.glob("*/*.jsonl")})
+
+
+def find_run(run_id: str, results: Path) -> list[dict[str, object]]:
+    """Return the records of a run, given by its id or the beginning of it.
+
+    Raises:
+        BadInputError: none or several runs match.
+    """
+    paths = sorted(results.glob("*.jsonl")) + sorted(results.glob("*/*.jsonl"))
+    exact = [path for path in paths if path.stem == run_id]
+    matching = exact or [path for path in paths if run_id in path.stem]
+    if not matching:
+        raise BadInputError(f"{run_id}: no run of this id under {results}; choose --results")
+    if len(matching) > 1:
+        names = "\n  ".join(path.stem for path in matching[:10])
+        raise BadInputError(f"{run_id}: {len(matching)} runs match; say more of the id:\n  {names}")
+    lines = matching[0].read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]

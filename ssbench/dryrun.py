@@ -1,0 +1,109 @@
+"""What a run would do: the tree of its stages, what is done, and what the rest costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from rich.tree import Tree
+
+from ssbench.pipeline import Bench
+from ssbench.plan import Run, Stage, stages
+from ssbench.progress import duration, share
+from ssbench.storage import Store
+
+TRIAL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the stages that are not done will take.
+
+    Attributes:
+        macs: forward and backward multiply-adds, the backward pass counted as two forward ones.
+        seconds: at the speed of a plain training step, tried for a moment on this device; gates,
+            evaluation, counting and surgery come on top.
+    """
+
+    stages: int
+    epochs: int
+    images: int
+    macs: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"to do: {self.stages} stages, {self.epochs:,} epochs, {self.images:,} images, "
+            f"{self.macs:.3g} forward-backward MACs, about {duration(self.seconds)} of training "
+            "on this device"
+        )
+
+
+def estimate(runs: Sequence[Run], bench: Bench, store: Store) -> Estimate:
+    """Estimate what is not done yet."""
+    missing = [stage for stage in stages(list(runs)) if not store.has(stage.id)]
+    images, macs, seconds = 0, 0, 0.0
+    speeds: dict[tuple[str, int], float] = {}
+    for stage in missing:
+        if not stage.recipe:
+            continue
+        seen = stage.epochs * len(bench.train)
+        kind = (stage.model, stage.recipe.batch_size)
+        if kind not in speeds:
+            speeds[kind] = images_per_second(bench, *kind)
+        images += seen
+        macs += 3 * bench.dense(stage.model).macs * seen
+        seconds += seen / speeds[kind]
+    return Estimate(len(missing), sum(stage.epochs for stage in missing), images, macs, seconds)
+
+
+def images_per_second(bench: Bench, model_name: str, batch_size: int) -> float:
+    """Time training steps on random images for a moment, after one step of warm-up."""
+    model = bench.place(bench.model(model_name, 0)).train()
+    images = torch.randn(batch_size, *bench.example.shape[1:], device=bench.device)
+    labels = torch.zeros(batch_size, dtype=torch.long, device=bench.device)
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+
+    def step() -> float:
+        optimiser.zero_grad()
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        return float(loss)  # waits for the device
+
+    step()
+    began, steps = time.perf_counter(), 0
+    while time.perf_counter() - began < TRIAL_SECONDS:
+        step()
+        steps += 1
+    return steps * batch_size / (time.perf_counter() - began)
+
+
+def tree(runs: Sequence[Run], store: Store) -> Tree:
+    """Draw the stages, shared ones once, with what is done."""
+    root = Tree(f"{runs[0].experiment}: {len(runs)} runs")
+    nodes: dict[str, Tree] = {}
+    for run in runs:
+        parent = root
+        for stage in run.stages:
+            if stage.id not in nodes:
+                nodes[stage.id] = parent.add(_line(run, stage, done=store.has(stage.id)))
+            parent = nodes[stage.id]
+    return root
+
+
+def _line(run: Run, stage: Stage, *, done: bool) -> str:
+    mark = "[green]done[/]" if done else "[yellow]to do[/]"
+    if stage.kind == "train":
+        what = f"{stage.dataset} {stage.model} seed {stage.seed}"
+        what += f", {run.label}" if stage.method else ", plain"
+    elif stage.budget:
+        what = f"{run.label}, {share(stage.budget.kept)} of {stage.budget.unit}"
+    else:
+        what = ""
+    epochs = f"{stage.epochs} epochs" if stage.epochs else ""
+    parts = [part for part in (what, epochs) if part]
+    return f"{stage.kind} {', '.join(parts)} \\[{stage.id[:8]}] {mark}"

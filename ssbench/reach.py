@@ -1,0 +1,57 @@
+"""Budgets that a grain cannot reach, found before any training starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ssbench.errors import BadInputError
+from ssbench.method import Grain, to_grain
+from ssbench.pipeline import Bench, make_share
+from ssbench.plan import Run
+from ssbench.sparsity import Budget, least_share
+from ssbench.sparsity.units import Units
+from ssbench.structure import structure_of
+
+
+def check_reach(runs: Sequence[Run], bench: Bench, source: str) -> None:
+    """Refuse a budget that is under the smallest share that its grain can keep.
+
+    Raises:
+        BadInputError: names the method, the share and the smallest one possible.
+    """
+    least: dict[tuple[str, Grain, str, str], float] = {}
+    for run in runs:
+        budget = run.budget
+        if budget is None:
+            continue
+        if budget.kept == "own":
+            if run.method.own_threshold is None:
+                raise BadInputError(
+                    f"{source}: budget.kept: {run.file.name} has no threshold of its own; "
+                    "give it shares instead of 'own'"
+                )
+            continue
+        key = (run.stage.model, run.method.grain, budget.unit, budget.scope)
+        if key not in least:
+            least[key] = _least(run, budget, bench)
+        if budget.kept < least[key]:
+            raise BadInputError(
+                f"{source}: budget.kept: {budget.kept:g} of {budget.unit} cannot be reached by "
+                f"{run.label} on {run.stage.model}: with one {run.method.grain} left"
+                f"{' in every layer' if budget.scope == 'layerwise' else ''}, "
+                f"{least[key]:.3g} stays; ask for more than that"
+            )
+
+
+def _least(run: Run, budget: Budget, bench: Bench) -> float:
+    plain = bench.model(run.stage.model, 0)
+    structure = structure_of(plain)
+    shapes = {name: parameter.shape for name, parameter in plain.named_parameters()}
+    scores = {
+        layer.weight: to_grain(torch.ones(shapes[layer.weight]), run.method.grain)
+        for layer in structure.prunable
+    }
+    units = Units.of(structure, scores, shapes)
+    return least_share(units, budget, make_share(budget, plain, bench.dense(run.stage.model)))
