@@ -16,6 +16,8 @@ from rich.console import Console
 from ssbench import catalogue, commands, skeleton
 from ssbench.errors import BadInputError
 
+WIDTH = 160
+
 app = typer.Typer(
     name="ssbench",
     help="Pruning methods head to head: one pipeline, exact counts, honest tables.",
@@ -73,7 +75,7 @@ def run(
         quiet=quiet,
         retry_failed=retry_failed,
     )
-    outcome = commands.run(experiment, options, Console(), Console(stderr=True))
+    outcome = commands.run(experiment, options, _console(), Console(stderr=True))
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -81,7 +83,7 @@ def run(
 @app.command("list")
 def list_(what: Listing, method_file: MethodFiles = None) -> None:
     """List methods, models, datasets or experiments."""
-    console = Console()
+    console = _console()
     if what is Listing.METHODS:
         broken = catalogue.methods(console, method_file or ())
         if broken:
@@ -110,7 +112,7 @@ def report(
 @app.command()
 def show(run_id: str, results: Results = Path("results")) -> None:
     """Print the records of one run, given by its id or a part of it."""
-    catalogue.record(Console(), commands.find_run(run_id, results))
+    catalogue.record(_console(), commands.find_run(run_id, results))
 
 
 @app.command("new-method")
@@ -122,6 +124,12 @@ def new_method(
 ) -> None:
     """Write the file of a new method: it works as it is, to be changed."""
     typer.echo(skeleton.write_method(name, folder))
+
+
+def _console() -> Console:
+    """A console for results: a file or pipe has no width, so tables get all they need."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
 
 
 def main() -> None:

@@ -102,7 +102,7 @@ def _show(folder: Path, console: Console, *, quiet: bool) -> None:
     paths = report.render(folder, folder, FORMATS)
     if quiet:
         return
-    console.print(report.terminal_table(folder))
+    console.print(report.terminal_table(folder, console.width))
     page = next(path for path in paths if path.suffix == ".html")
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
 

@@ -1,0 +1,160 @@
+"""L0's gates against sampling and closed forms, its price against a sum by hand."""
+
+import math
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from ssbench.models import MODELS
+from ssbench.registry import discover
+
+FILE = discover().methods["l0"]
+L0 = FILE.cls
+module = sys.modules[L0.__module__]
+DRAWS = 1_000_000
+
+
+def gate(log_alpha: float, units: int = 1) -> nn.Module:
+    made: nn.Module = module.HardConcrete(units, 0.3)
+    made.log_alpha.data.fill_(log_alpha)  # type: ignore[union-attr, operator]
+    return made
+
+
+@pytest.mark.parametrize("log_alpha", [-3.0, -1.0, 0.0, 0.7, 2.0])
+def test_the_probability_of_an_open_gate_matches_a_million_draws(log_alpha: float) -> None:
+    drawn = gate(log_alpha, DRAWS).train()().detach()
+    expected = float(gate(log_alpha).probability().detach())  # type: ignore[operator]
+    share = float((drawn != 0).double().mean())
+    error = math.sqrt(expected * (1 - expected) / DRAWS)
+    assert abs(share - expected) < 4 * error
+    closed_form = 1 / (1 + math.exp(-(log_alpha - 2 / 3 * math.log(0.1 / 1.1))))
+    assert expected == pytest.approx(closed_form, rel=1e-6)
+
+
+@pytest.mark.parametrize("log_alpha", [-2.0, 0.0, 1.5])
+def test_the_mean_of_the_gates_matches_numerical_integration(log_alpha: float) -> None:
+    drawn = gate(log_alpha, DRAWS).train()().detach().double()
+    u = (torch.arange(2_000_000, dtype=torch.float64) + 0.5) / 2_000_000
+    s = torch.sigmoid((torch.log(u) - torch.log(1 - u) + log_alpha) * 1.5)
+    expected = float((s * 1.2 - 0.1).clamp(0, 1).mean())
+    error = float(drawn.std()) / math.sqrt(DRAWS)
+    assert abs(float(drawn.mean()) - expected) < 4 * error
+
+
+def test_the_limits_of_the_gates_at_test_time() -> None:
+    limit = math.log(11)  # sigmoid(x) * 1.2 - 0.1 is 0 at x = -log 11, 1 at log 11
+    assert limit == pytest.approx(2.398, abs=5e-4)
+    for log_alpha, expected in ((-limit - 1e-3, 0.0), (limit + 1e-3, 1.0)):
+        assert float(gate(log_alpha).eval()().detach()) == expected
+    assert 0 < float(gate(-limit + 1e-3).eval()().detach()) < 1e-3
+    assert 1 - 1e-3 < float(gate(limit - 1e-3).eval()().detach()) < 1
+
+
+def test_one_draw_serves_the_whole_minibatch() -> None:
+    model = MODELS["vgg6"](1, 10).train()
+    L0().attach(model)
+    norm = model.features[1]  # type: ignore[index]
+    drawn: list[torch.Tensor] = []
+    norm.gate.register_forward_hook(lambda *given: drawn.append(given[2].detach()))
+    maps: list[torch.Tensor] = []
+    model.features[0].register_forward_hook(lambda *given: maps.append(given[2].detach()))  # type: ignore[index]
+    gated: list[torch.Tensor] = []
+    norm.register_forward_hook(lambda *given: gated.append(given[2].detach()))
+    model(torch.randn(6, 1, 8, 8))
+    assert len(drawn) == 1
+    plain = nn.functional.batch_norm(maps[0], None, None, training=True)
+    expected = plain * drawn[0].reshape(1, -1, 1, 1)
+    # The activation behind works in place: compare where it leaves values as they are.
+    torch.testing.assert_close(gated[0], expected.relu(), atol=1e-5, rtol=1e-4)
+
+
+def test_the_price_is_the_sum_by_hand_with_l2_and_one_over_n() -> None:
+    model = MODELS["lenet5"](1, 10)
+    method = L0(lambda_=0.2, weight_decay=0.05, drop_rate=0.4)  # type: ignore[call-arg]
+    method.attach(model)
+    total = 0.0
+    for name, inputs in (("conv1", False), ("conv2", False), ("fc1", True), ("fc2", True)):
+        layer = model.get_submodule(name)
+        weight, bias = layer.weight.detach().double(), layer.bias.detach().double()  # type: ignore[union-attr, operator]
+        log_alpha = layer.gate.log_alpha.detach().double()  # type: ignore[union-attr]
+        for index, value in enumerate(log_alpha.tolist()):
+            group = weight[:, index] if inputs else torch.cat([weight[index].flatten(),
+                                                               bias[index : index + 1]])  # fmt: skip
+            probability = 1 / (1 + math.exp(-(value - 2 / 3 * math.log(0.1 / 1.1))))
+            total += probability * float((0.2 + 0.5 * 0.05 * group**2).sum())
+    penalty = method.penalty(model, images=600)  # type: ignore[call-arg]
+    assert float(penalty.detach()) == pytest.approx(total / 600, rel=1e-5)
+
+
+def test_log_alpha_starts_at_the_drop_rate_and_is_clamped() -> None:
+    model = MODELS["vgg6"](1, 10)
+    method = L0(drop_rate=0.3)  # type: ignore[call-arg]
+    method.attach(model)
+    gates = [m for m in model.modules() if isinstance(m, module.HardConcrete)]
+    values = torch.cat([g.log_alpha.detach() for g in gates])
+    assert len(values) == 32 + 32 + 64 + 64 + 128 + 128
+    assert float(values.mean()) == pytest.approx(math.log(0.7 / 0.3), abs=0.003)
+    assert float(values.std()) == pytest.approx(0.01, rel=0.2)
+    for one in gates:
+        one.log_alpha.data.mul_(100)
+    method.after_step(model, 0.5)
+    assert all(float(g.log_alpha.detach().abs().max()) <= 4.6052 for g in gates)
+
+
+def test_the_optimiser_decays_neither_gates_nor_gated_weights() -> None:
+    model = MODELS["lenet5"](1, 10)
+    L0().attach(model)
+    groups = L0(gate_lr=7.0).parameter_groups(model)  # type: ignore[call-arg]
+    assert all(group.weight_decay == 0 for group in groups)
+    assert groups[0].lr_scale == 7.0
+    named = {id(p): name for name, p in model.named_parameters()}
+    free = set(named.values()) - {named[id(p)] for g in groups for p in g.params}
+    assert free == {"fc1.bias", "fc2.bias"}  # not behind a gate: an input unit has no bias
+
+
+class TestFaultsOfTheReleasedCode:
+    """Each known fault of the released code, and the test that would catch it here."""
+
+    def test_the_bias_is_used_in_training(self) -> None:
+        model = MODELS["lenet5"](1, 10).train()
+        L0().attach(model)
+        torch.manual_seed(1)
+        first = model(torch.zeros(2, 1, 28, 28))
+        model.conv1.bias.data += 5  # type: ignore[union-attr, operator]
+        torch.manual_seed(1)
+        assert not torch.allclose(model(torch.zeros(2, 1, 28, 28)), first)
+
+    def test_a_larger_bias_costs_more_not_less(self) -> None:
+        model = MODELS["lenet5"](1, 10)
+        method = L0(weight_decay=1.0)  # type: ignore[call-arg]
+        method.attach(model)
+        before = float(method.penalty(model).detach())  # type: ignore[arg-type]
+        model.conv1.bias.data += 5  # type: ignore[union-attr, operator]
+        assert float(method.penalty(model).detach()) > before  # type: ignore[arg-type]
+
+    def test_multiply_adds_come_from_the_harness_for_every_method_alike(self) -> None:
+        assert not any("flop" in name.lower() or "macs" in name.lower() for name in vars(L0))
+        assert "count" not in vars(module)
+
+    def test_the_l2_part_is_divided_by_n_like_the_rest(self) -> None:
+        model = MODELS["lenet5"](1, 10)
+        method = L0(lambda_=0.0, weight_decay=1.0)  # type: ignore[call-arg]
+        method.attach(model)
+        one = float(method.penalty(model, images=1).detach())  # type: ignore[call-arg, arg-type]
+        many = float(method.penalty(model, images=1000).detach())  # type: ignore[call-arg, arg-type]
+        assert one > 0
+        assert many == pytest.approx(one / 1000)
+
+
+def test_a_closed_gate_silences_its_map_and_detach_keeps_it_closed() -> None:
+    model = MODELS["vgg6"](1, 10).eval()
+    L0().attach(model)
+    norm = model.features[1]  # type: ignore[index]
+    norm.gate.log_alpha.data[:5] = -4
+    norm.bias.data.fill_(1.0)
+    L0().detach(model)
+    assert (norm.weight[:5] == 0).all()
+    assert (norm.bias[:5] == 0).all()
+    assert (norm.weight[5:] != 0).all()

@@ -1,0 +1,105 @@
+"""Who may import whom, held as a table and read from the source with ast."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = {
+    ".".join(("ssbench", *path.relative_to(ROOT / "ssbench").with_suffix("").parts)): path
+    for path in sorted((ROOT / "ssbench").rglob("*.py"))
+}
+METHODS = sorted((ROOT / "methods").glob("[!_]*.py"))
+
+KNOW_NO_METHOD = ("training", "evaluation", "models", "data", "experiment", "storage", "recipe")
+"""Modules and folders that know neither the contract nor the registry."""
+NO_TORCH = ("report", "stats")
+FORBIDDEN = {
+    **dict.fromkeys(KNOW_NO_METHOD, ("ssbench.method", "ssbench.registry", "ssbench.methods")),
+    "pipeline": ("ssbench.registry", "ssbench.methods"),
+    "report": ("torch", "ssbench.pipeline", "ssbench.method", "ssbench.structure"),
+    "stats": ("torch", "scipy"),
+}
+OPTIONAL = {"matplotlib", "sklearn"}
+"""Slow libraries that only some commands need: the only ones imported inside functions."""
+
+
+def imports(tree: ast.AST) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def test_the_table_speaks_of_modules_that_exist() -> None:
+    for part in FORBIDDEN:
+        assert any(name.startswith(f"ssbench.{part}") for name in MODULES), part
+
+
+@pytest.mark.parametrize("part", FORBIDDEN)
+def test_forbidden_imports(part: str) -> None:
+    for name, path in MODULES.items():
+        if name == f"ssbench.{part}" or name.startswith(f"ssbench.{part}."):
+            for imported in imports(parsed(path)):
+                for banned in FORBIDDEN[part]:
+                    inside = imported == banned or imported.startswith(f"{banned}.")
+                    assert not inside, f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("path", METHODS, ids=lambda path: path.stem)
+def test_a_method_imports_the_contract_only(path: Path) -> None:
+    ours = {name for name in imports(parsed(path)) if name.split(".")[0] == "ssbench"}
+    assert {name for name in ours if not name.startswith("ssbench.method")} == set()
+    assert not any(name.startswith("ssbench.methods") for name in ours)
+
+
+def test_nobody_imports_a_method_statically() -> None:
+    for name, path in MODULES.items():
+        assert not any(i.startswith("ssbench.methods") for i in imports(parsed(path))), name
+
+
+def test_no_imports_inside_functions_but_optional_ones() -> None:
+    for name, path in MODULES.items():
+        for function in ast.walk(parsed(path)):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                roots = {imported.split(".")[0] for imported in imports(function)}
+                assert roots <= OPTIONAL, f"{name}.{function.name} imports {roots}"
+
+
+def test_no_cycles() -> None:
+    graph = {
+        name.removesuffix(".__init__"): {
+            imported
+            for imported in imports(parsed(path))
+            if imported in MODULES or f"{imported}.__init__" in MODULES
+        }
+        for name, path in MODULES.items()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join((*above, name))
+        if name in done:
+            return
+        for imported in graph.get(name, set()) - {name}:
+            # A package's modules and its __init__ are one room.
+            if not imported.startswith(f"{name}.") and not name.startswith(f"{imported}."):
+                visit(imported, (*above, name))
+        done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_modules_stay_small_enough_to_read() -> None:
+    long = {n: len(p.read_text().splitlines()) for n, p in MODULES.items()}
+    assert {name: lines for name, lines in long.items() if lines > 300} == {}
