@@ -98,12 +98,14 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
 
 
 def _show(folder: Path, console: Console, *, quiet: bool) -> None:
-    """Render the report and print the table and where the report lies."""
-    paths = report.render(folder, folder, FORMATS)
+    """Render the report, unless it is newer than every record, and print the table."""
+    page = folder / "report.html"
+    records = max(path.stat().st_mtime_ns for path in folder.glob("*.jsonl"))
+    if not page.exists() or page.stat().st_mtime_ns < records:
+        report.render(folder, folder, FORMATS)
     if quiet:
         return
     console.print(report.terminal_table(folder, console.width))
-    page = next(path for path in paths if path.suffix == ".html")
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
 

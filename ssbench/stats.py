@@ -69,10 +69,17 @@ def bootstrap_interval(differences: Sequence[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def best(rows: Mapping[Row, Seeds]) -> set[Row]:
-    """The rows whose mean is lowest, or that cannot be told apart from it at 95 %.
+def best(rows: Mapping[Row, Seeds], images: int) -> set[Row]:
+    """The rows whose mean is lowest, or that cannot be told apart from it.
 
-    A row with too few seeds to say is best only where its mean equals the lowest.
+    A row can be told apart where the 95 % interval of its paired difference to the best lies
+    above 0, or where it is worse at every seed, of two at least, by more than the test images'
+    own sampling error: three seeds, one of them lucky, make the interval uselessly wide. A row
+    with one seed is best only where its value equals the lowest.
+
+    Args:
+        rows: errors in percent, by row and seed.
+        images: the number of test images.
     """
     means = {row: mean(list(seeds.values())) for row, seeds in rows.items() if seeds}
     if not means:
@@ -81,9 +88,24 @@ def best(rows: Mapping[Row, Seeds]) -> set[Row]:
     found = {row for row in means if math.isclose(means[row], means[winner], abs_tol=1e-12)}
     for row in means:
         interval = paired_interval(rows[row], rows[winner])
-        if interval and interval[0] <= 0:
+        if interval and interval[0] <= 0 and not always_worse(rows[row], rows[winner], images):
             found.add(row)
     return found
+
+
+def always_worse(first: Seeds, second: Seeds, images: int) -> bool:
+    """Whether ``first`` has, at every common seed, more errors than sampling explains at 95 %.
+
+    Errors are percent of ``images`` test images, taken as two independent binomial shares.
+    """
+    common = first.keys() & second.keys()
+
+    def worse(seed: int) -> bool:
+        shares = [min(max(value / 100, 0.0), 1.0) for value in (first[seed], second[seed])]
+        error = math.sqrt(math.fsum(share * (1 - share) for share in shares) / images)
+        return shares[0] - shares[1] > 1.96 * error
+
+    return len(common) > 1 and all(worse(seed) for seed in common)
 
 
 def separable(rows: Mapping[Row, Seeds]) -> float | None:

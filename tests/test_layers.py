@@ -21,7 +21,7 @@ FORBIDDEN = {
     "report": ("torch", "ssbench.pipeline", "ssbench.method", "ssbench.structure"),
     "stats": ("torch", "scipy"),
 }
-OPTIONAL = {"matplotlib", "sklearn"}
+OPTIONAL = {"matplotlib", "pandas"}
 """Slow libraries that only some commands need: the only ones imported inside functions."""
 
 

@@ -1,9 +1,16 @@
-"""Handwritten digits of 8x8 pixels from scikit-learn (1,797 images of UCI's optdigits)."""
+"""Handwritten digits of 8x8 pixels from scikit-learn (1,797 images of UCI's optdigits).
+
+The file is read where scikit-learn keeps it: importing ``sklearn.datasets`` takes seconds.
+"""
+
+import importlib.util
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from ssbench.data.dataset import DataSet, Split
+from ssbench.errors import BadInputError
 
 TRAIN, VALIDATION = 1000, 297
 
@@ -12,19 +19,26 @@ def digits() -> DataSet:
     """1,000 training, 297 validation and 500 test images; grey values 0 to 16.
 
     There is no official split: this one is a fixed permutation (numpy's frozen RandomState, 0).
-    """
-    from sklearn.datasets import load_digits  # a second at start-up, for those who use it
 
-    bunch = load_digits()
-    order = np.random.RandomState(0).permutation(len(bunch.target))
-    images = torch.from_numpy(bunch.images[order].astype(np.uint8)).unsqueeze(1)
-    labels = torch.from_numpy(bunch.target[order].astype(np.int64))
+    Raises:
+        BadInputError: scikit-learn is not installed as expected.
+    """
+    table = np.loadtxt(_file(), delimiter=",", dtype=np.uint8)
+    table = table[np.random.RandomState(0).permutation(len(table))]
+    images = torch.from_numpy(table[:, :-1].reshape(-1, 1, 8, 8).copy())
+    labels = torch.from_numpy(table[:, -1].astype(np.int64))
+    cuts = (0, TRAIN, TRAIN + VALIDATION, len(table))
     parts = [
-        Split(images[part].clone(), labels[part].clone())
-        for part in (
-            slice(0, TRAIN),
-            slice(TRAIN, TRAIN + VALIDATION),
-            slice(TRAIN + VALIDATION, None),
-        )
+        Split(images[start:end].clone(), labels[start:end].clone())
+        for start, end in zip(cuts, cuts[1:], strict=False)
     ]
     return DataSet("digits", 10, *parts)
+
+
+def _file() -> Path:
+    spec = importlib.util.find_spec("sklearn")
+    path = Path(spec.origin if spec and spec.origin else "sklearn").parent
+    path = path / "datasets" / "data" / "digits.csv.gz"
+    if not path.is_file():
+        raise BadInputError(f"dataset: {path} is missing; install scikit-learn 1.5 to 1.9 again")
+    return path

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pandas as pd
-
 from ssbench.report.rows import Row
 from ssbench.report.tables import winners
 from ssbench.stats import mean
@@ -19,6 +17,8 @@ _MEANS = (
 
 def as_csv(found: Sequence[Row]) -> str:
     """Write every row; errors in percent, sizes as mean over seeds."""
+    import pandas as pd  # nearly a second: only for those who write the file
+
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in found:
         groups.setdefault((row.dataset, row.model), []).append(row)

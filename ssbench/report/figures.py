@@ -20,7 +20,7 @@ PANELS = (
 # Okabe and Ito's colours can be told apart by colour-blind readers; markers help in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-ACCURACIES = (1, 10, 30, 50, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)
+ACCURACIES = (10, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)
 SMALLEST = 1e-3
 """A share of nothing, which a logarithmic axis cannot show, is drawn at this share (percent)."""
 

@@ -36,6 +36,11 @@ class Row:
         return len(self.results)
 
     @property
+    def test_images(self) -> int:
+        """The smallest number of images that an error was measured on."""
+        return min(int(value) for value in self.column("test_images").values())
+
+    @property
     def errors(self) -> dict[int, float]:
         """Test error in percent, by seed."""
         return self.column("test_top1_error")

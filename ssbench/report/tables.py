@@ -71,9 +71,10 @@ def winners(found: Sequence[Row]) -> set[tuple[str, str | None, str]]:
     result: set[tuple[str, str | None, str]] = set()
     pruned = [row for row in found if row.asked is not None]
     for _, group in itertools.groupby(pruned, key=lambda row: row.asked):
-        rivals = {row.key: row.errors for row in group}
+        rivals = list(group)
         if len(rivals) > 1:
-            result |= stats.best(rivals)
+            images = min((row.test_images for row in rivals if row.n), default=1)
+            result |= stats.best({row.key: row.errors for row in rivals}, images)
     return result
 
 
@@ -186,8 +187,9 @@ def _caption(dataset: str, model: str, found: list[Row]) -> str:
     )
     rule = (
         "Bold: lowest mean test error among the rows with the same asked share, or not "
-        "distinguishable from it (the 95 % interval of the paired difference contains 0; "
-        "Student's t under ten seeds, bootstrap from ten on)."
+        "distinguishable from it: the 95 % interval of the paired difference contains 0 "
+        "(Student's t under ten seeds, bootstrap from ten on) and it is not worse at every seed "
+        "by more than the test images' sampling error."
     )
     return (
         f"{model} on {dataset}. Test error of the last epoch, mean ± sample standard deviation "
