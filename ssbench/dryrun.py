@@ -72,7 +72,7 @@ def images_per_second(bench: Bench, model_name: str, batch_size: int) -> float:
         loss = F.cross_entropy(model(images), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        return float(loss)  # waits for the device
+        return float(loss.detach())  # waits for the device
 
     step()
     began, steps = time.perf_counter(), 0
@@ -104,6 +104,7 @@ def _line(run: Run, stage: Stage, *, done: bool) -> str:
         what = f"{run.label}, {share(stage.budget.kept)} of {stage.budget.unit}"
     else:
         what = ""
-    epochs = f"{stage.epochs} epochs" if stage.epochs else ""
+    plural = "" if stage.epochs == 1 else "s"
+    epochs = f"{stage.epochs} epoch{plural}" if stage.epochs else ""
     parts = [part for part in (what, epochs) if part]
     return f"{stage.kind} {', '.join(parts)} \\[{stage.id[:8]}] {mark}"

@@ -66,7 +66,7 @@ def train(method: Method, model: nn.Module, model_name: str, steps: int = 3) -> 
         loss = F.cross_entropy(model(batch), labels)
         penalty = offer(method.penalty, model, images=1000)
         optimiser.zero_grad()
-        (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
+        (loss if penalty is None else loss + penalty).backward()
         optimiser.step()
         method.after_step(model, (step + 1) / steps)
 

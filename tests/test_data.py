@@ -56,7 +56,7 @@ def test_normalisation_uses_training_images_only() -> None:
 
 
 def shuffled(seed: int, **settings: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    loader = Loader(DATA.train, PLAIN, 64, **settings)  # type: ignore[arg-type]
+    loader = Loader(DATA.train, PLAIN, 64, **settings)
     return list(loader.shuffled(*(torch.Generator().manual_seed(seed + i) for i in range(2))))
 
 

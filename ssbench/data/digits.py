@@ -4,6 +4,7 @@ The file is read where scikit-learn keeps it: importing ``sklearn.datasets`` tak
 """
 
 import importlib.util
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def digits() -> DataSet:
     cuts = (0, TRAIN, TRAIN + VALIDATION, len(table))
     parts = [
         Split(images[start:end].clone(), labels[start:end].clone())
-        for start, end in zip(cuts, cuts[1:], strict=False)
+        for start, end in itertools.pairwise(cuts)
     ]
     return DataSet("digits", 10, *parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Group
 from rich.table import Table
@@ -27,7 +28,8 @@ def terminal_table(folder: Path, width: int = WIDE) -> Group:
         shown = Table(title=f"{found.model} on {found.dataset}")
         for index in chosen:
             header = _name(index) if width < WIDE else HEADERS[index]
-            shown.add_column(header, justify="left" if index < RIGHT else "right")
+            justify: Literal["left", "right"] = "left" if index < RIGHT else "right"
+            shown.add_column(header, justify=justify, overflow="fold")
         for line in found.lines:
             if line.starts_group:
                 shown.add_section()

@@ -18,14 +18,14 @@ DRAWS = 1_000_000
 
 def gate(log_alpha: float, units: int = 1) -> nn.Module:
     made: nn.Module = module.HardConcrete(units, 0.3)
-    made.log_alpha.data.fill_(log_alpha)  # type: ignore[union-attr, operator]
+    made.log_alpha.data.fill_(log_alpha)
     return made
 
 
 @pytest.mark.parametrize("log_alpha", [-3.0, -1.0, 0.0, 0.7, 2.0])
 def test_the_probability_of_an_open_gate_matches_a_million_draws(log_alpha: float) -> None:
     drawn = gate(log_alpha, DRAWS).train()().detach()
-    expected = float(gate(log_alpha).probability().detach())  # type: ignore[operator]
+    expected = float(gate(log_alpha).probability().detach())
     share = float((drawn != 0).double().mean())
     error = math.sqrt(expected * (1 - expected) / DRAWS)
     assert abs(share - expected) < 4 * error
@@ -55,11 +55,11 @@ def test_the_limits_of_the_gates_at_test_time() -> None:
 def test_one_draw_serves_the_whole_minibatch() -> None:
     model = MODELS["vgg6"](1, 10).train()
     L0().attach(model)
-    norm = model.features[1]  # type: ignore[index]
+    norm = model.features[1]
     drawn: list[torch.Tensor] = []
     norm.gate.register_forward_hook(lambda *given: drawn.append(given[2].detach()))
     maps: list[torch.Tensor] = []
-    model.features[0].register_forward_hook(lambda *given: maps.append(given[2].detach()))  # type: ignore[index]
+    model.features[0].register_forward_hook(lambda *given: maps.append(given[2].detach()))
     gated: list[torch.Tensor] = []
     norm.register_forward_hook(lambda *given: gated.append(given[2].detach()))
     model(torch.randn(6, 1, 8, 8))
@@ -72,25 +72,27 @@ def test_one_draw_serves_the_whole_minibatch() -> None:
 
 def test_the_price_is_the_sum_by_hand_with_l2_and_one_over_n() -> None:
     model = MODELS["lenet5"](1, 10)
-    method = L0(lambda_=0.2, weight_decay=0.05, drop_rate=0.4)  # type: ignore[call-arg]
+    method = L0(lambda_=0.2, weight_decay=0.05, drop_rate=0.4)
     method.attach(model)
     total = 0.0
     for name, inputs in (("conv1", False), ("conv2", False), ("fc1", True), ("fc2", True)):
         layer = model.get_submodule(name)
-        weight, bias = layer.weight.detach().double(), layer.bias.detach().double()  # type: ignore[union-attr, operator]
-        log_alpha = layer.gate.log_alpha.detach().double()  # type: ignore[union-attr]
+        weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
+        log_alpha = layer.gate.log_alpha.detach().double()
         for index, value in enumerate(log_alpha.tolist()):
-            group = weight[:, index] if inputs else torch.cat([weight[index].flatten(),
-                                                               bias[index : index + 1]])  # fmt: skip
+            if inputs:
+                group = weight[:, index]
+            else:
+                group = torch.cat([weight[index].flatten(), bias[index : index + 1]])
             probability = 1 / (1 + math.exp(-(value - 2 / 3 * math.log(0.1 / 1.1))))
             total += probability * float((0.2 + 0.5 * 0.05 * group**2).sum())
-    penalty = method.penalty(model, images=600)  # type: ignore[call-arg]
+    penalty = method.penalty(model, images=600)
     assert float(penalty.detach()) == pytest.approx(total / 600, rel=1e-5)
 
 
 def test_log_alpha_starts_at_the_drop_rate_and_is_clamped() -> None:
     model = MODELS["vgg6"](1, 10)
-    method = L0(drop_rate=0.3)  # type: ignore[call-arg]
+    method = L0(drop_rate=0.3)
     method.attach(model)
     gates = [m for m in model.modules() if isinstance(m, module.HardConcrete)]
     values = torch.cat([g.log_alpha.detach() for g in gates])
@@ -106,7 +108,7 @@ def test_log_alpha_starts_at_the_drop_rate_and_is_clamped() -> None:
 def test_the_optimiser_decays_neither_gates_nor_gated_weights() -> None:
     model = MODELS["lenet5"](1, 10)
     L0().attach(model)
-    groups = L0(gate_lr=7.0).parameter_groups(model)  # type: ignore[call-arg]
+    groups = L0(gate_lr=7.0).parameter_groups(model)
     assert all(group.weight_decay == 0 for group in groups)
     assert groups[0].lr_scale == 7.0
     named = {id(p): name for name, p in model.named_parameters()}
@@ -122,17 +124,17 @@ class TestFaultsOfTheReleasedCode:
         L0().attach(model)
         torch.manual_seed(1)
         first = model(torch.zeros(2, 1, 28, 28))
-        model.conv1.bias.data += 5  # type: ignore[union-attr, operator]
+        model.conv1.bias.data += 5
         torch.manual_seed(1)
         assert not torch.allclose(model(torch.zeros(2, 1, 28, 28)), first)
 
     def test_a_larger_bias_costs_more_not_less(self) -> None:
         model = MODELS["lenet5"](1, 10)
-        method = L0(weight_decay=1.0)  # type: ignore[call-arg]
+        method = L0(weight_decay=1.0)
         method.attach(model)
-        before = float(method.penalty(model).detach())  # type: ignore[arg-type]
-        model.conv1.bias.data += 5  # type: ignore[union-attr, operator]
-        assert float(method.penalty(model).detach()) > before  # type: ignore[arg-type]
+        before = float(method.penalty(model).detach())
+        model.conv1.bias.data += 5
+        assert float(method.penalty(model).detach()) > before
 
     def test_multiply_adds_come_from_the_harness_for_every_method_alike(self) -> None:
         assert not any("flop" in name.lower() or "macs" in name.lower() for name in vars(L0))
@@ -140,10 +142,10 @@ class TestFaultsOfTheReleasedCode:
 
     def test_the_l2_part_is_divided_by_n_like_the_rest(self) -> None:
         model = MODELS["lenet5"](1, 10)
-        method = L0(lambda_=0.0, weight_decay=1.0)  # type: ignore[call-arg]
+        method = L0(lambda_=0.0, weight_decay=1.0)
         method.attach(model)
-        one = float(method.penalty(model, images=1).detach())  # type: ignore[call-arg, arg-type]
-        many = float(method.penalty(model, images=1000).detach())  # type: ignore[call-arg, arg-type]
+        one = float(method.penalty(model, images=1).detach())
+        many = float(method.penalty(model, images=1000).detach())
         assert one > 0
         assert many == pytest.approx(one / 1000)
 
@@ -151,7 +153,7 @@ class TestFaultsOfTheReleasedCode:
 def test_a_closed_gate_silences_its_map_and_detach_keeps_it_closed() -> None:
     model = MODELS["vgg6"](1, 10).eval()
     L0().attach(model)
-    norm = model.features[1]  # type: ignore[index]
+    norm = model.features[1]
     norm.gate.log_alpha.data[:5] = -4
     norm.bias.data.fill_(1.0)
     L0().detach(model)

@@ -23,7 +23,7 @@ def test_weight_grain_gives_the_masks_of_torch_mask_for_mask(trial: int) -> None
     total = sum(weight.numel() for weight in weights.values())
     units = Units.of(
         structure_of(model),
-        Magnitude(grain="weight").scores(model),  # type: ignore[call-arg]
+        Magnitude(grain="weight").scores(model),
         {name: weight.shape for name, weight in weights.items()},
     )
     selection = select(
@@ -36,15 +36,15 @@ def test_weight_grain_gives_the_masks_of_torch_mask_for_mask(trial: int) -> None
     modules = [(model.get_submodule(name.removesuffix(".weight")), "weight") for name in weights]
     prune.global_unstructured(modules, pruning_method=prune.L1Unstructured, amount=pruned)
     for (module, _), name in zip(modules, weights, strict=True):
-        assert torch.equal(selection.masks[name], module.weight_mask.bool())  # type: ignore[operator]
+        assert torch.equal(selection.masks[name], module.weight_mask.bool())
 
 
 def test_grains_are_sums_over_blocks() -> None:
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Conv2d(3, 4, 1), nn.Flatten())
     model.append(nn.Linear(4, 2))
-    weight = model[0].weight.detach()  # type: ignore[union-attr]
-    connection = Magnitude(grain="connection").scores(model)["0.weight"]  # type: ignore[call-arg]
-    by_filter = Magnitude(grain="filter").scores(model)["0.weight"]  # type: ignore[call-arg]
+    weight = model[0].weight.detach()
+    connection = Magnitude(grain="connection").scores(model)["0.weight"]
+    by_filter = Magnitude(grain="filter").scores(model)["0.weight"]
     for k in range(3):
         assert float(by_filter[k]) == pytest.approx(float(weight[k].abs().sum()))
         for c in range(2):

@@ -59,12 +59,12 @@ def test_the_penalty_is_the_l1_norm_and_its_sub_gradient_the_sign() -> None:
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     with torch.no_grad():
         norms[0].weight[0] = 0.0
-    penalty = Slimming(lambda_=0.03).penalty(model)  # type: ignore[call-arg]
+    penalty = Slimming(lambda_=0.03).penalty(model)
     assert penalty is not None
     assert float(penalty.detach()) == pytest.approx(
         0.03 * float(np.abs(scales(model)).sum()), rel=1e-5
     )
-    penalty.backward()  # type: ignore[no-untyped-call]
+    penalty.backward()
     for norm in norms:
         torch.testing.assert_close(norm.weight.grad, 0.03 * norm.weight.detach().sign())
 

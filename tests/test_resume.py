@@ -1,0 +1,95 @@
+"""A process that is killed loses at most the stage under way, and changes no result."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TIMES = {
+    "seconds_train", "seconds_penalty", "seconds_prune", "images_per_second", "time",
+    "peak_memory_bytes",
+}  # fmt: skip
+EXPERIMENT = """
+dataset = "digits"
+models = ["vgg6"]
+seeds = [0]
+budget = { kept = [0.5, 0.05] }
+train = { epochs = 2, lr = 0.05, schedule = "one-cycle", shift = 1 }
+finetune = { epochs = 2, lr = 0.02, schedule = "one-cycle", shift = 1 }
+methods = [
+    { name = "synaptic-strength", lambda = 1e-3 },
+    { name = "l0", budget = { unit = "params" } },
+    { name = "random" },
+]
+"""
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "ssbench", "run", "kill.toml", "--quiet"]
+    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE)
+
+
+def results(folder: Path) -> dict[str, list[dict[str, object]]]:
+    found = {}
+    for path in sorted((folder / "results" / "kill").glob("*.jsonl")):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        found[path.stem] = [{k: v for k, v in r.items() if k not in TIMES} for r in lines]
+    return found
+
+
+def stages(folder: Path) -> set[str]:
+    root = folder / "results" / ".cache" / "stages"
+    return {p.name for p in root.glob("*") if not p.name.startswith("unfinished")}
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    root = folder / "results" / ".cache" / "stages"
+    return {p.parent.name: p.read_bytes() for p in root.glob("[!u]*/model.safetensors")}
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_the_records_are_bit_identical(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for folder in (whole, broken):
+        folder.mkdir()
+        (folder / "kill.toml").write_text(EXPERIMENT)
+    process = start(whole)
+    assert process.wait() == 0, process.stderr and process.stderr.read()
+    if process.stderr:
+        process.stderr.close()
+
+    kills = 0
+    for wait in (0.1, 0.45, 0.8, 0.02, 0.3):
+        before = stages(broken)
+        process = start(broken)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and len(stages(broken)) < len(before) + 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        time.sleep(wait)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+        if process.stderr:
+            process.stderr.close()
+        # What was finished before is finished still: at most the stage under way is lost.
+        assert stages(broken) >= before
+        for path in (broken / "results").rglob("*.jsonl"):
+            assert [json.loads(line) for line in path.read_text().splitlines()]
+    assert kills >= 3
+
+    process = start(broken)
+    assert process.wait() == 0, process.stderr and process.stderr.read()
+    if process.stderr:
+        process.stderr.close()
+    assert len(results(whole)) == 6
+    assert results(broken) == results(whole)
+    assert weights(broken) == weights(whole)
+    leftovers = list((broken / "results" / ".cache" / "stages").glob("unfinished-*"))
+    assert leftovers == []
