@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ssbench.errors import RunFailedError
-from ssbench.structure import Structure
+from ssbench.structure import Structure, structure_of
 
 with warnings.catch_warnings():
     # fvcore compiles helpers with torch.jit.script while it is imported, which torch deprecates.
@@ -150,7 +150,7 @@ def nonzero(dense: Counts, model: nn.Module, held: Mapping[str, Tensor]) -> Nonz
     for name, mask in held.items():
         if name not in parameters or parameters[name].shape != mask.shape:
             raise RunFailedError(f"a mask of shape {tuple(mask.shape)} fits no parameter {name!r}")
-    structure = Structure.of(model)
+    structure = structure_of(model)
     zeros = sum(int((~mask).sum()) for mask in held.values())
     connections = dense.connections
     for layer in structure.prunable:

@@ -1,0 +1,78 @@
+"""What is there is complete: stages and records are written in whole or not at all."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssbench.errors import BadInputError
+from ssbench.storage import Results, Store, write
+
+
+def test_a_stage_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.prepare()
+    tensors = {
+        "w": torch.randn(3, 4, 2, 2).to(memory_format=torch.channels_last),
+        "held:w": torch.rand(3) < 0.5,
+        "n": torch.tensor(7),
+    }
+    assert not store.has("abc")
+    store.save("abc", tensors, {"loss": 0.25})
+    assert store.has("abc")
+    assert store.record("abc") == {"loss": 0.25}
+    loaded = store.tensors("abc")
+    assert set(loaded) == set(tensors)
+    assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
+    store.save("abc", tensors, {"loss": 9.0})  # another process was faster: the first stays
+    assert store.record("abc") == {"loss": 0.25}
+    assert not list((tmp_path / "stages").glob("unfinished-*"))
+
+
+def test_a_damaged_stage_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.prepare()
+    store.save("abc", {"w": torch.ones(3)}, {})
+    path = tmp_path / "stages" / "abc" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(BadInputError, match="damaged .* delete the folder"):
+        store.tensors("abc")
+
+
+def test_leftovers_of_dead_processes_go_those_of_living_ones_stay(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.prepare()
+    dead, alive = (tmp_path / "stages" / f"unfinished-{n}-x" for n in (2**22 + 5, 1))
+    dead.mkdir()
+    alive.mkdir()
+    store.prepare()
+    assert not dead.exists()
+    assert alive.exists()
+
+
+def test_writing_fails_in_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write(path, "first")
+    with pytest.raises(UnicodeEncodeError):
+        write(path, "\udc80")
+    assert path.read_text() == "first"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_results_know_their_experiment(tmp_path: Path) -> None:
+    manifest = {"name": "x", "train": {"epochs": 2, "lr": 0.1}}
+    results = Results(tmp_path, manifest)
+    results.check()
+    results.folder.mkdir()
+    results.open()
+    Results(tmp_path, manifest).check()
+    with pytest.raises(BadInputError, match=r"train\.lr: 0\.1 there, 0\.2 here"):
+        Results(tmp_path, {"name": "x", "train": {"epochs": 2, "lr": 0.2}}).check()
+    results.save("run", [{"status": "done", "n": 1}, {"status": "failed", "n": 2}])
+    assert results.last("run") == {"status": "failed", "n": 2}
+    assert results.last("none") is None
+    assert [json.loads(x)["n"] for x in (results.folder / "run.jsonl").read_text().splitlines()]
+    (results.folder / "experiment.json").unlink()
+    with pytest.raises(BadInputError, match=r"no experiment\.json"):
+        results.check()
