@@ -36,7 +36,7 @@ def test_a_damaged_stage_is_named(tmp_path: Path) -> None:
     store.save("abc", {"w": torch.ones(3)}, {})
     path = tmp_path / "stages" / "abc" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(BadInputError, match="damaged .* delete the folder"):
+    with pytest.raises(BadInputError, match=r"damaged .* delete the folder"):
         store.tensors("abc")
 
 
