@@ -195,8 +195,19 @@ def _caption(dataset: str, model: str, found: list[Row]) -> str:
         f"{model} on {dataset}. Test error of the last epoch, mean ± sample standard deviation "
         f"over {n} seeds. Params and connections: nonzero ones, connections being 2-D kernels. "
         "MACs: nonzero weights of convolutions and linear layers, one image, 1 per multiply-add. "
-        f"{same} {rule} {_gap(found)}"
+        f"{same} {rule} {_gap(found)} {_units(found)}"
     ).strip()
+
+
+def _units(found: list[Row]) -> str:
+    """Warn where budgets of one group are shares of different things."""
+    units = sorted({row.unit for row in found if row.unit})
+    if len(units) < 2:
+        return ""
+    return (
+        f"Rows of one group have the same asked share, but of {' or '.join(units)}: compare their "
+        "params and MACs too."
+    )
 
 
 def _gap(found: list[Row]) -> str:
