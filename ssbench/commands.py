@@ -20,8 +20,6 @@ from ssbench.reach import check_reach
 from ssbench.registry import discover, look_up
 from ssbench.storage import Results, Store, make_folder
 
-FORMATS = ("md", "tex", "html", "csv")
-
 
 @dataclass(frozen=True)
 class Options:
@@ -102,7 +100,7 @@ def _show(folder: Path, console: Console, *, quiet: bool) -> None:
     page = folder / "report.html"
     records = max(path.stat().st_mtime_ns for path in folder.glob("*.jsonl"))
     if not page.exists() or page.stat().st_mtime_ns < records:
-        report.render(folder, folder, FORMATS)
+        report.render(folder, folder, report.FORMATS)
     if quiet:
         return
     console.print(report.terminal_table(folder, console.width))
@@ -115,9 +113,9 @@ def render(folder: Path, formats: Sequence[str], out: Path | None) -> list[Path]
     Raises:
         BadInputError: a format that is not known, or no records.
     """
-    unknown = sorted(set(formats) - set(FORMATS))
+    unknown = sorted(set(formats) - set(report.FORMATS))
     if unknown or not formats:
-        raise BadInputError(f"--format {','.join(formats)}: known: {', '.join(FORMATS)}")
+        raise BadInputError(f"--format {','.join(formats)}: known: {', '.join(report.FORMATS)}")
     if not folder.is_dir():
         raise BadInputError(f"{folder}: no such folder; name one that holds records (*.jsonl)")
     folders = [folder] if any(folder.glob("*.jsonl")) else _experiments(folder)

@@ -1,269 +1,553 @@
-"""The report from records written as files: what is said, what is bold, what is escaped."""
+"""Reports from records written as files: what is bold, what is escaped, what is said."""
 
-import csv
+import hashlib
+import itertools
 import json
 import re
 import shutil
 import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from rich.console import Console
 
+from ssbench import report
 from ssbench.errors import BadInputError
-from ssbench.report import render, terminal_table
-from ssbench.report.records import load
-from ssbench.report.rows import rows
-from ssbench.report.tables import tables, winners
+from ssbench.report import text
+from ssbench.report.figures import draw
+from ssbench.report.page import make_page
+from ssbench.report.records import read_runs
+from ssbench.report.rows import by_budget, make_rows
 
-FORMATS = ("md", "tex", "html", "csv")
-ERRORS: dict[str, dict[float | None, list[float]]] = {  # label: {asked: errors by seed}
-    "dense": {None: [1.0, 1.2, 1.1]},
-    "random": {0.5: [2.0, 2.2, 2.4], 0.1: [60.0, 92.0, 91.0]},
-    "magnitude (a_b & 5 %)": {0.5: [1.1, 1.3, 1.0], 0.1: [5.0, 5.5, 5.2]},
-    "<script>alert(1)</script>": {0.5: [1.2, 1.2, 1.1], 0.1: [1.5, 1.6, 1.4]},
-}
+oracle = pytest.importorskip("scipy.stats", reason="scipy comes with scikit-learn")
+ALL = ("md", "tex", "html", "csv")
+NASTY = r"50%_of #1 & ~x^2 {a} $b$ \c|d [e] `f` *g*"
+VERSIONS = {"ssbench": "0.1.0", "torch": "2.15.0"}
 
 
-def record(label: str, asked: float | None, seed: int, error: float | None) -> dict[str, Any]:
-    share = asked or 1.0
-    sizes: dict[str, Any] = {}
-    for unit, dense in (("params", 288_170), ("connections", 31_776), ("macs", 2_379_520)):
-        sizes[f"{unit}_dense"] = dense
-        sizes[f"{unit}_nonzero"] = sizes[f"{unit}_compact"] = round(dense * share)
-    failed = error is None
-    return sizes | {
-        "format": 1, "run": f"{abs(hash(label))}-{asked}-{seed}", "experiment": "exp_1",
-        "dataset": "digits", "model": "vgg6", "method": label.split()[0], "label": label,
-        "settings": {}, "grain": "none" if asked is None else "connection", "seed": seed,
-        "budget_unit": asked and "connections", "budget_asked": asked, "budget_reached": asked,
-        "scope": asked and "global", "protection": asked and 0.0, "protected": 0,
-        "threshold": asked and 0.0123, "stage": "finetune",
-        "status": "failed" if failed else "done",
-        "reason": "diverged: loss is nan_x" if failed else None,
-        "epochs": 10, "epochs_total": 30, "test_top1_error": error, "test_loss": 0.1,
-        "validation_top1_error": error, "test_top5_error": 0.0, "test_images": 500,
-        "train_images": 1000, "validation_images": 297,
-        "layers": {"features.0": 0.0 if asked == 0.1 and label == "random" else share},
-        "device": "cpu", "device_name": "Testing CPU", "threads": 2,
-        "versions": {"torch": "2.15.0", "python": "3.11"}, "commit": None, "seconds_train": 1.0,
-        "time": "2026-01-01T00:00:00+00:00",
+def record(stage: str, seed: int, error: float | None, **changes: Any) -> dict[str, Any]:
+    """One line of a result file, of a network with 1,000 weights, 100 kernels and 5,000 MACs."""
+    asked = changes.get("budget_asked", 0.5)
+    kept = asked if isinstance(asked, float) else 0.3 if asked else 1.0
+    line: dict[str, Any] = {
+        "format": 1, "run": f"run-{seed}", "experiment": "exp", "dataset": "digits",
+        "model": "vgg6", "method": "magnitude", "label": "magnitude", "settings": {},
+        "grain": "connection", "seed": seed, "budget_unit": "params", "budget_asked": 0.5,
+        "budget_reached": kept, "scope": "global", "protection": 0.0, "protected": 0,
+        "threshold": 0.25, "stage": stage, "stage_id": "00", "status": "done", "reason": None,
+        "epochs": 0 if stage == "prune" else 10, "epochs_total": 20, "train_loss": 0.1,
+        "validation_loss": 0.1, "validation_top1_error": 5.0, "validation_top5_error": 1.0,
+        "test_loss": 0.1, "test_top1_error": error, "test_top5_error": 0.5,
+        "train_images": 1000, "validation_images": 200, "test_images": 5000,
+        "params_dense": 1000, "params_nonzero": round(1000 * kept), "params_compact": 900,
+        "connections_dense": 100, "connections_nonzero": round(100 * kept),
+        "connections_compact": 90, "macs_dense": 5000, "macs_nonzero": round(5000 * kept),
+        "macs_compact": 4500, "uncounted": {}, "layers": {"a.2": kept, "a.10": kept},
+        "seconds_train": 2.0, "seconds_penalty": 0.1, "seconds_prune": 0.5,
+        "images_per_second": 100.0, "peak_memory_bytes": 1, "device": "cpu",
+        "device_name": "A processor", "threads": 2, "versions": VERSIONS, "commit": "abc",
+        "time": "2030-01-01T00:00:00+00:00",
     }  # fmt: skip
+    return line | changes
 
 
-def write(folder: Path, *, fail: tuple[str, float, int] | None = None) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for i, (label, budgets) in enumerate(ERRORS.items()):
-        for asked, errors in budgets.items():
-            for seed, error in enumerate(errors):
-                value = None if (label, asked, seed) == fail else error
-                lines = [record(label, asked, seed, value)]
-                if asked and value is not None:
-                    pruned = lines[0] | {"stage": "prune", "test_top1_error": 80.0}
-                    lines.insert(0, pruned | {"seconds_prune": 0.1})
-                text = "\n".join(json.dumps(line) for line in lines)
-                (folder / f"run{i}-{asked}-{seed}.jsonl").write_text(text + "\n")
-    return folder
+class Folder:
+    """An experiment's folder that is filled run by run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.numbers = itertools.count()
+
+    def run(self, seed: int, error: float, **changes: Any) -> Path:
+        """Write a finished run; it had 40 points more error before finetuning."""
+        changes = {"run": f"run-{next(self.numbers):03}"} | changes
+        before = record("prune", seed, min(100.0, error + 40), **changes)
+        return self.write([before, record("finetune", seed, error, **changes)])
+
+    def row(self, label: str, errors: Sequence[float], **changes: Any) -> None:
+        for seed, error in enumerate(errors):
+            self.run(seed, error, label=label, **changes)
+
+    def dense(self, errors: Sequence[float] = (3.0, 3.1, 3.2), **changes: Any) -> None:
+        none: dict[str, Any] = {
+            "budget_unit": None,
+            "budget_asked": None,
+            "budget_reached": None,
+            "layers": {},
+        }
+        self.row("dense", errors, method="dense", grain="none", **none | changes)
+
+    def fail(self, seed: int, reason: str, **changes: Any) -> None:
+        changes = {"run": f"run-{next(self.numbers):03}"} | changes
+        end = record("finetune", seed, None, **changes)
+        for key in list(end):
+            if key.startswith(("test", "val", "params", "macs", "conn", "device", "versions")):
+                end[key] = None
+        trained = record("train", seed, 1.0, **changes)
+        self.write([trained, end | {"status": "failed", "reason": reason, "layers": {}}])
+
+    def write(self, lines: list[dict[str, Any]]) -> Path:
+        path = self.path / f"{lines[0]['run']}.jsonl"
+        path.write_text("".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
+        return path
+
+    def render(self, *formats: str) -> dict[str, str]:
+        """Render beside the records; return the content of the text files by kind."""
+        paths = report.render(self.path, self.path, formats or ALL)
+        return {p.suffix[1:]: p.read_text() for p in paths if p.name.startswith("report.")}
+
+    def page(self) -> Any:
+        return make_page(read_runs(self.path))
+
+    def caption(self) -> str:
+        return str(self.page().sections[0].table.caption)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return write(tmp_path / "exp_1")
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
 
 
-def test_every_format_is_written_and_the_records_are_left_alone(folder: Path) -> None:
-    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir()}
-    out = folder.parent / "out"
-    out.mkdir()
-    paths = render(folder, out, FORMATS)
-    assert {p.name for p in paths} == {
-        "report.md", "report.tex", "report.html", "report.csv", "accuracy-digits-vgg6.png",
-        "accuracy-digits-vgg6.pdf", "accuracy-digits-vgg6.svg",
-    }  # fmt: skip
-    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir()} == before
+@pytest.fixture
+def usual(folder: Folder) -> Folder:
+    """Dense, a control and two methods at two budgets, three seeds."""
+    folder.dense()
+    for share in (0.1, 0.5):
+        folder.row("random", [9, 9.5, 9.2], method="random", budget_asked=share)
+        folder.row("magnitude", [2.0, 2.1, 2.2], budget_asked=share)
+        folder.row("other", [2.1, 2.0, 2.2], method="other", budget_asked=share)
+    return folder
 
 
-def test_the_same_records_give_the_same_bytes(folder: Path) -> None:
-    contents = []
-    for name in ("one", "two"):
-        out = folder.parent / name
-        out.mkdir()
-        contents.append({p.name: p.read_bytes() for p in render(folder, out, FORMATS)})
-    assert contents[0] == contents[1]
+class Page(HTMLParser):
+    """Checks nesting and collects identifiers, text in bold and the rows of tables."""
 
+    VOID = frozenset({"meta", "link", "br"})
 
-def test_bold_follows_the_rule_in_both_directions(folder: Path) -> None:
-    found = {label for label, _, asked in winners(rows(load(folder))) if asked == "0.5"}
-    assert found == {"magnitude (a_b & 5 %)", "<script>alert(1)</script>"}
-    found = {label for label, _, asked in winners(rows(load(folder))) if asked == "0.1"}
-    assert found == {"<script>alert(1)</script>"}
-    render(folder, folder, ["md"])
-    lines = (folder / "report.md").read_text().splitlines()
-    bold = [line for line in lines if line.startswith("|") and "**" in line]
-    assert len(bold) == 3
-    assert not any("dense" in line for line in bold)
-
-
-def test_the_order_is_dense_then_falling_budgets_controls_first(folder: Path) -> None:
-    (table,) = tables(rows(load(folder)))
-    labels = [(line.row.label.split()[0], line.row.asked) for line in table.lines]
-    names = ["random", "magnitude", "<script>alert(1)</script>"]
-    assert labels == [("dense", None), *((n, 0.5) for n in names), *((n, 0.1) for n in names)]
-    assert [line.starts_group for line in table.lines] == [
-        False, True, False, False, True, False, False,
-    ]  # fmt: skip
-
-
-def test_the_caption_names_data_set_n_units_and_rule(folder: Path) -> None:
-    (table,) = tables(rows(load(folder)))
-    for words in ("vgg6 on digits", "n = 3", "1 per multiply-add", "Bold:", "last epoch",
-                  "All rows have 30 epochs", "can separate"):  # fmt: skip
-        assert words in table.caption
-    render(folder, folder, FORMATS)
-    for name in ("report.md", "report.tex", "report.html"):
-        assert "vgg6 on digits. Test error of the last epoch" in (folder / name).read_text()
-
-
-class Tags(HTMLParser):
-    def __init__(self) -> None:
+    def __init__(self, content: str) -> None:
         super().__init__()
         self.open: list[str] = []
         self.seen: list[str] = []
+        self.ids: list[str] = []
+        self.rows: list[tuple[list[str], bool]] = []
+        self.text = ""
+        self.feed(content)
+        self.close()
+        assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        del attrs
         self.seen.append(tag)
-        if tag not in ("meta", "br", "path", "use", "rect"):
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        if tag not in self.VOID:
             self.open.append(tag)
+        if tag == "tr":
+            self.rows.append(([], False))
+        if tag in ("td", "th"):
+            self.rows[-1][0].append("")
+        if tag == "strong" and "table" in self.open:
+            self.rows[-1] = (self.rows[-1][0], True)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        del attrs
-        self.seen.append(tag)
+        del tag
+        self.ids += [value for name, value in attrs if name == "id" and value]
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in ("path", "use", "rect"):
-            return
         assert self.open.pop() == tag
 
-
-def test_html_is_balanced_self_contained_and_escaped(folder: Path) -> None:
-    render(folder, folder, ["html"])
-    text = (folder / "report.html").read_text()
-    tags = Tags()
-    tags.feed(text)
-    assert tags.open == []
-    assert "script" not in tags.seen
-    assert "&lt;script&gt;alert(1)" in text
-    assert text.count("<svg") == 1
-    assert not re.search(r"(?:src|href)=\"https?:", text)
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if {"td", "th"} & set(self.open) and "sup" not in self.open:
+            self.rows[-1][0][-1] += data
 
 
-def test_latex_is_escaped_and_balanced(folder: Path) -> None:
-    render(folder, folder, ["tex"])
-    text = (folder / "report.tex").read_text()
-    assert r"magnitude (a\_b \& 5 \%)" in text
-    assert r"\textless{}script\textgreater{}" in text
-    assert r"$\pm$" in text
-    assert "±" not in text
-    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 1
-    bare = re.sub(r"\\[{}%&_#$]", "", text)
-    assert bare.count("{") == bare.count("}")
-    body = text[text.index(r"\midrule") : text.index(r"\bottomrule")]
-    rows_ = [line for line in body.splitlines() if line.strip().endswith(r"\\")]
-    assert len(rows_) == 7
-    assert all(len(re.findall(r"(?<!\\)&", line)) == 10 for line in rows_)
+def bold_names(content: dict[str, str], names: Sequence[str]) -> list[set[str]]:
+    """The names of the rows whose error is bold, in each of the three text formats."""
+    pages = (
+        ([line for line in content["md"].splitlines() if line.startswith("|")], "**"),
+        (content["tex"].splitlines(), r"\textbf"),
+    )
+    found = [
+        {name for line in lines for name in names if f" {name} " in line and mark in line}
+        for lines, mark in pages
+    ]
+    rows = Page(content["html"]).rows
+    return [*found, {name for cells, bold in rows if bold for name in names if name in cells}]
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_latex_compiles(folder: Path) -> None:
-    render(folder, folder, ["tex"])
-    head = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
-    (folder / "main.tex").write_text(head + "\\input{report}\n\\end{document}\n")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout[-2000:]
+def test_bold_is_what_a_paired_t_test_does_not_reject(folder: Folder) -> None:
+    draws = np.random.default_rng(5)
+    names = [f"method-{i:02}" for i in range(12)]
+    shared = draws.normal(0, 0.5, 4)
+    errors = {
+        name: [round(5 + index / 12 + s + e, 2) for s, e in zip(shared, noise, strict=True)]
+        for index, (name, noise) in enumerate(
+            zip(names, draws.normal(0, 0.2, (12, 4)), strict=True)
+        )
+    }
+    folder.dense([1.0, 1.0, 1.0, 1.0])
+    for name, values in errors.items():
+        folder.row(name, values)
+    winner = min(errors, key=lambda name: sum(errors[name]))
+    expected = {
+        name
+        for name in names
+        if name == winner or oracle.ttest_rel(errors[name], errors[winner]).pvalue >= 0.05
+    }
+    assert 1 < len(expected) < len(names)
+    assert bold_names(folder.render(), [*names, "dense"]) == [expected] * 3
 
 
-def test_csv_holds_the_raw_numbers(folder: Path) -> None:
-    render(folder, folder, ["csv"])
-    with (folder / "report.csv").open() as file:
-        lines = list(csv.DictReader(file))
-    assert len(lines) == 7
-    line = next(x for x in lines if x["label"] == "random" and x["budget_asked"] == "0.1")
-    assert float(line["test_top1_error_mean"]) == pytest.approx(81.0)
-    assert float(line["test_top1_error_before_finetuning"]) == 80.0
-    assert line["best_or_not_distinguishable"] == "False"
-    assert int(line["layer_collapsed"]) == 3
-    assert float(line["macs_nonzero"]) == 237_952
+def test_one_row_alone_and_the_dense_network_are_never_bold(folder: Folder) -> None:
+    folder.dense([0.1, 0.1, 0.1])
+    folder.row("alone", [2, 2.1, 2.2])
+    folder.row("unit", [1, 1.1, 1.2], budget_unit="connections")
+    folder.row("own-a", [1, 1.1, 1.2], budget_asked="own")
+    folder.row("own-b", [1, 1.1, 1.2], budget_asked="own")
+    names = ["dense", "alone", "unit", "own-a", "own-b"]
+    assert bold_names(folder.render(), names) == [set()] * 3
+    assert "No bold" in folder.caption()
 
 
-def test_failed_runs_are_shown_and_n_is_smaller(tmp_path: Path) -> None:
-    folder = write(tmp_path / "exp_1", fail=("random", 0.5, 1))
-    render(folder, folder, FORMATS)
-    (table,) = tables(rows(load(folder)))
-    line = next(x for x in table.lines if x.row.label == "random" and x.row.asked == 0.5)
-    assert line.cells[3].text == "2"
-    assert "failed, seed 1: diverged" in table.notes[line.cells[2].mark]
-    for name, reason in (
-        ("md", r"loss is nan\_x"), ("html", "loss is nan_x"), ("tex", r"loss is nan\_x")
+def test_one_seed_makes_only_the_lowest_bold_and_says_so(folder: Folder) -> None:
+    folder.row("first", [2.0])
+    folder.row("close", [2.02])
+    folder.row("tied", [2.0])
+    assert bold_names(folder.render(), ["first", "close", "tied"]) == [{"first", "tied"}] * 3
+    assert "one seed separates nothing" in folder.caption()
+    assert "±" not in folder.render("md")["md"]
+
+
+def test_a_row_that_kept_too_much_does_not_win(folder: Folder) -> None:
+    folder.row("fair", [5.0, 5.1, 5.2])
+    folder.row("worse", [9.0, 9.1, 9.2])
+    folder.row("large", [1.0, 1.1, 1.2], budget_reached=0.6)
+    folder.row("near", [7.0, 7.1, 7.2], budget_reached=0.51)
+    content = folder.render()
+    assert bold_names(content, ["fair", "worse", "large", "near"]) == [{"fair"}] * 3
+    assert "large at 50 % of params (60 %, too much to compete for bold)" in content["md"]
+    assert "near at 50 % of params (51 %)" in content["md"]
+    assert "over 5 % more than asked do not compete" in folder.caption()
+
+
+def test_incomplete_and_failed_rows(usual: Folder) -> None:
+    usual.run(0, 2.0, label="short", method="short")
+    usual.run(1, 2.2, label="short", method="short")
+    usual.fail(2, "diverged: loss is nan", label="short", method="short")
+    usual.fail(0, "out of memory & more", label="never", method="never")
+    content = usual.render()
+    cells = {tuple(cells[-13:-10]) for cells, _ in Page(content["html"]).rows}
+    assert {("short", "2.10 ± 0.14", "2"), ("never", "failed", "0")} <= cells
+    assert {("magnitude", "2.10 ± 0.10", "3")} <= cells
+    assert "short‡" in content["html"].replace("<sup>", "")
+    for kind in ("md", "tex", "html"):
+        assert "diverged: loss is nan" in content[kind]
+        assert "Failed runs" in content[kind] or "without a result" in content[kind]
+        assert "n seeds (3 where none is missing)" in content[kind]
+    table = pd.read_csv(usual.path / "report.csv").set_index("name")
+    assert (table.loc["short", "n"], table.loc["short", "failed"]) == (2, 1)
+    assert table.loc["never", "reasons"] == "out of memory & more"
+
+
+def test_nothing_but_failures_and_nothing_but_dense(folder: Folder) -> None:
+    folder.fail(0, "no luck")
+    assert "no luck" in folder.render()["html"]
+    folder.dense([1.0])
+    content = folder.render()
+    assert "<figure>" not in content["html"]
+    assert "includegraphics" not in content["tex"]
+
+
+def test_a_dead_layer_is_marked_with_its_seeds(usual: Folder) -> None:
+    usual.row("dying", [90.0, 90.0], method="dying", layers={"a.2": 0.0, "a.10": 0.5})
+    usual.run(2, 5.0, label="dying", method="dying")
+    content = usual.render()
+    note = "a whole layer lost all its weights: dying at 50 % of params (in 2 of 3 seeds)"
+    assert note in content["md"]
+    assert "dying<sup>†</sup>" in content["html"]
+    assert r"dying\textsuperscript{\dag{}}" in content["tex"]
+    assert "magnitude<sup>" not in content["html"]
+
+
+def test_a_caption_says_what_must_be_said(usual: Folder) -> None:
+    section = usual.page().sections[0]
+    for words in (
+        "vgg6 on digits", "over 3 seeds", "test error of the last epoch",
+        "MACs: convolution and linear layers, one image, 1 per multiply-add",
+        "95 % paired t interval", "All rows: 20 epochs in total", "separate no gap under",
     ):  # fmt: skip
-        assert reason in (folder / f"report.{name}").read_text()
+        assert words in section.table.caption
+    assert "vgg6 on digits" in section.figure_caption
+    assert "± 1 sample standard deviation" in section.figure_caption
 
 
-def test_a_collapsed_layer_is_marked(folder: Path) -> None:
-    (table,) = tables(rows(load(folder)))
-    assert "a layer lost all its weights in 3 of 3 runs" in table.notes.values()
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"device_name": "Another"}, "different devices: A processor, 2 threads | Another"),
+        ({"versions": {"torch": "3"}}, "different library versions"),
+        ({"epochs_total": 40}, "total epochs: 20 and 40"),
+        ({"test_images": 10}, "numbers of test images: 10 and 5000"),
+    ],
+)
+def test_what_makes_rows_unequal_is_a_warning(
+    usual: Folder, changes: dict[str, Any], words: str
+) -> None:
+    assert usual.page().sections[0].table.warnings == ()
+    usual.row("unlike", [4.0, 4.1, 4.2], method="unlike", **changes)
+    for kind, content in usual.render("md", "tex", "html").items():
+        plain = re.sub(r"\\textbar\{\}|\\\|", "|", content)
+        assert words in plain, kind
+        assert "Warning:" in content
 
 
-def test_a_missed_budget_is_marked(folder: Path) -> None:
-    for path in folder.glob("run1-0.5-*.jsonl"):
-        lines = [json.loads(x) | {"budget_reached": 0.52} for x in path.read_text().splitlines()]
-        path.write_text("\n".join(map(json.dumps, lines)))
-    (table,) = tables(rows(load(folder)))
-    assert any("0.5 % of the asked share" in note for note in table.notes.values())
+def test_rows_stand_by_falling_budget_and_controls_first(usual: Folder) -> None:
+    usual.row("z-own", [1.0], budget_asked="own")
+    rows, _ = make_rows(read_runs(usual.path))
+    shares = [budget[0] for budget in by_budget(rows)]
+    assert shares == [None, 0.5, 0.1, "own"]
+    assert [row.name for row in rows][:4] == ["dense", "random", "magnitude", "other"]
 
 
-def test_mixed_machines_are_called_out(folder: Path) -> None:
-    path = folder / "run0-None-0.jsonl"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"device_name": "Other CPU"}))
-    render(folder, folder, ["md", "html"])
-    for name in ("report.md", "report.html"):
-        assert "more than one machine" in (folder / name).read_text()
+def test_rows_of_one_label_are_told_apart(folder: Folder) -> None:
+    folder.row("m", [1.0])
+    folder.row("m", [2.0], scope="layerwise")
+    folder.row("s", [1.0], settings={"k": 1, "l": 0})
+    folder.row("s", [2.0], settings={"k": 2, "l": 0})
+    folder.row("u (by macs)", [1.0], budget_unit="macs")
+    rows, _ = make_rows(read_runs(folder.path))
+    names = {row.name for row in rows}
+    assert names == {"m, global", "m, layerwise", "s, k=1", "s, k=2", "u (by macs)"}
 
 
-def test_the_figure_has_a_line_for_every_method(folder: Path) -> None:
-    render(folder, folder, ["html"])
-    svg = (folder / "accuracy-digits-vgg6.svg").read_text()
-    # Three methods in three panels, each with a band.
-    assert len(re.findall(r'id="FillBetweenPolyCollection_\d+"', svg)) == 9
-    assert "<script>" not in svg
+def test_the_newest_run_of_a_cell_counts(folder: Folder) -> None:
+    folder.run(0, 7.0, run="b-new", time="2031-01-01T00:00:00+00:00")
+    folder.run(0, 3.0, run="c-old", time="2030-01-01T00:00:00+00:00")
+    page = folder.page()
+    assert page.rows[0].values("test_top1_error") == {0: 7.0}
+    assert "c-old" in page.warnings[0]
+    assert "b-new" not in page.warnings[0]
 
 
-def test_mixed_experiments_and_broken_lines_are_refused(folder: Path) -> None:
-    path = folder / "run0-None-0.jsonl"
-    whole = path.read_text()
-    path.write_text(whole[: len(whole) // 2])
-    with pytest.raises(BadInputError, match=r"run0-None-0\.jsonl, line 1: not JSON"):
-        load(folder)
-    path.write_text(json.dumps(json.loads(whole) | {"experiment": "other"}))
-    with pytest.raises(BadInputError, match="mixes the experiments exp_1, other"):
-        load(folder)
-    path.write_text(json.dumps(json.loads(whole) | {"format": 99}))
-    with pytest.raises(BadInputError, match="has format 99"):
-        load(folder)
-    path.write_text("")
+def test_nasty_names_are_escaped_in_latex(folder: Folder) -> None:
+    for name in (NASTY, NASTY + '"<>'):
+        folder.row(name, [1.0, 1.2], method=name, dataset=NASTY, model="a_b%c")
+    folder.fail(0, NASTY, label="x", dataset=NASTY, model="a_b%c")
+    content = folder.render("tex")["tex"]
+    assert r"50\%\_of \#1 \& \textasciitilde{}x\textasciicircum{}2 \{a\} \$b\$" in content
+    plain = re.sub(r"(?<!\\)%.*", "", content)
+    plain = re.sub(r"~\\%|\\[\\{}%_#&$]", "", plain)
+    assert plain.count("{") == plain.count("}")
+    depth = itertools.accumulate({"{": 1, "}": -1}.get(c, 0) for c in plain)
+    assert min(depth) >= 0
+    assert not set("#_^~") & set(plain)
+    assert plain.count("$") % 2 == 0
+
+
+def _latex_is_here() -> bool:
+    found = shutil.which("pdflatex") and shutil.which("kpsewhich")
+    if not found:
+        return False
+    style = subprocess.run(["kpsewhich", "booktabs.sty"], capture_output=True, check=False)
+    return style.returncode == 0
+
+
+@pytest.mark.skipif(not _latex_is_here(), reason="needs pdflatex with booktabs")
+def test_latex_compiles(usual: Folder) -> None:
+    usual.row(NASTY, [1.0, 1.2], method=NASTY)
+    usual.row("dying", [90.0], layers={"a.2": 0.0}, protected=1, budget_reached=0.6)
+    usual.fail(0, NASTY, label="x")
+    usual.row("m", [1.0, 2.0, 3.0], dataset="other_set", model="m.1")
+    usual.render("tex")
+    (usual.path / "paper.tex").write_text(
+        "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}\n"
+        "\\input{report.tex}\nTables~\\ref{tab:digits-vgg6}.\n\\end{document}\n"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    for _ in range(2):
+        ended = subprocess.run(command, cwd=usual.path, capture_output=True, check=False)
+        assert ended.returncode == 0, ended.stdout.decode(errors="replace")[-2000:]
+    assert b"undefined" not in ended.stdout
+    assert b"Overfull" not in ended.stdout
+
+
+def test_html_is_escaped_whole_and_alone(usual: Folder) -> None:
+    script = "<script>alert(1)</script>"
+    usual.row(script, [1.0, 1.1, 1.2], method=script)
+    usual.row("m", [1.0, 1.1, 1.2], dataset="<b>&amp;", model='"m"')
+    usual.fail(0, "<img src=x onerror=y>", label="broken")
+    content = usual.render("html")["html"]
+    page = Page(content)
+    assert not {"script", "img", "b"} & set(page.seen)
+    assert script in page.text
+    assert "<img src=x onerror=y>" in page.text
+    assert [name for name, count in Counter(page.ids).items() if count > 1] == []
+    for address in re.findall(r'(?:src|href)="([^"]*)"', content):
+        assert address.startswith("#"), address
+    assert set(re.findall(r'(?:url\(#|href="#)([^)"]+)', content)) <= set(page.ids)
+    assert "prefers-color-scheme: dark" in content
+
+
+def test_markdown_tables_have_the_same_number_of_cells_in_every_row(usual: Folder) -> None:
+    usual.row(NASTY, [1.0, 1.2], method=NASTY)
+    lines = usual.render("md")["md"].splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert len(rows) == 2 + 1 + 6 + 1
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    assert "](accuracy-digits-vgg6.png)" in "\n".join(lines)
+    assert text.markdown("<a>_*|") == r"\<a\>\_\*\|"
+
+
+def test_csv_has_the_raw_numbers(usual: Folder) -> None:
+    usual.render("csv")
+    assert sorted(p.name for p in usual.path.iterdir() if p.suffix != ".jsonl") == ["report.csv"]
+    table = pd.read_csv(usual.path / "report.csv")
+    assert len(table) == 7
+    row = table[(table["name"] == "magnitude") & (table["budget_asked"] == 0.1)].iloc[0]
+    assert row["test_top1_error_mean"] == pytest.approx(2.1)
+    assert row["test_top1_error_sd"] == pytest.approx(0.1)
+    assert row["test_top1_error_before_finetuning_mean"] == pytest.approx(42.1)
+    assert (row["params_nonzero"], row["macs_compact"], row["seconds_train"]) == (100, 4500, 4.0)
+    assert row["difference_to_dense_mean"] == pytest.approx(-1.0)
+    assert row["difference_to_dense_low"] < -1 < row["difference_to_dense_high"] < 0
+    random = table[table["method"] == "random"].iloc[0]
+    other = table[table["name"] == "other"].iloc[0]
+    assert random["difference_to_best_low"] > 0
+    assert not random["best"]
+    assert other["best"]
+
+
+def test_inputs_stay_untouched_and_two_renders_are_equal(usual: Folder, tmp_path: Path) -> None:
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in usual.path.glob("*.jsonl")}
+    hashes = []
+    for name in ("one", "two"):
+        paths = report.render(usual.path, tmp_path / name, ALL)
+        assert {path.parent.name for path in paths} == {name}
+        hashes.append({p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths})
+    assert hashes[0] == hashes[1]
+    kinds = {name.rpartition(".")[2] for name in hashes[0]}
+    assert kinds == {"svg", "png", "pdf", "md", "tex", "html", "csv"}
+    after = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in usual.path.glob("*.jsonl")}
+    assert after == before
+    assert not list(tmp_path.glob("*/.*"))
+
+
+def test_the_figure_has_a_line_and_a_name_for_each_method(usual: Folder) -> None:
+    usual.row("_$odd$_", [3.0, 3.1, 3.2], method="odd")
+    usual.row("own", [3.0, 3.1, 3.2], method="own", budget_asked="own")
+    rows, _ = make_rows(read_runs(usual.path))
+    svg = draw(rows, ["svg"])["svg"].decode()
+    lines = Counter(re.findall(r'id="method-\d+-([^"]+)"', svg))
+    names = ("random", "magnitude", "other", "odd", "own")
+    units = ("params", "connections", "macs")
+    assert lines == dict.fromkeys((f"{n}-{u}" for n in names for u in units), 1)
+    assert len(re.findall(r'id="dense-(?:params|connections|macs)"', svg)) == 3
+    for name in ("random", "magnitude", "other", "_$odd$_", "own", "dense", "MACs kept (%)"):
+        assert f">{name}</text>" in svg
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_figures_of_few_and_many_methods(folder: Folder, count: int) -> None:
+    for index, share in itertools.product(range(count), (0.02, 0.5)):
+        folder.row(f"method {index}", [0.0, 90.0 * index / 30], budget_asked=share)
+    rows, _ = make_rows(read_runs(folder.path))
+    assert draw(rows, ["png"])["png"].startswith(b"\x89PNG")
+
+
+def test_models_whose_names_look_alike_have_figures_of_their_own(folder: Folder) -> None:
+    folder.row("m", [1.0], model="a/b")
+    folder.row("m", [1.0], model="a.b")
+    paths = report.render(folder.path, folder.path, ["html"])
+    assert len({path.name for path in paths}) == len(paths) == 5
+    assert all(path.parent == folder.path for path in paths)
+
+
+def broken(line: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Lines that are no records, and what their error must say."""
+    yield "{", "not JSON"
+    yield "[1]", "should be"
+    yield "", "not JSON"
+    yield json.dumps({k: v for k, v in line.items() if k != "seed"}), "seed: field required"
+    yield json.dumps(line | {"test_top1_error": 101}), "test_top1_error"
+    yield json.dumps(line | {"test_top1_error": None}), "lacks test_top1_error"
+    yield json.dumps(line | {"format": 2}), "format"
+    yield json.dumps(line | {"seed": 5}), "another seed than in line 1"
+
+
+@pytest.mark.parametrize("case", range(8))
+def test_a_line_that_is_no_record_is_named(folder: Folder, case: int) -> None:
+    lines = [record("prune", 0, 9.0), record("finetune", 0, 1.0)]
+    bad, words = list(broken(lines[1]))[case]
+    path = folder.path / "some-run.jsonl"
+    path.write_text(f"{json.dumps(lines[0])}\n{bad}\n")
+    with pytest.raises(BadInputError) as raised:
+        report.load(folder.path)
+    assert f"{path}, line 2: " in str(raised.value)
+    assert words in str(raised.value)
+    assert "run the experiment again" in str(raised.value)
+
+
+def test_folders_that_cannot_be_reported(usual: Folder, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(BadInputError, match="no records"):
+        report.render(empty, empty, ALL)
+    with pytest.raises(BadInputError, match="docx: not a format; known: md, tex, html, csv"):
+        report.render(usual.path, empty, ["docx"])
+    (usual.path / "run-999.jsonl").write_text("")
     with pytest.raises(BadInputError, match="empty"):
-        load(folder)
+        report.load(usual.path)
+    usual.run(0, 1.0, run="run-999", experiment="another")
+    with pytest.raises(BadInputError, match=r"run-999.*'another'.*run-000.*'exp'"):
+        report.render(usual.path, empty, ALL)
+    assert not list(empty.iterdir())
 
 
-def test_the_terminal_table_fits_narrow_terminals(folder: Path) -> None:
-    from rich.console import Console
+def test_load_returns_what_was_written(usual: Folder) -> None:
+    records = report.load(usual.path)
+    assert len(records) == 2 * 3 * 7
+    assert {"stage_id", "images_per_second", *record("prune", 0, 1.0)} == set(records[0])
 
-    for width, headers in ((160, ("Threshold", "Epochs")), (80, ("MACs", "Params"))):
-        console = Console(width=width, record=True, file=(folder / "out.txt").open("w"))
-        console.print(terminal_table(folder, width))
-        text = console.export_text()
-        console.file.close()
-        assert all(header in text for header in headers)
-        assert "…" not in text
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_terminal_table(usual: Folder, width: int) -> None:
+    usual.row("[red]x[/red]", [1.5, 1.6, 1.7], method="x")
+    console = Console(width=width, file=StringIO(), force_terminal=True)
+    console.print(report.terminal_table(usual.path, width))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    assert "[red]x[/red]" in plain
+    assert "vgg6 on digits" in plain
+    assert re.search(r"\x1b\[1m *2\.10 ± 0\.10 *\x1b", shown)
+    assert not re.search(r"\x1b\[1m *9\.", shown)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0, "0"), (512, "512"), (999.4, "999"), (999.6, "1.00k"), (16357, "16.4k"), (288170, "288k"),
+     (999_600, "1.00M"), (20_035_018, "20.0M"), (313.2e6, "313M"), (4.1e9, "4.10G")],
+)  # fmt: skip
+def test_counts_have_three_digits(value: float, expected: str) -> None:
+    assert text.count(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0, "0.0"), (1, "100.0"), (0.5, "50.0"), (0.9999, "99.99"), (0.0002, "0.02"), (None, "–")],  # noqa: RUF001
+)
+def test_a_share_never_rounds_to_nothing_or_all(share: float | None, expected: str) -> None:
+    assert text.percent(share) == expected
+
+
+def test_reports_and_statistics_need_no_torch() -> None:
+    code = "import sys; import ssbench.report, ssbench.stats; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    modules = set(loaded.stdout.decode().split())
+    assert not modules & {"torch", "scipy", "matplotlib"}

@@ -1,6 +1,11 @@
-"""Records to tables, figures and pages; reads records only, imports no torch."""
+"""Records -> tables, figures and pages; reads records only and imports no torch.
 
-from ssbench.report.render import render
+>>> render(Path("results/quickstart"), Path("results/quickstart"), ["md", "tex", "html", "csv"])
+[PosixPath('results/quickstart/accuracy-digits-vgg6.svg'), ...]
+"""
+
+from ssbench.report.records import load
+from ssbench.report.render import FORMATS, render
 from ssbench.report.terminal import terminal_table
 
-__all__ = ["render", "terminal_table"]
+__all__ = ["FORMATS", "load", "render", "terminal_table"]

@@ -1,58 +1,115 @@
-"""One line per row of the tables, with raw numbers."""
+"""Rows -> CSV: raw numbers, one line per row of the tables, nothing rounded.
+
+Errors are in percent, shares in [0, 1], times in seconds, sizes are counts; a cell that does not
+apply is empty. Spreads over seeds are given as mean, sd (sample), min and max.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
-from ssbench.report.rows import Row
-from ssbench.report.tables import winners
-from ssbench.stats import mean
+from ssbench import stats
+from ssbench.report.rows import Row, Spread, best, by_budget, by_table, rivals
 
-_MEANS = (
-    "test_loss", "test_top5_error", "validation_top1_error", "validation_loss", "train_loss",
-    "budget_reached", "protected", "epochs_total", "seconds_train", "seconds_penalty",
+Cell = str | int | float | bool | None
+_ERRORS = tuple(
+    f"{split}_top{k}_error" for split, k in (("test", 1), ("test", 5), ("validation", 1))
+)
+_SIZES = tuple(
+    f"{unit}_{what}"
+    for unit in ("params", "connections", "macs")
+    for what in ("dense", "nonzero", "compact")
+)
+
+_OF_THE_LAST_STAGE = (
+    "epochs_total", "protected", "train_loss", "validation_loss", "test_loss",
     "images_per_second", "peak_memory_bytes",
 )  # fmt: skip
 
 
-def as_csv(found: Sequence[Row]) -> str:
-    """Write every row; errors in percent, sizes as mean over seeds."""
+def as_csv(rows: Sequence[Row]) -> str:
+    """Return the rows, at least one, as CSV with a header line."""
     import pandas as pd  # nearly a second: only for those who write the file
 
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in found:
-        groups.setdefault((row.dataset, row.model), []).append(row)
-    best = {key: winners(group) for key, group in groups.items()}
-    lines = [_line(row, row.key in best[row.dataset, row.model]) for row in found]
-    return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
+    lines: list[dict[str, Cell]] = []
+    for table in by_table(rows).values():
+        dense = [row for row in table if row.is_dense and row.done]
+        for group in by_budget(table).values():
+            bold = best(group)
+            for row in group:
+                line = _identity(row) | {"best": row in bold} | _measured(row)
+                line |= _compared("best", row, _yardstick(group))
+                line |= _compared("dense", row, dense[0] if len(dense) == 1 else None)
+                lines.append(line)
+    # Objects, so that counts stay whole numbers in columns that have empty cells.
+    return pd.DataFrame(lines, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
-def _line(row: Row, bold: bool) -> dict[str, object]:
-    before = [record["test_top1_error"] for record in row.pruned.values()]
-    seconds = [record["seconds_prune"] for record in row.pruned.values()]
-    thresholds = list(row.column("threshold").values())
-    line: dict[str, object] = {
-        "dataset": row.dataset,
-        "model": row.model,
-        "method": row.method,
-        "label": row.label,
-        "grain": row.grain,
-        "budget_unit": row.unit,
-        "budget_asked": row.asked,
-        "n": row.n,
-        "failed": len(row.failures),
-        "layer_collapsed": row.collapsed,
-        "test_top1_error_mean": row.mean("test_top1_error"),
-        "test_top1_error_sd": row.deviation("test_top1_error"),
-        "best_or_not_distinguishable": bold,
-        "test_top1_error_before_finetuning": mean(before) if before else None,
-        "seconds_prune": mean(seconds) if seconds else None,
-        "threshold_mean": mean(thresholds) if thresholds else None,
-        "threshold_min": min(thresholds, default=None),
-        "threshold_max": max(thresholds, default=None),
+def _yardstick(group: Sequence[Row]) -> Row | None:
+    return stats.best_row(rivals(group))
+
+
+def _identity(row: Row) -> dict[str, Cell]:
+    like = row.like
+    return {
+        "experiment": like.experiment,
+        "dataset": like.dataset,
+        "model": like.model,
+        "method": like.method,
+        "name": row.name,
+        "settings": json.dumps(like.settings, sort_keys=True),
+        "grain": like.grain,
+        "scope": like.scope,
+        "protection": like.protection,
+        "budget_unit": like.budget_unit,
+        "budget_asked": like.budget_asked,
+        "n": len(row.done),
+        "seeds": " ".join(str(run.final.seed) for run in row.done),
+        "failed": len(row.failed),
+        "reasons": " | ".join(dict.fromkeys(run.final.reason or "" for run in row.failed)),
     }
-    line |= {key: row.mean(key) for key in _MEANS}
-    for unit in ("params", "connections", "macs"):
-        for what in ("dense", "nonzero", "compact"):
-            line[f"{unit}_{what}"] = row.mean(f"{unit}_{what}")
+
+
+def _measured(row: Row) -> dict[str, Cell]:
+    line: dict[str, Cell] = {}
+    for key in _ERRORS:
+        line |= _spread(key, row.spread(key))
+        line |= _spread(f"{key}_before_finetuning", row.before(key))
+    line |= _spread("budget_reached", row.spread("budget_reached"))
+    line |= _spread("threshold", row.spread("threshold"))
+    for key in _SIZES:
+        size = row.spread(key)
+        line[key] = size.mean if size else None
+    for key in ("seconds_train", "seconds_penalty", "seconds_prune"):
+        seconds = row.total(key)
+        line[key] = seconds.mean if seconds else None
+    for key in _OF_THE_LAST_STAGE:
+        found = row.spread(key)
+        line[key] = found.mean if found else None
+    line["seeds_with_a_dead_layer"] = row.collapsed()
     return line
+
+
+def _spread(key: str, found: Spread | None) -> dict[str, Cell]:
+    return {
+        f"{key}_mean": found.mean if found else None,
+        f"{key}_sd": found.sd if found else None,
+        f"{key}_min": found.low if found else None,
+        f"{key}_max": found.high if found else None,
+    }
+
+
+def _compared(what: str, row: Row, other: Row | None) -> dict[str, Cell]:
+    """Write the difference of the test errors to another row's, and its interval."""
+    found, pairs = None, 0
+    if other is not None and other is not row:
+        first, second = row.values("test_top1_error"), other.values("test_top1_error")
+        pairs = len(first.keys() & second.keys())
+        found = stats.difference(first, second, max(row.resolution, other.resolution))
+    return {
+        f"difference_to_{what}_mean": found.mean if found else None,
+        f"difference_to_{what}_low": found.low if found else None,
+        f"difference_to_{what}_high": found.high if found else None,
+        f"difference_to_{what}_interval": stats.rule(pairs) if found else None,
+    }

@@ -1,142 +1,107 @@
-"""Write the report in the formats asked for, with Jinja; a file is replaced in whole."""
+"""Put a report in its formats and write the files, each in whole or not at all."""
 
 from __future__ import annotations
 
 import os
-import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
-from markupsafe import Markup
 
+from ssbench.errors import BadInputError
+from ssbench.report import text
 from ssbench.report.csv import as_csv
-from ssbench.report.figures import draw
-from ssbench.report.records import Record, load
-from ssbench.report.rows import Row, rows
-from ssbench.report.tables import HEADERS, asked, number, percent, size, spread, tables
+from ssbench.report.figures import draw, inline
+from ssbench.report.page import Page, make_page
+from ssbench.report.records import read_runs
 
-_TEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$", "–": "--", "|": r"\textbar{}",  # noqa: RUF001
-}  # fmt: skip
+FORMATS = ("md", "tex", "html", "csv")
 
 
 def render(folder: Path, out: Path, formats: Sequence[str]) -> list[Path]:
-    """Render the records of one folder.
+    """Write the report of an experiment.
 
     Args:
-        folder: holds the records; is only read.
-        out: where report.md, .tex, .html, .csv and the figures go.
-        formats: some of md, tex, html, csv.
+        folder: of the records; they are only read.
+        out: where the files go; made if it is not there.
+        formats: some of `FORMATS`. All but CSV bring one figure per (data set, model) with them
+            as SVG and PNG, LaTeX also as PDF.
 
     Returns:
         The files written.
 
     Raises:
-        BadInputError: the records cannot be read.
+        BadInputError: no records, a line that is not a record, several experiments in one
+            folder, a format that is not known, or ``out`` cannot be written.
     """
-    runs = load(folder)
-    found = rows(runs)
-    written: list[Path] = []
-    if "csv" in formats:
-        written.append(_write(out / "report.csv", as_csv(found).encode()))
-    pages = [kind for kind in ("md", "tex", "html") if kind in formats]
-    if pages:
-        context = _context(runs, found)
-        kinds = {"md": "png", "tex": "pdf", "html": "svg"}
-        for table in context["tables"]:
-            shown = [line.row for line in table.lines]
-            for kind in pages:
-                path = out / f"accuracy-{table.label}.{kinds[kind]}"
-                written.append(_write(path, draw(shown, kinds[kind])))
-        for kind in pages:
-            text = _environment(kind, out).get_template(f"report.{kind}.j2").render(context)
-            written.append(_write(out / f"report.{kind}", text.encode()))
-    return written
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown:
+        raise BadInputError(f"{', '.join(unknown)}: not a format; known: {', '.join(FORMATS)}")
+    page = make_page(read_runs(folder))
+    files: dict[str, bytes] = {}
+    figures = _figures(page, formats) if set(formats) - {"csv"} else {}
+    for stem, drawn in figures.items():
+        files |= {f"{stem}.{kind}": content for kind, content in drawn.items()}
+    files |= {f"report.{kind}": _content(page, kind, figures) for kind in dict.fromkeys(formats)}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return [_write(out / name, content) for name, content in files.items()]
+    except OSError as error:
+        raise BadInputError(
+            f"{out}: cannot be written ({error.strerror}); choose another folder"
+        ) from error
 
 
-def _context(runs: list[list[Record]], found: list[Row]) -> dict[str, Any]:
-    results = [run[-1] for run in runs]
-    measured = [record for record in results if record["status"] == "done"]
-    return {
-        "experiment": results[0]["experiment"],
-        "tables": tables(found),
-        "headers": HEADERS,
-        "machines": sorted({_machine(record) for record in measured}),
-        "images": sorted({_images(record) for record in measured}),
-        "failed": [record for record in results if record["status"] == "failed"],
-        "runs": len(runs),
-    }
+Figures = dict[str, dict[str, bytes]]
 
 
-def _machine(record: Record) -> str:
-    versions = ", ".join(f"{name} {value}" for name, value in sorted(record["versions"].items()))
-    threads = f", {record['threads']} threads" if record["device"] == "cpu" else ""
-    commit = f"; commit {record['commit']}" if record.get("commit") else ""
-    return f"{record['device_name']} ({record['device']}{threads}); {versions}{commit}"
+def _figures(page: Page, formats: Sequence[str]) -> Figures:
+    kinds = ["svg", "png", *(["pdf"] if "tex" in formats else [])]
+    drawn = {section.stem: draw(section.rows, kinds) for section in page.sections}
+    return {stem: files for stem, files in drawn.items() if files}
 
 
-def _images(record: Record) -> str:
-    return (
-        f"{record['dataset']}: {record['train_images']:,} training, "
-        f"{record['validation_images']:,} validation, {record['test_images']:,} test images"
+def _content(page: Page, kind: str, figures: Figures) -> bytes:
+    if kind == "csv":
+        return as_csv(page.rows).encode()
+    drawings = {stem: inline(files["svg"], stem) for stem, files in figures.items()}
+    template = _environment(kind).get_template(f"report.{kind}.j2")
+    return template.render(page=page, drawings=drawings).encode()
+
+
+def _environment(kind: str) -> jinja2.Environment:
+    """Make the environment in which everything printed is escaped for the format."""
+    escapes: dict[str, Callable[[object], str]] = {"tex": text.tex, "md": text.markdown}
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ssbench.report"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=kind == "html",  # noqa: S701 -- for the others, finalize escapes
+        finalize=escapes.get(kind),
+    )
+    if kind != "tex":
+        return environment
+    # LaTeX has braces, percent and number signs of its own.
+    return environment.overlay(
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        comment_start_string="<#",
+        comment_end_string="#>",
     )
 
 
-def _environment(kind: str, out: Path) -> jinja2.Environment:
-    loader = jinja2.PackageLoader("ssbench.report")
-    common: dict[str, Any] = {
-        "loader": loader, "undefined": jinja2.StrictUndefined,
-        "trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True,
-    }  # fmt: skip
-    if kind == "tex":
-        environment = jinja2.Environment(  # noqa: S701 -- finalize escapes every value for TeX
-            block_start_string="<%", block_end_string="%>", variable_start_string="<<",
-            variable_end_string=">>", comment_start_string="<#", comment_end_string="#>",
-            finalize=lambda value: value if isinstance(value, Markup) else tex(str(value)),
-            **common,
-        )  # fmt: skip
-    elif kind == "html":
-        environment = jinja2.Environment(autoescape=True, **common)
-        environment.globals["figure"] = lambda label: _inline(out, label)
-    else:
-        environment = jinja2.Environment(  # noqa: S701 -- finalize escapes every value for Markdown
-            finalize=lambda value: value if isinstance(value, Markup) else markdown(str(value)),
-            **common,
-        )
-    for function in (asked, number, percent, size, spread):
-        environment.filters[function.__name__] = function
-    environment.filters["raw"] = Markup
-    return environment
-
-
-def tex(text: str) -> str:
-    """Escape text for LaTeX."""
-    return "".join(_TEX.get(character, character) for character in text)
-
-
-def markdown(text: str) -> str:
-    """Escape text for a Markdown table."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_|\[\]])", r"\\\1", text)
-
-
-def _inline(out: Path, label: str) -> Markup:
-    """The figure's SVG, without its XML head, for a page that is one file."""
-    svg = (out / f"accuracy-{label}.svg").read_text(encoding="utf-8")
-    return Markup(svg[svg.index("<svg") :])  # noqa: S704 -- matplotlib escapes what it draws
-
-
 def _write(path: Path, content: bytes) -> Path:
+    """Replace a file in whole; a reader sees the old content or the new."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        Path(name).chmod(0o644)
+        Path(name).chmod(0o644)  # mkstemp's 0600 would hide the report from colleagues
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)

@@ -1,123 +1,213 @@
-"""Runs to rows: the seeds of one (data set, model, method, budget) together."""
+"""Runs -> rows: one row for each (data set, model, method and settings, budget), over its seeds."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from ssbench.report.records import Record
-from ssbench.stats import deviation, mean
+from ssbench import stats
+from ssbench.report.records import Record, Run
+
+Asked = float | Literal["own"] | None
+CLOSE = 0.005
+"""A budget counts as met within this share of it."""
+UNFAIR = 0.05
+"""A row that kept this share more than was asked does not compete with those that did not."""
 
 
-@dataclass
+@dataclass(frozen=True)
+class Spread:
+    """A measurement over seeds, in its own unit; ``sd`` is None for one seed."""
+
+    mean: float
+    sd: float | None
+    n: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
 class Row:
-    """One line of a table; by seed the last record, the one before finetuning, or the failure."""
+    """The runs that differ in nothing but the seed, in the order of their seeds."""
 
-    dataset: str
-    model: str
-    method: str
-    label: str
-    grain: str
-    unit: str | None
-    asked: float | str | None
-    results: dict[int, Record] = field(default_factory=dict)
-    pruned: dict[int, Record] = field(default_factory=dict)
-    failures: dict[int, str] = field(default_factory=dict)
+    name: str
+    done: tuple[Run, ...]
+    failed: tuple[Run, ...]
 
     @property
-    def key(self) -> tuple[str, str | None, str]:
-        """What tells this row from others of its table."""
-        return self.label, self.unit, str(self.asked)
+    def like(self) -> Record:
+        """A record, for what all runs of the row have in common."""
+        return (*self.done, *self.failed)[0].final
 
     @property
-    def n(self) -> int:
-        """The number of seeds with a result."""
-        return len(self.results)
+    def budget(self) -> tuple[Asked, str | None]:
+        """What was asked for: the share and its unit; (None, None) for the dense network."""
+        return self.like.budget_asked, self.like.budget_unit
 
     @property
-    def test_images(self) -> int:
-        """The smallest number of images that an error was measured on."""
-        return min(int(value) for value in self.column("test_images").values())
+    def is_dense(self) -> bool:
+        """Whether nothing was to be pruned."""
+        return self.like.budget_asked is None
 
     @property
-    def errors(self) -> dict[int, float]:
-        """Test error in percent, by seed."""
-        return self.column("test_top1_error")
+    def resolution(self) -> float:
+        """The step in which test errors come, in percentage points."""
+        images = [run.final.test_images for run in self.done if run.final.test_images]
+        return 100 / min(images) if images else 0.0
 
-    def column(self, key: str) -> dict[int, float]:
-        """The values of a record's key by seed, those that are there."""
-        found = {seed: record.get(key) for seed, record in self.results.items()}
+    def values(self, key: str) -> dict[int, float]:
+        """Return a measurement of the last stage by seed, without the runs that lack it."""
+        found = {run.final.seed: getattr(run.final, key) for run in self.done}
         return {seed: float(value) for seed, value in found.items() if value is not None}
 
-    def mean(self, key: str) -> float | None:
-        """The mean of a key over seeds."""
-        values = list(self.column(key).values())
-        return mean(values) if values else None
+    def spread(self, key: str) -> Spread | None:
+        """Return a measurement of the last stage over the seeds; None where no run has it."""
+        return spread(self.values(key).values())
 
-    def deviation(self, key: str) -> float | None:
-        """The sample standard deviation of a key over seeds."""
-        return deviation(list(self.column(key).values()))
+    def before(self, key: str) -> Spread | None:
+        """Return a measurement of the pruned network before finetuning, over the seeds."""
+        return spread(getattr(run.pruned, key) for run in self.done if run.pruned)
 
-    def share(self, unit: str, what: str = "nonzero") -> float | None:
-        """The mean kept share of a unit, from 0 to 1."""
-        kept, dense = self.column(f"{unit}_{what}"), self.column(f"{unit}_dense")
-        shares = [kept[seed] / dense[seed] for seed in kept if dense.get(seed)]
-        return mean(shares) if shares else None
+    def total(self, key: str) -> Spread | None:
+        """Return a time summed over the stages of each run, over the seeds, in seconds."""
+        return spread(run.total(key) for run in self.done)
 
-    @property
-    def before_finetuning(self) -> float | None:
-        """The mean test error right after pruning, in percent."""
-        found = [record["test_top1_error"] for record in self.pruned.values()]
-        return mean(found) if found else None
+    def kept(self, unit: str) -> Spread | None:
+        """Return the share of the dense network's unit that is nonzero, over the seeds."""
+        dense, nonzero = self.values(f"{unit}_dense"), self.values(f"{unit}_nonzero")
+        return spread(nonzero[seed] / dense[seed] for seed in nonzero if dense.get(seed))
 
-    @property
-    def layers(self) -> dict[str, float]:
-        """The mean share of weights kept, by layer."""
-        found: dict[str, list[float]] = {}
-        for record in self.results.values():
-            for layer, share in (record.get("layers") or {}).items():
-                found.setdefault(layer, []).append(share)
-        return {layer: mean(shares) for layer, shares in found.items()}
-
-    @property
     def collapsed(self) -> int:
-        """The number of seeds in which a layer lost all its weights."""
-        return sum(0 in (record.get("layers") or {}).values() for record in self.results.values())
+        """Count the seeds in which a whole layer lost all its weights."""
+        return sum(any(share == 0 for share in run.final.layers.values()) for run in self.done)
+
+    def miss(self) -> float | None:
+        """Return (reached - asked) / asked, the furthest of all seeds; None without a share."""
+        asked = self.like.budget_asked
+        reached = self.values("budget_reached").values()
+        if asked is None or asked == "own" or not reached:
+            return None
+        return max(((share - asked) / asked for share in reached), key=abs)
 
 
-def rows(runs: Iterable[list[Record]]) -> list[Row]:
-    """Group runs into rows: dense first, then by falling budget, controls before methods."""
-    found: dict[str, Row] = {}
+def spread(values: Iterable[float | None]) -> Spread | None:
+    """Summarise measurements, leaving out those that are None; None where none is left."""
+    found = [value for value in values if value is not None]
+    if not found:
+        return None
+    return Spread(stats.mean(found), stats.deviation(found), len(found), min(found), max(found))
+
+
+def make_rows(runs: Iterable[Run]) -> tuple[list[Row], list[Run]]:
+    """Gather runs into rows, in the order in which tables print them.
+
+    Dense comes first, then shares in falling order, "own" last; within a budget random controls
+    come first, then the names in alphabetical order.
+
+    Returns:
+        The rows, and the older runs that a newer one of the same row and seed replaces: a method
+        that was changed and run again leaves both in the folder.
+    """
+    cells: dict[tuple[str, int], list[Run]] = defaultdict(list)
     for run in runs:
-        last = run[-1]
-        row = found.setdefault(_key(last), _row(last))
-        if last["status"] == "failed":
-            row.failures[last["seed"]] = str(last["reason"])
-            continue
-        row.results[last["seed"]] = last
-        row.pruned |= {record["seed"]: record for record in run if record["stage"] == "prune"}
-    return sorted(found.values(), key=_order)
+        cells[_identity(run.final), run.final.seed].append(run)
+    chosen: dict[str, list[Run]] = defaultdict(list)
+    older: list[Run] = []
+    for (key, _), found in sorted(cells.items()):
+        *old, newest = sorted(found, key=lambda run: (run.final.time or "", run.final.run))
+        chosen[key].append(newest)
+        older += old
+    peers = [group[0].final for group in chosen.values()]
+    rows = [_row(group, peers) for group in chosen.values()]
+    return sorted(rows, key=_place), older
 
 
-def _key(record: Record) -> str:
-    names = ("dataset", "model", "label", "settings", "budget_unit", "budget_asked", "scope")
-    return json.dumps([record[name] for name in names], sort_keys=True)
-
-
-def _row(record: Record) -> Row:
+def _row(runs: Sequence[Run], peers: Sequence[Record]) -> Row:
     return Row(
-        dataset=record["dataset"],
-        model=record["model"],
-        method=record["method"],
-        label=record["label"],
-        grain=record["grain"],
-        unit=record["budget_unit"],
-        asked=record["budget_asked"],
+        name=_name(runs[0].final, peers),
+        done=tuple(run for run in runs if not run.failed),
+        failed=tuple(run for run in runs if run.failed),
     )
 
 
-def _order(row: Row) -> tuple[object, ...]:
-    asked = 2.0 if row.asked is None else row.asked if isinstance(row.asked, float) else -1.0
-    control = {"dense": 0, "random": 1, "magnitude": 2}.get(row.method, 3)
-    return row.dataset, row.model, -asked, control, row.label, row.unit or ""
+def _identity(record: Record) -> str:
+    parts = (
+        record.dataset, record.model, record.label, record.method, record.settings,
+        record.grain, record.budget_unit, record.budget_asked, record.scope, record.protection,
+    )  # fmt: skip
+    return json.dumps(parts, sort_keys=True)
+
+
+def _name(record: Record, peers: Sequence[Record]) -> str:
+    """The label, and where other rows have the same one, what sets this row apart."""
+    same = [
+        peer
+        for peer in peers
+        if (peer.label, peer.dataset, peer.model) == (record.label, record.dataset, record.model)
+        and (peer.budget_asked is None) == (record.budget_asked is None)
+    ]
+
+    def differs(get: Callable[[Record], object]) -> bool:
+        return any(get(peer) != get(record) for peer in same)
+
+    extra = [record.method] if differs(lambda peer: peer.method) else []
+    extra += [
+        f"{key}={value}"
+        for key, value in record.settings.items()
+        if differs(lambda peer, key=key: peer.settings.get(key))  # type: ignore[misc]
+    ]
+    if differs(lambda peer: peer.scope):
+        extra.append(f"{record.scope}")
+    if differs(lambda peer: peer.protection):
+        extra.append(f"protection={record.protection}")
+    unit = f"by {record.budget_unit}"
+    if differs(lambda peer: peer.budget_unit) and unit not in record.label:
+        extra.append(unit)
+    return ", ".join([record.label, *extra])
+
+
+def _place(row: Row) -> tuple[str, str, int, float, str, bool, str]:
+    asked, unit = row.budget
+    rank = 0 if asked is None else 2 if asked == "own" else 1
+    share = -asked if isinstance(asked, float | int) else 0.0
+    like = row.like
+    return (
+        like.dataset, like.model, rank, share, unit or "",
+        like.method != "random", row.name,
+    )  # fmt: skip
+
+
+def by_table(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Part rows by (data set, model), keeping their order."""
+    tables: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        tables[row.like.dataset, row.like.model].append(row)
+    return dict(tables)
+
+
+def by_budget(rows: Iterable[Row]) -> dict[tuple[Asked, str | None], list[Row]]:
+    """Part the rows of a table by budget, keeping their order."""
+    groups: dict[tuple[Asked, str | None], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.budget].append(row)
+    return dict(groups)
+
+
+def rivals(group: Sequence[Row]) -> Mapping[Row, dict[int, float]]:
+    """Return the test errors, by seed, of those rows of a budget that can be compared.
+
+    Fewer than two rows, the dense network and budgets "own" give none: such rows are not of one
+    size. Neither does a row belong that kept `UNFAIR` more than was asked, or has no result.
+    """
+    if group[0].budget[0] in (None, "own"):
+        return {}
+    fair = [row for row in group if row.done and (row.miss() or 0) <= UNFAIR]
+    return {row: row.values("test_top1_error") for row in fair} if len(fair) > 1 else {}
+
+
+def best(group: Sequence[Row]) -> set[Row]:
+    """Return the rows of a budget to be printed in bold: see `ssbench.stats.best_rows`."""
+    return stats.best_rows(rivals(group), max(row.resolution for row in group))

@@ -1,54 +1,61 @@
-"""The table as it is shown in a terminal."""
+"""Rows -> tables for the terminal."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
-from rich.console import Group
-from rich.table import Table
+from rich.box import SIMPLE
+from rich.console import Group, RenderableType
+from rich.table import Table as RichTable
 from rich.text import Text
 
-from ssbench.report.records import load
-from ssbench.report.rows import rows
-from ssbench.report.tables import HEADERS, tables
+from ssbench.report.records import read_runs
+from ssbench.report.rows import by_table, make_rows
+from ssbench.report.tables import Table, make_table
 
-RIGHT = 2
-"""The first of the columns that hold numbers."""
 WIDE = 140
-"""Characters that all columns need; narrower terminals get those that matter most."""
-NARROW = (0, 1, 2, 5, 8)
+"""The characters that all columns need."""
+_MATTER_MOST = {1: "params pruned %", 4: "MACs pruned %"}
+"""What narrow consoles show of `COLUMNS`, with titles that are clear without their neighbours."""
 
 
 def terminal_table(folder: Path, width: int = WIDE) -> Group:
-    """Build the tables of a results folder for a rich console of so many characters."""
-    chosen = range(len(HEADERS)) if width >= WIDE else NARROW
-    parts: list[Table | Text] = []
-    for found in tables(rows(load(folder))):
-        shown = Table(title=f"{found.model} on {found.dataset}")
-        for index in chosen:
-            header = _name(index) if width < WIDE else HEADERS[index]
-            justify: Literal["left", "right"] = "left" if index < RIGHT else "right"
-            shown.add_column(header, justify=justify, overflow="fold")
-        for line in found.lines:
-            if line.starts_group:
-                shown.add_section()
-            shown.add_row(
-                *[
-                    Text(cell.text, style="bold" if cell.bold else "").append(
-                        f" {cell.mark}" if cell.mark else "", style="dim"
-                    )
-                    for index, cell in enumerate(line.cells)
-                    if index in chosen
-                ]
-            )
-        parts.append(shown)
-        parts += [Text(f"{mark}  {text}", style="dim") for mark, text in found.notes.items()]
-        parts.append(Text(found.caption, style="dim"))
+    """Return the tables of an experiment's folder, to be printed on a rich console.
+
+    Args:
+        folder: of the records.
+        width: of the console, in characters; below `WIDE` some columns are left out.
+
+    Raises:
+        BadInputError: no records, a line that is not a record, or several experiments.
+    """
+    rows, _ = make_rows(read_runs(folder))
+    parts: list[RenderableType] = []
+    for group in by_table(rows).values():
+        table = make_table(group)
+        shown = dict(enumerate(table.titles)) if width >= WIDE else _MATTER_MOST
+        parts.append(_table(table, shown))
+        parts += [Text(warning, style="yellow") for warning in table.warnings]
+        parts += [Text(f"{note.mark} {note.text}", style="dim") for note in table.notes]
+        parts.append(Text(table.caption, style="dim"))
     return Group(*parts)
 
 
-def _name(index: int) -> str:
-    """A header that is clear without its left neighbour."""
-    pruned = HEADERS[index] == "Pruned %"
-    return f"{HEADERS[index - 1]} pruned %" if pruned else HEADERS[index]
+def _table(table: Table, shown: dict[int, str]) -> RichTable:
+    what = Text(f"{table.model} on {table.dataset}")
+    result = RichTable(title=what, title_justify="left", box=SIMPLE, collapse_padding=True)
+    result.add_column("budget", no_wrap=True)
+    result.add_column("method", overflow="fold")
+    for title in ("test error %", "n", *shown.values()):
+        result.add_column(title.replace(" ", "\n", 1), justify="right", no_wrap=True)
+    for group in table.groups:
+        for position, line in enumerate(group.lines):
+            result.add_row(
+                group.title if position == 0 else "",
+                Text(f"{line.name} {line.marks}".strip()),
+                Text(line.error, style="bold" if line.bold else ""),
+                line.n,
+                *(line.cells[index] for index in shown),
+                end_section=position == len(group.lines) - 1,
+            )
+    return result

@@ -1,0 +1,95 @@
+"""Captions: what a table or figure shows, in which units, and what its bold print means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ssbench import stats
+from ssbench.report import text
+from ssbench.report.rows import UNFAIR, Row, best, by_budget, rivals
+
+
+def table_caption(rows: Sequence[Row]) -> str:
+    """Return the caption of a (data set, model)'s table."""
+    like = rows[0].like
+    sentences = [
+        f"{like.model} on {like.dataset}: test error of the last epoch{_spread(rows)}.",
+        "Budget: the share that was to be kept.",
+        "Params and MACs are those of nonzero weights, pruned: their missing share of the dense "
+        "network's; connections: 2-D kernels kept.",
+        "MACs: convolution and linear layers, one image, 1 per multiply-add.",
+        _epochs(rows),
+        *_bold(rows),
+        *_gap(rows),
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def figure_caption(rows: Sequence[Row]) -> str:
+    """Return the caption of a (data set, model)'s figure."""
+    like = rows[0].like
+    several = any(len(row.done) > 1 for row in rows)
+    points = "mean over seeds, bands ± 1 sample standard deviation" if several else "one seed"
+    dense = " Dashed: the dense network." if any(row.is_dense and row.done for row in rows) else ""
+    return (
+        f"{like.model} on {like.dataset}: test accuracy of the last epoch against the share of "
+        f"params, connections and MACs (of nonzero weights) that is kept; {points}.{dense}"
+    )
+
+
+def seed_count(rows: Sequence[Row]) -> int:
+    """Return the largest number of finished seeds of a row."""
+    return max((len(row.done) for row in rows), default=0)
+
+
+def _spread(rows: Sequence[Row]) -> str:
+    count = seed_count(rows)
+    if count < 2:
+        return ", one seed"
+    fewer = any(len(row.done) < count for row in rows)
+    seeds = f"n seeds ({count} where none is missing)" if fewer else f"{count} seeds"
+    return f", mean ± sample standard deviation over {seeds}"
+
+
+def _epochs(rows: Sequence[Row]) -> str:
+    totals = sorted({run.final.epochs_total or 0 for row in rows for run in row.done})
+    if len(totals) == 1:
+        return f"All rows: {totals[0]} epochs in total."
+    return f"Total epochs differ between rows: {text.listing([str(t) for t in totals])}."
+
+
+def _bold(rows: Sequence[Row]) -> list[str]:
+    groups = [group for group in by_budget(rows).values() if rivals(group)]
+    if not any(best(group) for group in groups):
+        return ["No bold: no two rows have the same budget."]
+    # Each group's most seeds name its rule; bold in a group of single seeds separates nothing.
+    counts = sorted({max(len(values) for values in rivals(group).values()) for group in groups})
+    if counts == [1]:
+        return ["Bold: the lowest error at its budget; one seed separates nothing."]
+    rules = text.listing(list(dict.fromkeys(stats.rule(count) for count in counts if count > 1)))
+    sentences = [
+        f"Bold: the lowest mean error at its budget, or not distinguishable from it ({rules} of "
+        "the difference by seed includes 0, the spread taken as no less than that of rounding to "
+        "whole test images; not corrected for the number of comparisons), and not worse at every "
+        "seed by more than the sampling error of the test images."
+    ]
+    if counts[0] == 1:
+        sentences.append("Where a budget has one seed only, just the lowest is bold.")
+    if any((row.miss() or 0) > UNFAIR for row in rows):
+        sentences.append(f"Rows that kept over {100 * UNFAIR:g} % more than asked do not compete.")
+    return sentences
+
+
+def _gap(rows: Sequence[Row]) -> list[str]:
+    count = seed_count(rows)
+    if count < 2:
+        return []
+    full = [row.spread("test_top1_error") for row in rows if len(row.done) == count]
+    sds = [spread.sd for spread in full if spread and spread.sd is not None]
+    gap = stats.smallest_gap(sds, count, max(row.resolution for row in rows))
+    if gap is None:
+        return []
+    return [
+        f"Between two rows with the median standard deviation, {count} seeds separate no gap "
+        f"under {gap:.2f} points."
+    ]

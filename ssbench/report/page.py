@@ -1,0 +1,110 @@
+"""Runs -> everything that a page of the report prints, before it is put in a format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ssbench.report import text
+from ssbench.report.captions import figure_caption
+from ssbench.report.notes import devices, superseded, versions
+from ssbench.report.records import Run
+from ssbench.report.rows import Row, by_table, make_rows
+from ssbench.report.tables import Table, make_table
+
+
+@dataclass(frozen=True)
+class Section:
+    """One (data set, model): its rows, table and the name of its figure's files."""
+
+    rows: tuple[Row, ...]
+    table: Table
+    stem: str
+    figure_caption: str
+
+    @property
+    def label(self) -> str:
+        """The key for references to the table and figure."""
+        return self.stem.removeprefix("accuracy-")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run without a result."""
+
+    run: str
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report: what was run, its tables and figures, and what failed."""
+
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+    sections: tuple[Section, ...]
+    failures: tuple[Failure, ...]
+    rows: tuple[Row, ...]
+
+
+def make_page(runs: Sequence[Run]) -> Page:
+    """Make the report of all runs of an experiment, at least one."""
+    rows, older = make_rows(runs)
+    sections = [
+        Section(tuple(group), make_table(group), "", figure_caption(group))
+        for group in by_table(rows).values()
+    ]
+    return Page(
+        title=runs[0].final.experiment,
+        facts=tuple(_facts(rows)),
+        warnings=tuple(superseded(older)),
+        sections=tuple(_named(sections)),
+        failures=tuple(
+            Failure(run.final.run, run.final.stage, run.final.reason or "no reason given")
+            for row in rows
+            for run in row.failed
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _named(sections: Sequence[Section]) -> list[Section]:
+    """Give the figures names that differ even where two models' names differ in a '/' only."""
+    named: list[Section] = []
+    for section in sections:
+        stem = text.slug(f"accuracy-{section.table.dataset}-{section.table.model}")
+        taken = {other.stem for other in named}
+        if stem in taken:
+            stem = next(f"{stem}-{i}" for i in range(2, 10_000) if f"{stem}-{i}" not in taken)
+        named.append(Section(section.rows, section.table, stem, section.figure_caption))
+    return named
+
+
+def _facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """What was run and on what, as far as records tell."""
+    runs = [run for row in rows for run in (*row.done, *row.failed)]
+    stages = [stage for run in runs for stage in run.stages]
+    finals = [run.final for row in rows for run in row.done]
+    images = sorted({(r.train_images, r.validation_images, r.test_images) for r in finals}, key=str)
+    epochs = sorted({r.epochs_total for r in finals if r.epochs_total is not None})
+    free = sorted({operator for stage in stages for operator in stage.uncounted})
+    facts = [
+        ("Data", text.listing(sorted({run.final.dataset for run in runs}))),
+        ("Images", text.listing([_images(*parts) for parts in images])),
+        ("Models", text.listing(sorted({run.final.model for run in runs}))),
+        ("Methods", text.listing(list(dict.fromkeys(row.name for row in rows)))),
+        ("Seeds", text.listing([str(seed) for seed in sorted({run.final.seed for run in runs})])),
+        ("Epochs in total", text.listing([str(count) for count in epochs])),
+        ("Hardware", " | ".join(devices(stages))),
+        ("Versions", " | ".join(versions(stages))),
+        ("Commit", text.listing(sorted({stage.commit for stage in stages if stage.commit}))),
+        ("Operators that count as free", text.listing(free)),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _images(train: int | None, validation: int | None, test: int | None) -> str:
+    parts = {"train": train, "validation": validation, "test": test}
+    return ", ".join(f"{count:,} {name}" for name, count in parts.items() if count is not None)
