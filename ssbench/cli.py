@@ -75,7 +75,12 @@ def run(
         quiet=quiet,
         retry_failed=retry_failed,
     )
-    outcome = commands.run(experiment, options, _console(), Console(stderr=True))
+    log = Console(stderr=True)
+    try:
+        outcome = commands.run(experiment, options, _console(), log)
+    except KeyboardInterrupt:  # caught here, as typer would say only "Aborted!"
+        log.print("stopped; finished stages are kept: start again to go on")
+        raise typer.Exit(130) from None
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -139,6 +144,3 @@ def main() -> None:
     except BadInputError as error:
         Console(stderr=True).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; finished stages are kept, start again to go on")
-        sys.exit(130)

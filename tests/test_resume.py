@@ -93,3 +93,18 @@ def test_killed_again_and_again_the_records_are_bit_identical(tmp_path: Path) ->
     assert weights(broken) == weights(whole)
     leftovers = list((broken / "results" / ".cache" / "stages").glob("unfinished-*"))
     assert leftovers == []
+
+
+@pytest.mark.slow
+def test_an_interrupt_says_that_nothing_is_lost(tmp_path: Path) -> None:
+    (tmp_path / "kill.toml").write_text(EXPERIMENT)
+    process = start(tmp_path)
+    deadline = time.monotonic() + 60
+    while not stages(tmp_path):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"start again to go on" in err
+    assert b"Traceback" not in err
