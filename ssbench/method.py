@@ -23,8 +23,9 @@ from typing import Any, ClassVar, Literal, get_args
 
 from torch import Tensor, nn
 
+from ssbench.layers import Layer
 from ssbench.recipe import ParameterGroup
-from ssbench.structure import Layer, Structure, structure_of
+from ssbench.structure import Structure, structure_of
 
 Grain = Literal["weight", "connection", "filter", "none"]
 GRAINS: tuple[Grain, ...] = get_args(Grain)

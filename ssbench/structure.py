@@ -6,57 +6,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
 
 from ssbench.errors import BadInputError
+from ssbench.layers import Layer, read_layers
 from ssbench.operations import Role, concatenated, node_role
-
-Emits = Callable[["Layer", Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One convolution or linear layer and its neighbours, by module name."""
-
-    name: str
-    kind: Literal["conv", "linear"]
-    outputs: int
-    inputs: int
-    groups: int
-    is_output: bool
-    norm_before: str | None
-    """The batch norm whose scale can be moved into this layer: between the two stand only
-    positively homogeneous operations, and nothing but prunable layers reads it."""
-    norm_after: str | None
-    """The batch norm that reads this layer directly and alone."""
-    has_bias: bool
-
-    @property
-    def weight(self) -> str:
-        """The name of the weight, as in ``state_dict()`` of the plain network."""
-        return f"{self.name}.weight"
-
-    @property
-    def bias(self) -> str:
-        """The name of the bias, whether or not the layer has one."""
-        return f"{self.name}.bias"
-
-    def columns(self, channels: Tensor) -> Tensor:
-        """Spread a vector over the channels read, [channels], to the weight's [out, in/groups].
-
-        A linear layer behind a flattening reads each channel at several places: the vector is
-        repeated for each. The result has one row where all outputs read the same (groups = 1).
-        """
-        vector = channels.repeat_interleave(self.inputs // channels.numel())
-        if self.groups == 1:
-            return vector.unsqueeze(0)
-        return vector.reshape(self.groups, -1).repeat_interleave(self.outputs // self.groups, 0)
 
 
 @dataclass(frozen=True)
@@ -99,7 +58,8 @@ class Structure:
             ) from error
         modules = dict(model.named_modules())
         roles = {node: node_role(node, modules) for node in graph.nodes}
-        return _Reader(graph, roles, modules).structure()
+        layers = read_layers(graph, roles, modules)
+        return cls(layers, graph, roles, layers[0].inputs)
 
     @property
     def prunable(self) -> tuple[Layer, ...]:
@@ -206,72 +166,6 @@ def _same_width(vectors: list[Tensor]) -> list[Tensor]:
     """Broadcast single values; vectors of unlike width cannot be told apart, so all count alive."""
     width = max(vector.numel() for vector in vectors)
     return [v if v.numel() == width else v.new_ones(width) for v in vectors]
-
-
-class _Reader:
-    """Reads the layers and their neighbours out of a traced graph."""
-
-    def __init__(
-        self, graph: fx.Graph, roles: Mapping[fx.Node, Role], modules: Mapping[str, nn.Module]
-    ) -> None:
-        self.graph, self.roles, self.modules = graph, roles, modules
-        self.nodes = [node for node in graph.nodes if roles[node] is Role.LAYER]
-
-    def structure(self) -> Structure:
-        names = [str(node.target) for node in self.nodes]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise BadInputError(f"layer {twice[0]} is called more than once in one forward pass")
-        if not names:
-            raise BadInputError("the network has no convolution and no linear layer to prune")
-        layers = tuple(self._layer(node) for node in self.nodes)
-        return Structure(layers, self.graph, self.roles, layers[0].inputs)
-
-    def _layer(self, node: fx.Node) -> Layer:
-        module = self.modules[str(node.target)]
-        conv = isinstance(module, nn.Conv2d)
-        if not isinstance(module, nn.Conv2d | nn.Linear):
-            raise BadInputError(f"layer {node.target}: {type(module).__name__} is not supported")
-        return Layer(
-            name=str(node.target),
-            kind="conv" if conv else "linear",
-            outputs=module.out_channels if conv else module.out_features,  # type: ignore[arg-type]
-            inputs=module.in_channels if conv else module.in_features,  # type: ignore[arg-type]
-            groups=module.groups if conv else 1,  # type: ignore[arg-type]
-            is_output=self._reaches_output(node),
-            norm_before=self._norm_before(node),
-            norm_after=self._norm_after(node),
-            has_bias=module.bias is not None,
-        )
-
-    def _reaches_output(self, node: fx.Node) -> bool:
-        """Whether the result gets to the output without passing through another layer."""
-        users = list(node.users)
-        return any(
-            self.roles[user] is Role.OUTPUT
-            or (self.roles[user] is not Role.LAYER and self._reaches_output(user))
-            for user in users
-        )
-
-    def _norm_before(self, node: fx.Node) -> str | None:
-        source = node.all_input_nodes[0]
-        while self.roles[source] is Role.HOMOGENEOUS:
-            source = source.all_input_nodes[0]
-        if self.roles[source] is not Role.NORM or self._reaches_output(node):
-            return None
-        return str(source.target) if self._only_layers_read(source) else None
-
-    def _only_layers_read(self, node: fx.Node) -> bool:
-        return all(
-            (self.roles[user] is Role.LAYER and not self._reaches_output(user))
-            or (self.roles[user] is Role.HOMOGENEOUS and self._only_layers_read(user))
-            for user in node.users
-        )
-
-    def _norm_after(self, node: fx.Node) -> str | None:
-        users = list(node.users)
-        alone = len(users) == 1 and self.roles[users[0]] is Role.NORM
-        return str(users[0].target) if alone else None
 
 
 _structures: WeakKeyDictionary[nn.Module, Structure] = WeakKeyDictionary()

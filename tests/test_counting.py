@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet50
 
 from ssbench.counting import count, nonzero
@@ -52,6 +53,16 @@ def test_multiply_adds_are_those_of_the_formula(name: str, shape: tuple[int, int
     for module in model.modules():
         module._forward_hooks.clear()
     assert count(model, example).macs == by_hand
+
+
+@pytest.mark.parametrize("name", ["vgg6", "vgg16", "resnet18", "densenet40", "mobilenet"])
+def test_fvcore_and_torch_count_the_same(name: str) -> None:
+    channels, size = (1, 8) if name == "vgg6" else (3, 32)
+    model = MODELS[name](channels, 10).eval()
+    example = torch.zeros(1, channels, size, size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(example)
+    assert 2 * count(model, example).macs == counter.get_total_flops()
 
 
 def test_counting_leaves_the_model_as_it_is() -> None:

@@ -121,6 +121,14 @@ def test_the_methods_own_threshold_keeps_what_lies_above_it() -> None:
         select(made, Budget(kept="own"), lambda _: 0.5, None)
 
 
+@pytest.mark.parametrize("grain", ["weight", "connection", "filter"])
+@pytest.mark.parametrize("unit", ["connections", "params", "macs"])
+def test_keeping_everything_changes_nothing(grain: str, unit: str) -> None:
+    found = cut(units(grain), unit=unit, kept=1.0)
+    assert all(mask.all() for mask in found.masks.values())
+    assert (found.reached, found.threshold) == (1.0, None)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 1000),

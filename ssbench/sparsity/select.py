@@ -112,6 +112,8 @@ def _first(order: Tensor, count: int) -> Tensor:
 
 def _nearest(share: Callable[[int], float], target: float, count: int) -> int:
     """The number of units whose share is nearest to the target; shares grow with the number."""
+    if share(count) <= target:
+        return count
     low, high = 0, count
     while high - low > 1:
         middle = (low + high) // 2

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ssbench.errors import RunFailedError
-from ssbench.structure import Layer, Structure
+from ssbench.layers import Layer
+from ssbench.structure import Structure
 
 
 @dataclass(frozen=True)

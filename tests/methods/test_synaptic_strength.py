@@ -106,6 +106,29 @@ def test_after_a_residual_sum_the_scale_stays_and_the_strengths_are_the_norms() 
     assert not torch.allclose(found["blocks.1.conv2"].flatten(1), norms["blocks.1.conv2"])
 
 
+def test_behind_a_concatenation_the_scale_of_the_joint_norm_is_moved() -> None:
+    model = randomised(MODELS["densenet40"](3, 10))
+    images = torch.randn(2, 3, 16, 16)
+    before = model(images)
+    moved = {found.norm_before for found in prunable_layers(model) if found.norm_before}
+    assert len(moved) >= 38
+    Strength().attach(model)
+    torch.testing.assert_close(model(images), before, atol=1e-4, rtol=1e-4)
+    assert all((model.get_submodule(name).weight == 1).all() for name in moved)
+
+
+def test_depthwise_and_1x1_kernels_are_connections_too() -> None:
+    model = randomised(MODELS["mobilenet"](3, 10))
+    images = torch.randn(2, 3, 32, 32)
+    before = model(images)
+    shapes = {found.weight: found for found in prunable_layers(model)}
+    Strength().attach(model)
+    torch.testing.assert_close(model(images), before, atol=1e-4, rtol=1e-4)
+    for name, score in Strength().scores(model).items():
+        found = shapes[name]
+        assert score.shape == (found.outputs, found.inputs // found.groups, 1, 1)
+
+
 def test_gradients_of_the_strengths_match_finite_differences() -> None:
     model = randomised(Net(nn.PReLU())).double()
     Strength().attach(model)
