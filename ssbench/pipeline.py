@@ -190,8 +190,8 @@ def _select(
     structure = structure_of(plain)
     shapes = {name: parameter.shape for name, parameter in plain.named_parameters()}
     units = Units.of(structure, scores, shapes)
-    share = make_share(budget, plain, bench.dense(stage.model))
-    return select(units, budget, share, method.own_threshold)
+    dense = bench.dense(stage.model)
+    return select(units, budget, dense, make_share(budget, plain, dense), method.own_threshold)
 
 
 def make_share(budget: Budget, plain: nn.Module, dense: Counts) -> Share:

@@ -36,9 +36,15 @@ def units(grain: str, seed: int = 0, levels: int = 0) -> Units:
     return Units.of(structure_of(MODEL), scores(grain, seed, levels), SHAPES)
 
 
+def by_leader(made: Units, chosen: Tensor) -> dict[str, Tensor]:
+    """A choice of units [units] in the shapes of their scores."""
+    parts = torch.split(chosen, [score.numel() for score in made.own.values()])
+    return {n: p.reshape(s.shape) for p, (n, s) in zip(parts, made.own.items(), strict=True)}
+
+
 def cut(made: Units, **budget: object) -> Selection:
     asked = Budget(**budget)
-    return select(made, asked, make_share(asked, MODEL, DENSE), None)
+    return select(made, asked, DENSE, make_share(asked, MODEL, DENSE), None)
 
 
 @pytest.mark.parametrize("grain", ["weight", "connection"])
@@ -74,9 +80,9 @@ def test_filter_budgets_take_the_nearest_of_all_cuts(unit: str) -> None:
     order = made.values.sort(descending=True).indices
     shares = []
     for k in range(1, len(order) + 1):
-        kept = torch.zeros(len(order), dtype=torch.bool)
-        kept[order[:k]] = True
-        shares.append(share(made.masks(kept)))
+        chosen = torch.zeros(len(order), dtype=torch.bool)
+        chosen[order[:k]] = True
+        shares.append(share(made.masks(by_leader(made, chosen))))
     assert shares == sorted(shares)
     for asked in (0.5, 0.2, 0.1):
         best = min(abs(value - asked) for value in shares)
@@ -115,10 +121,10 @@ def test_protection_keeps_a_floor_in_every_layer_and_counts_where_it_acted() -> 
 
 def test_the_methods_own_threshold_keeps_what_lies_above_it() -> None:
     made = units("filter")
-    found = select(made, Budget(kept="own"), lambda _: 0.5, 0.4)
+    found = select(made, Budget(kept="own"), DENSE, lambda _: 0.5, 0.4)
     assert found.threshold == float(made.values[made.values <= 0.4].max())
     with pytest.raises(RunFailedError, match="no threshold"):
-        select(made, Budget(kept="own"), lambda _: 0.5, None)
+        select(made, Budget(kept="own"), DENSE, lambda _: 0.5, None)
 
 
 @pytest.mark.parametrize("grain", ["weight", "connection", "filter"])

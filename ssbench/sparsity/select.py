@@ -1,4 +1,4 @@
-"""Which units stay: the budget is met by moving one cut through the units in order of score."""
+"""Which units stay: one cut through the units in order of score, where it meets the budget."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ssbench.counting import Counts
 from ssbench.errors import RunFailedError
 from ssbench.sparsity.budget import Budget
-from ssbench.sparsity.units import Units
+from ssbench.sparsity.crossing import crossing
+from ssbench.sparsity.price import price
+from ssbench.sparsity.units import Kept, Units
 
 Share = Callable[[Mapping[str, Tensor]], float]
 """The share of the budget's unit that a set of masks leaves."""
+Levels = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Selection:
     """Masks by weight name, in the weights' shapes (True: kept), and how they came about.
 
     Attributes:
-        reached: the share of the budget's unit that is kept.
+        reached: the share of the budget's unit that is kept, counted on the masks.
         threshold: the largest score among the pruned units; None where nothing was pruned.
         protected: the number of layers that kept units only because of the protection.
     """
@@ -33,115 +37,142 @@ class Selection:
     protected: int
 
 
-def select(units: Units, budget: Budget, share: Share, own: float | None) -> Selection:
+def select(
+    units: Units, budget: Budget, dense: Counts, share: Share, own: float | None
+) -> Selection:
     """Keep the best units until the budget is met as closely as the grain allows.
 
     Units of equal score are taken in the order of layers and positions, so that the same scores
     always give the same masks. Of the two cuts next to the budget the nearer one is taken, of
-    two equally near ones the smaller network.
+    two equally near ones the smaller network. At least one unit stays.
 
     Args:
         units: the scored units.
         budget: how much may stay.
+        dense: the counts of the dense network.
         share: measures a set of masks in the budget's unit.
         own: the method's own threshold, for the budget "own".
 
     Raises:
         RunFailedError: the budget is "own" and the method has no threshold.
     """
-    order = _order(units, budget)
-    if budget.kept == "own":
-        if own is None:
-            raise RunFailedError("the budget is the method's own, but it has no threshold")
-        cut = int((units.values > own).sum())
-    else:
-        cut = _nearest(lambda k: share(units.masks(_first(order, k))), budget.kept, len(order))
-    kept = _first(order, cut)
+    if budget.kept == "own" and own is None:
+        raise RunFailedError("the budget is the method's own, but it has no threshold")
+
+    def keep(levels: Levels) -> Kept:
+        if budget.kept == "own":
+            return {name: score > own for name, score in units.own.items()}
+        return _cut(units, levels, budget.kept, budget, dense)
+
+    levels = _ranked(units.own) if budget.scope == "layerwise" else dict(units.own)
     protected = 0
     if budget.protection:
-        kept, protected = _protect(units, kept, budget)
-    pruned = units.values[~kept]
+        free = keep(levels)
+        safe = {name: _best(s, _floor(s, budget)) for name, s in units.own.items()}
+        protected = sum(int(free[n].sum()) < _floor(s, budget) for n, s in units.own.items())
+        raised = {n: level.masked_fill(safe[n], math.inf) for n, level in levels.items()}
+        kept: Kept = {name: chosen | safe[name] for name, chosen in keep(raised).items()}
+    else:
+        kept = keep(levels)
     masks = {name: mask.clone() for name, mask in units.masks(kept).items()}
-    threshold = float(pruned.max()) if len(pruned) else None
-    return Selection(masks, share(masks), threshold, protected)
+    return Selection(masks, share(masks), _threshold(units, kept), protected)
 
 
 def least_share(units: Units, budget: Budget, share: Share) -> float:
     """The smallest share that the grain can reach: one unit is kept, or one in every layer."""
-    starts = torch.tensor([0, *units.sizes]).cumsum(0)[:-1]
-    chosen = starts if budget.scope == "layerwise" else starts[units.sizes.index(max(units.sizes))]
-    kept = torch.zeros(len(units.values), dtype=torch.bool)
-    kept[chosen] = True
+    largest = max(units.own, key=lambda name: units.own[name].numel())
+    kept = {}
+    for name, score in units.own.items():
+        kept[name] = torch.zeros(score.shape, dtype=torch.bool)
+        if budget.scope == "layerwise" or name == largest:
+            kept[name].reshape(-1)[0] = True
     return share(units.masks(kept))
 
 
-def _order(units: Units, budget: Budget) -> Tensor:
-    """The units from the first to stay to the last.
+def _cut(units: Units, levels: Levels, kept: float, budget: Budget, dense: Counts) -> Kept:
+    """Keep the units over the level at which the budget is met."""
+    cost = price(units, _spread(units, levels), budget.unit, dense)
+    target = kept * cost.whole
+    amount = target - cost.constant
+    total = sum(level.numel() * each for level, each in cost.entries)
+    if total <= amount:
+        return _all(levels)
+    at = crossing(cost.entries, max(amount, 0.0))
+    if at.level == math.inf:  # what stays in any case exceeds the budget: take the least beyond
+        if total == at.reaching:
+            return _all(levels)
+        at = crossing(cost.entries, at.reaching)
+    over = {name: level > at.level for name, level in levels.items()}
+    ties = {name: level == at.level for name, level in levels.items()}
+    if sum(int(tie.sum()) for tie in ties.values()) > 1:
+        return _cut(units, _by_position(over, ties), kept, budget, dense)
+    some = any(bool(chosen.any()) for chosen in over.values())
+    if some and amount - at.above <= at.reaching - amount:
+        return over
+    return {name: over[name] | ties[name] for name in over}
 
-    Layerwise, units are ordered by their rank within the layer as a share of it.
-    """
-    values = units.values
-    if budget.scope == "layerwise":
-        ranks = [_rank(part) / part.numel() for part in torch.split(values, units.sizes)]
-        values = -torch.cat(ranks)
-    order = torch.sort(values, descending=True, stable=True).indices
-    if not budget.protection:
-        return order
-    safe = torch.cat([_rank(p) < _floor(p, budget) for p in torch.split(values, units.sizes)])
-    return order[torch.sort(safe[order].int(), descending=True, stable=True).indices]
+
+def _all(levels: Levels) -> Kept:
+    return {name: torch.ones(level.shape, dtype=torch.bool) for name, level in levels.items()}
 
 
-def _rank(values: Tensor) -> Tensor:
-    """Each value's place, 0 for the highest; of equals the first comes first."""
-    ranks = torch.empty(values.numel(), dtype=torch.float64)
-    order = torch.sort(values, descending=True, stable=True).indices
-    ranks[order] = torch.arange(values.numel(), dtype=torch.float64)
-    return ranks
+def _spread(units: Units, levels: Levels) -> Levels:
+    """Give all members of a tied group the levels of its leader."""
+    return {
+        name: levels[leader].reshape(units.scores[name].shape)
+        for name, leader in units.leaders.items()
+    }
 
 
-def _floor(values: Tensor, budget: Budget) -> int:
+def _by_position(over: Kept, ties: Kept) -> Levels:
+    """Order units of equal level by their position; all others stay or go."""
+    found, before = {}, 0
+    exact = _exact(sum(int(tie.sum()) for tie in ties.values()))
+    for name, tie in ties.items():
+        level = torch.full(tie.shape, -math.inf, dtype=exact).masked_fill_(over[name], math.inf)
+        count = int(tie.sum())
+        level[tie] = -torch.arange(before, before + count, dtype=exact)
+        found[name] = level
+        before += count
+    return found
+
+
+def _ranked(scores: Mapping[str, Tensor]) -> Levels:
+    """Each unit's rank within its layer as a share of the layer, negative: 0 for the best."""
+    found = {}
+    exact = _exact(2 * max(score.numel() for score in scores.values()))
+    for name, score in scores.items():
+        order = torch.sort(score.reshape(-1), descending=True, stable=True).indices
+        ranks = torch.empty(score.numel(), dtype=exact)
+        ranks[order] = torch.arange(score.numel(), dtype=exact)
+        found[name] = -(ranks / score.numel()).reshape(score.shape)
+    return found
+
+
+def _exact(count: int) -> torch.dtype:
+    """A type that tells ``count`` whole numbers, or shares of half as many, from each other."""
+    return torch.float32 if count < 1 << 24 else torch.float64
+
+
+def _floor(scores: Tensor, budget: Budget) -> int:
     """The number of units that the protection keeps in a layer."""
-    return math.ceil(budget.protection * values.numel())
+    return math.ceil(budget.protection * scores.numel())
 
 
-def _first(order: Tensor, count: int) -> Tensor:
-    kept = torch.zeros(len(order), dtype=torch.bool)
-    kept[order[:count]] = True
-    return kept
+def _best(scores: Tensor, count: int) -> Tensor:
+    """Mark the ``count`` best of a layer; of equals the first."""
+    flat = scores.reshape(-1)
+    last = flat.kthvalue(flat.numel() - count + 1).values
+    best = flat > last
+    equal = (flat == last).nonzero().flatten()
+    best[equal[: count - int(best.sum())]] = True
+    return best.reshape(scores.shape)
 
 
-def _nearest(share: Callable[[int], float], target: float, count: int) -> int:
-    """The number of units whose share is nearest to the target; shares grow with the number."""
-    if share(count) <= target:
-        return count
-    low, high = 0, count
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if share(middle) <= target else (low, middle)
-    if low == 0:
-        return high
-    below, above = target - share(low), share(high) - target
-    return low if below <= above else high
-
-
-def _protect(units: Units, kept: Tensor, budget: Budget) -> tuple[Tensor, int]:
-    """Keep every layer's floor, and count the layers that would have had less."""
-    plain = select_plain(units, int(kept.sum()))
-    acted = 0
-    result = kept.clone()
-    parts = zip(
-        torch.split(units.values, units.sizes),
-        torch.split(result, units.sizes),
-        torch.split(plain, units.sizes),
-        strict=True,
-    )
-    for values, chosen, unprotected in parts:
-        floor = _floor(values, budget)
-        chosen |= _rank(values) < floor
-        acted += int(unprotected.sum()) < floor
-    return result, acted
-
-
-def select_plain(units: Units, count: int) -> Tensor:
-    """The ``count`` best units without protection, boolean [units]."""
-    return _first(torch.sort(units.values, descending=True, stable=True).indices, count)
+def _threshold(units: Units, kept: Kept) -> float | None:
+    pruned = [
+        float(score.masked_fill(kept[name], -math.inf).max())
+        for name, score in units.own.items()
+        if not kept[name].all()
+    ]
+    return max(pruned) if pruned else None

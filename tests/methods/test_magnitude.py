@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
+from ssbench.counting import count
 from ssbench.method import prunable_weights, structure_of
 from ssbench.models import MODELS
 from ssbench.registry import discover
@@ -21,6 +22,7 @@ def test_weight_grain_gives_the_masks_of_torch_mask_for_mask(trial: int) -> None
     kept = float(torch.empty(1).uniform_(0.01, 0.99))
     weights = prunable_weights(model)
     total = sum(weight.numel() for weight in weights.values())
+    dense = count(model, torch.zeros(1, 1, 8, 8))
     units = Units.of(
         structure_of(model),
         Magnitude(grain="weight").scores(model),
@@ -28,7 +30,8 @@ def test_weight_grain_gives_the_masks_of_torch_mask_for_mask(trial: int) -> None
     )
     selection = select(
         units,
-        Budget(kept=kept),
+        Budget(kept=kept, unit="params"),
+        dense,
         lambda masks: sum(int(mask.sum()) for mask in masks.values()) / total,
         None,
     )

@@ -5,12 +5,14 @@ import pytest
 import torch
 from torch import nn
 
+from ssbench.counting import count
 from ssbench.method import structure_of
 from ssbench.models import MODELS
 from ssbench.registry import discover
 from ssbench.sparsity import Budget, select
 from ssbench.sparsity.units import Units
 
+DENSE = count(MODELS["vgg6"](1, 10), torch.zeros(1, 1, 8, 8))
 Slimming = discover().methods["network-slimming"].cls
 
 
@@ -38,11 +40,13 @@ def test_scales_start_at_one_half() -> None:
 def test_the_threshold_is_the_percentile_over_all_scales(pruned: float) -> None:
     model = random_scales()
     values = np.sort(scales(model))
-    count = int(pruned * len(values))
+    gone = int(pruned * len(values))
     shapes = {name: p.shape for name, p in model.named_parameters()}
     units = Units.of(structure_of(model), Slimming().scores(model), shapes)
-    selection = select(units, Budget(kept="own"), lambda _: 0.0, float(values[count - 1]))
-    assert selection.threshold == pytest.approx(float(values[count - 1]))
+    selection = select(
+        units, Budget(kept="own"), DENSE, lambda _: 0.0, float(values[gone - 1])
+    )
+    assert selection.threshold == pytest.approx(float(values[gone - 1]))
     order = np.sort(units.values.numpy())
     assert (order == values).all()
     kept = sum(
@@ -50,8 +54,8 @@ def test_the_threshold_is_the_percentile_over_all_scales(pruned: float) -> None:
         for name, mask in selection.masks.items()
         if name in units.scores
     )
-    assert kept <= len(values) - count
-    assert (units.values > selection.threshold).sum() == len(values) - count
+    assert kept <= len(values) - gone
+    assert (units.values > selection.threshold).sum() == len(values) - gone
 
 
 def test_the_penalty_is_the_l1_norm_and_its_sub_gradient_the_sign() -> None:

@@ -1,0 +1,108 @@
+"""The level at which a sum over entries first exceeds an amount, without sorting the entries.
+
+A sorted sample brackets the level, one pass counts what lies above the bracket, and only what lies
+inside is looked at again: the idea of Floyd and Rivest, "Expected time bounds for selection"
+(CACM 18:3, 1975), for entries that count unequally. The result is exact; the sample only decides
+how much work it takes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_SORTED = 1 << 17
+"""So many entries are sorted at once, and so many are drawn into a sample."""
+_MARGIN = 4.0
+"""Half the bracket's width, in standard errors of the sample's share."""
+
+Entries = Sequence[tuple[Tensor, int]]
+
+
+class Crossing(NamedTuple):
+    """Where the sum crosses the amount.
+
+    Attributes:
+        level: the highest level with a sum over entries >= level that exceeds the amount.
+        above: the sum over entries > level; at most the amount.
+        reaching: the sum over entries >= level.
+    """
+
+    level: float
+    above: int
+    reaching: int
+
+
+def crossing(entries: Entries, amount: float) -> Crossing:
+    """Find the level at which the prices, added from the highest level down, exceed an amount.
+
+    Args:
+        entries: levels (1-D, without NaN), and the price of each entry of them; their whole sum
+            must exceed the amount.
+        amount: not negative.
+    """
+    pool = [(levels, each) for levels, each in entries if each and levels.numel()]
+    above = 0
+    before = math.inf
+    while 2 * _SORTED < (count := sum(levels.numel() for levels, _ in pool)) < before:
+        before = count  # a bracket that holds all of the pool, as with few distinct levels, ends it
+        low, high = _bracket(pool, amount - above)
+        if low == high:
+            return _tied(pool, low, above + _sum(pool, lambda levels: levels > low))
+        over = _sum(pool, lambda levels: levels > high)
+        inside = _part(pool, lambda levels: (levels >= low) & (levels <= high))
+        found = sum(levels.numel() * each for levels, each in inside)
+        if above + over > amount:
+            pool = _part(pool, lambda levels: levels > high)
+        elif above + over + found > amount:
+            pool, above = inside, above + over
+        else:
+            pool, above = _part(pool, lambda levels: levels < low), above + over + found
+    return _sorted(pool, amount, above)
+
+
+def _sum(pool: Entries, which: Callable[[Tensor], Tensor]) -> int:
+    return sum(int(which(levels).sum()) * each for levels, each in pool)
+
+
+def _part(pool: Entries, which: Callable[[Tensor], Tensor]) -> list[tuple[Tensor, int]]:
+    return [(levels[which(levels)], each) for levels, each in pool]
+
+
+def _sorted(pool: Entries, amount: float, above: int) -> Crossing:
+    levels = torch.cat([part.double() for part, _ in pool])
+    prices = torch.cat([torch.full((part.numel(),), each) for part, each in pool])
+    order = torch.sort(levels, descending=True).indices
+    sums = above + prices[order].cumsum(0)
+    # Prices are whole, so that a sum exceeds the amount as soon as it exceeds its floor.
+    place = int(torch.searchsorted(sums, int(amount), right=True))
+    level = float(levels[order[place]])
+    return _tied(pool, level, above + _sum(pool, lambda levels: levels > level))
+
+
+def _tied(pool: Entries, level: float, above: int) -> Crossing:
+    return Crossing(level, above, above + _sum(pool, lambda levels: levels == level))
+
+
+def _bracket(pool: Entries, amount: float) -> tuple[float, float]:
+    """Two levels between which the crossing probably lies."""
+    total = sum(levels.numel() for levels, _ in pool)
+    step = max(total // _SORTED, 1)
+    drawn = [(levels[::step], each * step) for levels, each in pool]
+    levels = torch.cat([part for part, _ in drawn])
+    prices = torch.cat([torch.full((part.numel(),), float(each)) for part, each in drawn])
+    order = torch.sort(levels, descending=True).indices
+    sums = prices[order].cumsum(0, dtype=torch.float64)
+    place = int(torch.searchsorted(sums, amount))
+    margin = int(_MARGIN * (place * (1 - place / len(order)) + 1) ** 0.5) + 2
+    last = len(order) - 1
+    high, low = max(place - margin, 0), min(place + margin, last)
+    # The sample's ends are not the entries' ends; infinite ones can be told apart at once.
+    big = torch.finfo(levels.dtype).max
+    top = big if high == 0 else float(levels[order[high]])
+    bottom = -big if low == last else float(levels[order[low]])
+    return min(bottom, top), top
