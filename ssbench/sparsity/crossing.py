@@ -51,8 +51,6 @@ def crossing(entries: Entries, amount: float) -> Crossing:
     while 2 * _SORTED < (count := sum(levels.numel() for levels, _ in pool)) < before:
         before = count  # a bracket that holds all of the pool, as with few distinct levels, ends it
         low, high = _bracket(pool, amount - above)
-        if low == high:
-            return _tied(pool, low, above + _sum(pool, lambda levels: levels > low))
         over = _sum(pool, lambda levels: levels > high)
         inside = _part(pool, lambda levels: (levels >= low) & (levels <= high))
         found = sum(levels.numel() * each for levels, each in inside)
@@ -60,6 +58,8 @@ def crossing(entries: Entries, amount: float) -> Crossing:
             pool = _part(pool, lambda levels: levels > high)
         elif above + over + found > amount:
             pool, above = inside, above + over
+            if low == high:
+                return Crossing(low, above, above + found)
         else:
             pool, above = _part(pool, lambda levels: levels < low), above + over + found
     return _sorted(pool, amount, above)
@@ -101,8 +101,11 @@ def _bracket(pool: Entries, amount: float) -> tuple[float, float]:
     margin = int(_MARGIN * (place * (1 - place / len(order)) + 1) ** 0.5) + 2
     last = len(order) - 1
     high, low = max(place - margin, 0), min(place + margin, last)
-    # The sample's ends are not the entries' ends; infinite ones can be told apart at once.
+    # The sample's ends are not the entries' ends.
+    top = math.inf if high == 0 else float(levels[order[high]])
+    bottom = -math.inf if low == last else float(levels[order[low]])
+    if bottom == top:
+        return bottom, top
+    # Infinite levels stay or go as one: leave them outside.
     big = torch.finfo(levels.dtype).max
-    top = big if high == 0 else float(levels[order[high]])
-    bottom = -big if low == last else float(levels[order[low]])
-    return min(bottom, top), top
+    return max(bottom, -big), min(top, big)
