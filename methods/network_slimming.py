@@ -10,14 +10,19 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ssbench.method import Grain, Method, Scores, prunable_layers
+from ssbench.method import Grain, Method, Scores, structure_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSlimming(Method):
-    """Prune filters by the scale of the batch norm behind them.
+    """Prune channels by the scale of their batch norm.
 
-    A convolution without a batch norm of its own is not pruned.
+    A batch norm directly behind a convolution scores the convolution's filters. One that stands
+    before layers, as behind a concatenation or in a pre-activation block, scores the channels that
+    these layers read: the paper's channel selection (section 3.4), without a copy of the maps.
+    Where filters are tied by a shortcut, the harness takes the mean of their scores. A layer
+    without a batch norm on either side is not pruned. The paper's cap of 50 % of a layer per pass
+    is the budget's ``protection = 0.5``.
 
     Attributes:
         lambda_: weight of the penalty, summed over scales (paper: 1e-4 for VGG, 1e-5 for
@@ -31,30 +36,51 @@ class NetworkSlimming(Method):
     scale: float = 0.5
 
     def attach(self, model: nn.Module) -> None:
-        """Start every batch-norm scale at ``scale``."""
-        for scale in _scales(model).values():
+        """Start every batch-norm scale that is penalised at ``scale``."""
+        for scale in _penalised(model):
             nn.init.constant_(scale, self.scale)
 
     def penalty(self, model: nn.Module) -> Tensor:
         """Weigh the sum of |scale|; autograd's sign(0) = 0 is a sub-gradient."""
-        return self.lambda_ * torch.stack([s.abs().sum() for s in _scales(model).values()]).sum()
+        return self.lambda_ * torch.stack([s.abs().sum() for s in _penalised(model)]).sum()
 
     def scores(self, model: nn.Module) -> Scores:
-        """Give each filter the |scale| of its channel."""
-        return {
-            name: scale.detach().abs().reshape(-1, 1, 1, 1)
-            for name, scale in _scales(model).items()
-        }
+        """Give each filter, or each channel that a layer reads, the |scale| of its channel."""
+        found = {}
+        for name, (side, scale) in _scales(model).items():
+            shape = [1] * model.get_parameter(name).dim()
+            shape[side] = -1
+            found[name] = scale.detach().abs().reshape(shape)
+        return found
 
 
-def _scales(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The batch-norm scale [out] behind each convolution, by the convolution's weight name."""
-    scales = {
-        layer.weight: getattr(model.get_submodule(layer.norm_after), "weight", None)
-        for layer in prunable_layers(model)
-        if layer.kind == "conv" and layer.norm_after
-    }
-    found = {name: scale for name, scale in scales.items() if isinstance(scale, nn.Parameter)}
+def _penalised(model: nn.Module) -> list[nn.Parameter]:
+    """Every batch-norm scale that scores something, once."""
+    return list({id(scale): scale for _, scale in _scales(model).values()}.values())
+
+
+def _scales(model: nn.Module) -> dict[str, tuple[int, nn.Parameter]]:
+    """By weight name, the batch-norm scale that scores it, and along which dimension.
+
+    0: the filters, by the batch norm behind them; 1: the channels read, by the one before. A layer
+    that reads a batch norm which no filters stand for is scored by it; then the batch norm behind
+    that layer is left to its own readers, so that every scale counts once.
+    """
+    found: dict[str, tuple[int, nn.Parameter]] = {}
+    of_filters: set[str] = set()
+    for layer in structure_of(model).layers:
+        before, after = layer.norm_read, layer.norm_after
+        scale = _scale(model, before)
+        if before not in of_filters and scale is not None and scale.numel() == layer.inputs:
+            found[layer.weight] = (1, scale)
+        elif layer.kind == "conv" and after and (scale := _scale(model, after)) is not None:
+            found[layer.weight] = (0, scale)
+            of_filters.add(after)
     if not found:
-        raise ValueError("network slimming needs convolutions directly followed by batch norm")
+        raise ValueError("network slimming needs batch norms next to its convolutions")
     return found
+
+
+def _scale(model: nn.Module, norm: str | None) -> nn.Parameter | None:
+    scale = getattr(model.get_submodule(norm), "weight", None) if norm else None
+    return scale if isinstance(scale, nn.Parameter) else None

@@ -13,6 +13,7 @@ import copy
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,10 @@ with warnings.catch_warnings():
 _COUNTED = ("conv", "linear")
 """fvcore's names of the operators whose multiply-adds make up the headline."""
 
+_NORMS = ("batch_norm",)
+_POOLS = ("max_pool2d", "avg_pool2d", "adaptive_max_pool2d", "adaptive_avg_pool2d")
+"""Listed apart. A batch norm does two operations per element, pooling one per element it reads."""
+
 _UNCLAIMED = ("addmm", "bmm", "einsum", "matmul", "mm")
 """Operators that multiply and add too, but belong to no layer: leaving them out would flatter."""
 
@@ -35,8 +40,7 @@ _FREE = frozenset(
     f"aten::{name}"
     for name in (
         "add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "neg", "pow", "sqrt", "rsqrt",
-        "sum", "mean", "max_pool2d", "avg_pool2d", "adaptive_max_pool2d", "relu", "relu_", "relu6",
-        "leaky_relu", "leaky_relu_", "prelu", "elu", "elu_", "gelu", "silu", "silu_", "tanh",
+        "sum", "mean", "relu", "relu_", "relu6", "leaky_relu", "leaky_relu_", "prelu", "elu", "elu_", "gelu", "silu", "silu_", "tanh",
         "sigmoid", "sigmoid_", "hardtanh", "hardtanh_", "hardswish", "hardswish_", "hardsigmoid",
         "hardsigmoid_", "softmax", "log_softmax", "flatten", "view", "reshape", "permute",
         "transpose", "contiguous", "pad", "channel_shuffle", "dropout", "dropout_",
@@ -58,6 +62,10 @@ class Counts:
     """Multiply-adds of all convolutions and linear layers; biases and batch norms left out."""
     layer_macs: dict[str, int]
     """The same, by module name."""
+    norm_ops: int
+    """Operations of batch norms in eval mode, two per element; no part of ``macs``."""
+    pool_ops: int
+    """Operations of pooling, one per element that is read; no part of ``macs``."""
     uncounted: dict[str, int]
     """Operators that fvcore has no count for (all free ones), and how often each is called."""
 
@@ -89,6 +97,8 @@ def count(model: nn.Module, example: Tensor) -> Counts:
     device = next(network.parameters()).device
     with torch.no_grad():
         analysis = FlopCountAnalysis(network, example.to(device))
+        for name in _POOLS:
+            analysis.set_op_handle(f"aten::{name}", _elements_read)
         # Both are read and judged below, so that they need not be logged.
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         by_module = analysis.by_module_and_operator()
@@ -108,8 +118,18 @@ def count(model: nn.Module, example: Tensor) -> Counts:
         ),
         macs=total,
         layer_macs={layer.name: layer_macs[layer.name] for layer in structure.layers},
+        norm_ops=sum(int(by_module[""][op]) for op in _NORMS),
+        pool_ops=sum(int(by_module[""][op]) for op in _POOLS),
         uncounted={name: int(calls) for name, calls in analysis.unsupported_ops().items()},
     )
+
+
+def _elements_read(inputs: list[Any], _: list[Any]) -> int:
+    """fvcore's form of a count: traced values in, a number out."""
+    count = 1
+    for size in inputs[0].type().sizes():
+        count *= size
+    return count
 
 
 def _refuse_gaps(network: nn.Module, analysis: FlopCountAnalysis, layers: set[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +27,9 @@ class Layer:
     positively homogeneous operations, and nothing but prunable layers reads it."""
     norm_after: str | None
     """The batch norm that reads this layer directly and alone."""
+    norm_read: str | None
+    """The batch norm whose channels this layer reads: between the two stand only channel-wise
+    operations that keep zero at zero, and nothing but layers reads it."""
     has_bias: bool
 
     @property
@@ -94,6 +97,7 @@ class _Reader:
             is_output=self._reaches_output(node),
             norm_before=self._norm_before(node),
             norm_after=self._norm_after(node),
+            norm_read=self._norm_read(node),
             has_bias=module.bias is not None,
         )
 
@@ -107,19 +111,32 @@ class _Reader:
         )
 
     def _norm_before(self, node: fx.Node) -> str | None:
-        source = node.all_input_nodes[0]
-        while self.roles[source] is Role.HOMOGENEOUS:
-            source = source.all_input_nodes[0]
-        if self.roles[source] is not Role.NORM or self._reaches_output(node):
+        if self._reaches_output(node):
             return None
-        return str(source.target) if self._only_layers_read(source) else None
+        return self._norm_through(node, (Role.HOMOGENEOUS,), outputs=False)
 
-    def _only_layers_read(self, node: fx.Node) -> bool:
-        return all(
-            (self.roles[user] is Role.LAYER and not self._reaches_output(user))
-            or (self.roles[user] is Role.HOMOGENEOUS and self._only_layers_read(user))
-            for user in node.users
-        )
+    def _norm_read(self, node: fx.Node) -> str | None:
+        return self._norm_through(node, (Role.HOMOGENEOUS, Role.ZERO_AT_ZERO), outputs=True)
+
+    def _norm_through(self, node: fx.Node, between: Sequence[Role], *, outputs: bool) -> str | None:
+        """The batch norm behind some kinds of operations, if only layers read it through them.
+
+        ``outputs`` says whether those may be layers whose result is the network's output.
+        """
+        source = node.all_input_nodes[0]
+        while self.roles[source] in between:
+            source = source.all_input_nodes[0]
+
+        def only_layers_read(node: fx.Node) -> bool:
+            return all(
+                (self.roles[user] is Role.LAYER and (outputs or not self._reaches_output(user)))
+                or (self.roles[user] in between and only_layers_read(user))
+                for user in node.users
+            )
+
+        if self.roles[source] is not Role.NORM or not only_layers_read(source):
+            return None
+        return str(source.target)
 
     def _norm_after(self, node: fx.Node) -> str | None:
         users = list(node.users)

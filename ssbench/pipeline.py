@@ -26,7 +26,8 @@ from ssbench.sparsity import Budget, Selection, select
 from ssbench.sparsity.select import Share
 from ssbench.sparsity.units import Units
 from ssbench.structure import Structure, structure_of
-from ssbench.surgery import TOLERANCE, certify, compact, held
+from ssbench.footprint import footprint
+from ssbench.surgery import compact_certified, held, noise
 from ssbench.training import Hooks, Listener, Trained, hold, train
 
 Tensors = dict[str, Tensor]
@@ -34,6 +35,8 @@ Record = dict[str, Any]
 _HELD = "held:"
 """Marks, among a stage's tensors, which parameters are held at zero."""
 EVALUATION_BATCH = 1024
+CERTIFIED_IMAGES = 32
+"""So many validation images, and some of noise, does every surgery have to pass."""
 
 
 class Bench:
@@ -50,6 +53,12 @@ class Bench:
     def example(self) -> Tensor:
         """One image of zeros [1, C, H, W]: tracing and counting need its shape."""
         return torch.zeros(1, *self.train.images.shape[1:], device=self.device)
+
+    @cached_property
+    def certificate_images(self) -> Tensor:
+        """What networks before and after surgery are compared on: real images and noise."""
+        real, _ = next(self.loader(self.validation, CERTIFIED_IMAGES).in_order())
+        return torch.cat([real, noise(real.shape).to(real.device)])
 
     def loader(self, split: Split, batch_size: int, **augmentation: Any) -> Loader:
         """Make a loader of normalised batches."""
@@ -117,7 +126,8 @@ def _train(
             lambda progress: method.after_step(model, progress),
         )
     trained = _run(stage, bench, model, hooks, listen)
-    dense = _sizes("dense", bench.dense(stage.model))
+    counted = bench.dense(stage.model)
+    dense = _sizes("dense", counted) | _operations("dense", counted)
     return dict(model.state_dict()), bench.measure(model) | _times(trained) | dense
 
 
@@ -133,11 +143,15 @@ def _finetune(
     trained = _run(stage, bench, model, Hooks(after_step=hold(model, zeros)), listen)
     tensors = dict(model.state_dict()) | {_HELD + name: mask for name, mask in zeros.items()}
     record = bench.measure(model) | _times(trained)
-    if not zeros:  # never pruned: the dense control
-        dense = bench.dense(stage.model)
-        for what in ("dense", "nonzero", "compact"):
-            record |= _sizes(what, dense)
-    return tensors, record
+    if zeros:
+        _, difference = compact_certified(
+            model, structure_of(model), zeros, bench.certificate_images
+        )
+        return tensors, record | {"surgery_difference": difference}
+    dense = bench.dense(stage.model)  # never pruned: the dense control
+    for what in ("dense", "nonzero", "compact"):
+        record |= _sizes(what, dense)
+    return tensors, record | _operations("compact", dense) | _bytes(model, model)
 
 
 def _run(stage: Stage, bench: Bench, model: nn.Module, hooks: Hooks, listen: Listener) -> Trained:
@@ -221,12 +235,7 @@ def _pruned(
 ) -> Record:
     """Count what is left, in the dense shapes and after surgery, and certify the surgery."""
     structure, dense = structure_of(model), bench.dense(stage.model)
-    small = compact(model, structure, by.masks, bench.example)
-    difference = certify(model, small, bench.example.shape)
-    if difference > TOLERANCE:
-        raise RunFailedError(
-            f"surgery changed the network's outputs by {difference:.1e} (allowed: {TOLERANCE:.0e})"
-        )
+    small, difference = compact_certified(model, structure, by.masks, bench.certificate_images)
     counted = count(small, bench.example)
     record: Record = {
         "budget_reached": by.reached,
@@ -241,11 +250,27 @@ def _pruned(
         },
     }
     record |= _sizes("dense", dense) | _sizes("compact", counted)
+    record |= _operations("dense", dense) | _operations("compact", counted)
+    record |= _bytes(model, small)
     return record | _sizes("nonzero", nonzero(dense, model, zeros))
 
 
 def _sizes(what: str, counts: Any) -> Record:
     return {f"{unit}_{what}": getattr(counts, unit) for unit in ("params", "connections", "macs")}
+
+
+def _operations(what: str, counts: Counts) -> Record:
+    return {f"norm_ops_{what}": counts.norm_ops, f"pool_ops_{what}": counts.pool_ops}
+
+
+def _bytes(model: nn.Module, small: nn.Module) -> Record:
+    found = footprint(small)
+    return {
+        "bytes_dense": footprint(model).dense,
+        "bytes_compact": found.dense,
+        "bytes_sparse": found.sparse,
+        "bytes_index": found.index,
+    }
 
 
 def _times(trained: Trained) -> Record:

@@ -15,6 +15,10 @@ _SIZES = tuple(
     for unit in ("params", "connections", "macs")
     for what in ("dense", "nonzero", "compact")
 )
+_COSTS = (
+    "norm_ops_dense", "norm_ops_compact", "pool_ops_dense", "pool_ops_compact",
+    "bytes_dense", "bytes_compact", "bytes_sparse", "bytes_index",
+)  # fmt: skip
 _ERRORS = tuple(
     f"{split}_{what}"
     for split in ("validation", "test")
@@ -22,7 +26,7 @@ _ERRORS = tuple(
 )
 _FROM_PRUNE = (
     "budget_reached", "threshold", "protected", "layers", "uncounted", "surgery_difference",
-    *_SIZES,
+    *_SIZES, *_COSTS,
 )  # fmt: skip
 """What a finetuning does not change, as its masks stay."""
 _MEASURED = (

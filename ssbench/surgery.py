@@ -1,7 +1,7 @@
 """From masks to a smaller network that computes the same, with torch-pruning's dependency graph.
 
 >>> zeros = held(structure, model, masks)      # apply these to the parameters first
->>> small = compact_certified(model, structure, masks, torch.zeros(1, 3, 32, 32))
+>>> small, difference = compact_certified(model, structure, masks, images)
 
 A channel goes where it is *silent* (always zero) or *unneeded* (nobody reads it), together with
 all channels that are tied to it by an addition, a depthwise convolution and the like, and only if
@@ -92,10 +92,8 @@ def compact(
     return network
 
 
-def certify(
-    masked: nn.Module, compacted: nn.Module, example_shape: Sequence[int], seed: int = 0
-) -> float:
-    """Compare two networks in eval mode on 8 random images.
+def certify(masked: nn.Module, compacted: nn.Module, images: Tensor) -> float:
+    """Compare two networks in eval mode.
 
     Both are copied to double precision, so that rounding (and TF32) cannot hide or feign a
     difference.
@@ -103,8 +101,7 @@ def certify(
     Args:
         masked: the network in its dense shapes, its parameters zero wherever ``held`` says so.
         compacted: the network after surgery.
-        example_shape: the shape of an image, [C, H, W] or [1, C, H, W].
-        seed: of the images, which are standard normal.
+        images: what both are shown, [N, C, H, W].
 
     Returns:
         The largest absolute difference of outputs, relative to max(1, largest absolute output).
@@ -113,8 +110,6 @@ def certify(
         RunFailedError: the networks cannot be compared: an output is not finite, or the shapes
             of the smaller network do not fit together.
     """
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randn((8, *tuple(example_shape)[-3:]), generator=generator, dtype=torch.float64)
     expected = _outputs(masked, images)
     try:
         result = _outputs(compacted, images)
@@ -126,28 +121,45 @@ def certify(
     return float((expected - result).abs().max()) / scale
 
 
+def noise(example_shape: Sequence[int], seed: int = 0, count: int = 8) -> Tensor:
+    """Draw standard normal images [count, C, H, W] of an example's shape: they excite what real
+    images leave at rest.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn((count, *tuple(example_shape)[-3:]), generator=generator)
+
+
 def compact_certified(
-    model: nn.Module, structure: Structure, masks: Mapping[str, Tensor], example: Tensor
-) -> nn.Module:
+    model: nn.Module, structure: Structure, masks: Mapping[str, Tensor], images: Tensor
+) -> tuple[nn.Module, float]:
     """Do as ``compact`` and check the result with ``certify``.
+
+    Args:
+        model: as for ``compact``.
+        structure: as for ``compact``.
+        masks: as for ``compact``.
+        images: what the networks are compared on, [N, C, H, W].
+
+    Returns:
+        The smaller network, and what ``certify`` says.
 
     Raises:
         RunFailedError: the outputs differ by more than ``TOLERANCE``.
     """
-    network = compact(model, structure, masks, example)
-    difference = certify(model, network, example.shape)
+    network = compact(model, structure, masks, torch.zeros_like(images[:1]))
+    difference = certify(model, network, images)
     if difference > TOLERANCE:
         raise RunFailedError(
             f"surgery changed the outputs of {type(model).__name__} by {difference:.1e} "
             f"(allowed: {TOLERANCE:.0e}); were the parameters set to zero as held() says?"
         )
-    return network
+    return network, difference
 
 
 def _outputs(model: nn.Module, images: Tensor) -> Tensor:
     network = copy.deepcopy(model).eval().double()
     with torch.no_grad():
-        result: Tensor = network(images.to(next(network.parameters()).device))
+        result: Tensor = network(images.double().to(next(network.parameters()).device))
     return result
 
 

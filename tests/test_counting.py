@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch_pruning as tp
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet50
@@ -55,14 +56,64 @@ def test_multiply_adds_are_those_of_the_formula(name: str, shape: tuple[int, int
     assert count(model, example).macs == by_hand
 
 
-@pytest.mark.parametrize("name", ["vgg6", "vgg16", "resnet18", "densenet40", "mobilenet"])
+SHAPES = {"vgg6": (1, 8), "lenet5": (1, 28)}
+
+
+def shown(name: str) -> tuple[nn.Module, Tensor]:
+    """A network of the catalogue in eval mode, and an image for it."""
+    channels, size = SHAPES.get(name, (3, 32))
+    return MODELS[name](channels, 10).eval(), torch.zeros(1, channels, size, size)
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_fvcore_and_torch_count_the_same(name: str) -> None:
-    channels, size = (1, 8) if name == "vgg6" else (3, 32)
-    model = MODELS[name](channels, 10).eval()
-    example = torch.zeros(1, channels, size, size)
+    model, example = shown(name)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(example)
     assert 2 * count(model, example).macs == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_torch_pruning_counts_biases_activations_norms_and_pooling_besides(name: str) -> None:
+    """Its number is ours and these four, to the last operation."""
+    model, example = shown(name)
+    found = count(model, example)
+    besides = 0
+
+    def add(module: nn.Module, _: object, result: Tensor) -> None:
+        nonlocal besides
+        if isinstance(module, nn.ReLU) or getattr(module, "bias", None) is not None:
+            besides += result.numel()
+
+    for module in model.modules():
+        if isinstance(module, nn.ReLU | nn.Conv2d | nn.Linear):
+            module.register_forward_hook(add)
+    with torch.no_grad():
+        model(example)
+    for module in model.modules():
+        module._forward_hooks.clear()
+    theirs, params = tp.utils.count_ops_and_params(model, example)
+    assert theirs == found.macs + found.norm_ops + found.pool_ops + besides
+    assert params == found.params
+
+
+def test_norms_and_pooling_are_counted_by_element() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(4, 5, 1), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(5, 2),
+    )  # fmt: skip
+    found = count(model, torch.zeros(1, 3, 8, 8))
+    assert found.norm_ops == 2 * 4 * 8 * 8
+    assert found.pool_ops == 4 * 8 * 8 + 5 * 4 * 4 + 5 * 2 * 2
+    assert found.macs == 4 * 3 * 9 * 64 + 5 * 4 * 16 + 5 * 2
+
+
+def test_norms_of_densenet_are_a_large_part_at_32_times_fewer_multiply_adds() -> None:
+    model, example = shown("densenet40")
+    found = count(model, example)
+    assert found.norm_ops / found.macs == pytest.approx(0.017, abs=5e-4)
+    assert found.norm_ops / (found.norm_ops + found.macs / 32) == pytest.approx(0.35, abs=0.01)
 
 
 def test_counting_leaves_the_model_as_it_is() -> None:

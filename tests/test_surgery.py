@@ -5,9 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from ssbench.counting import count
+from ssbench.errors import RunFailedError
 from ssbench.method import structure_of
 from ssbench.models import MODELS
-from ssbench.surgery import certify, compact, held
+from ssbench.surgery import certify, compact, compact_certified, held, noise
 
 NETWORKS = {"vgg6": (1, 8), "lenet5": (1, 28), "resnet20": (3, 16), "mobilenet": (3, 32),
             "densenet40": (3, 16)}  # fmt: skip
@@ -41,7 +42,7 @@ def pruned(name: str, grain: str, density: float) -> tuple[nn.Module, dict[str, 
 def test_the_smaller_network_is_the_same_function(name: str, grain: str, density: float) -> None:
     model, masks, example = pruned(name, grain, density)
     small = compact(model, structure_of(model), masks, example)
-    assert certify(model, small, example.shape) < 1e-5
+    assert certify(model, small, noise(example.shape)) < 1e-10
     images = torch.randn(4, *example.shape[1:])
     with torch.no_grad():
         torch.testing.assert_close(small(images), model(images), atol=1e-4, rtol=1e-4)
@@ -55,7 +56,60 @@ def test_the_certificate_fails_where_the_networks_differ() -> None:
     model, masks, example = pruned("vgg6", "filter", 0.3)
     small = compact(model, structure_of(model), masks, example)
     small.features[1].bias.data += 0.1
-    assert certify(model, small, example.shape) > 1e-5
+    assert certify(model, small, noise(example.shape)) > 1e-5
+    masks["features.0.weight"] = torch.zeros(32, 1, 3, 3, dtype=torch.bool)
+    with pytest.raises(RunFailedError, match="surgery changed the outputs of VGG by"):
+        compact_certified(model, structure_of(model), masks, noise(example.shape))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_in_which_a_whole_layer_has_died(name: str) -> None:
+    model, masks, example = pruned(name, "connection", 0.7)
+    layers = structure_of(model).prunable
+    dead = layers[len(layers) // 2].weight
+    masks[dead] = torch.zeros_like(masks[dead])
+    for key, mask in held(structure_of(model), model, masks).items():
+        model.get_parameter(key).data.mul_(mask)
+    small = compact(model, structure_of(model), masks, example)
+    assert certify(model, small, noise(example.shape)) < 1e-10
+    before, after = count(model, example), count(small, example)
+    assert after.macs < before.macs
+    with torch.no_grad():
+        spread = small(noise(example.shape)).std(0).max()
+    # A chain is cut by it and answers everything alike; shortcuts and concatenations lead around.
+    assert (float(spread) < 1e-6) == (name in ("vgg6", "lenet5", "mobilenet"))
+
+
+class Shifted(nn.Module):
+    """A channel without incoming weights still emits a constant here: sigmoid(0) = 1/2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.bn = nn.BatchNorm2d(8)
+        self.second = nn.Conv2d(8, 8, 3, padding=1, stride=2)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = torch.sigmoid(self.bn(self.first(images)))
+        result: Tensor = self.head(torch.relu(self.second(maps)).mean((2, 3)))
+        return result
+
+
+def test_a_constant_that_a_dead_channel_emits_is_kept_borders_included() -> None:
+    model = Shifted().eval()
+    masks = {"first.weight": torch.ones(8, 3, 3, 3, dtype=torch.bool)}
+    masks["first.weight"][:5] = False
+    structure = structure_of(model)
+    for key, mask in held(structure, model, masks).items():
+        model.get_parameter(key).data.mul_(mask)
+    small = compact(model, structure, masks, torch.zeros(1, 3, 9, 9))
+    assert certify(model, small, noise((3, 9, 9))) < 1e-10
+    # With padding the constant's share of the next map is smaller along the border, so that no
+    # bias can stand for it: the channels have to stay.
+    assert small.first.out_channels == 8
+    constant = model.second(torch.full((1, 8, 9, 9), 0.5))[0].detach()
+    assert float((constant[:, 0, 0] - constant[:, 2, 2]).abs().max()) > 1e-3
 
 
 def test_vgg_is_cut_to_the_channels_that_live_and_are_needed() -> None:

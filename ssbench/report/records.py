@@ -70,6 +70,15 @@ class Record(BaseModel):
     macs_dense: Count | None = None
     macs_nonzero: Count | None = None
     macs_compact: Count | None = None
+    norm_ops_dense: Count | None = None
+    norm_ops_compact: Count | None = None
+    pool_ops_dense: Count | None = None
+    pool_ops_compact: Count | None = None
+    bytes_dense: Count | None = None
+    bytes_compact: Count | None = None
+    bytes_sparse: Count | None = None
+    bytes_index: Count | None = None
+    surgery_difference: Annotated[float, Field(ge=0)] | None = None
     uncounted: dict[str, int] = {}
     layers: dict[str, Share] = {}
     seconds_train: Seconds | None = None

@@ -103,6 +103,11 @@ def _before(row: Row) -> str:
     return text.error(row.before("test_top1_error"))
 
 
+def _difference(row: Row) -> str:
+    spread = row.spread("surgery_difference")
+    return text.ABSENT if spread is None else f"{spread.high:.0e}"
+
+
 COLUMNS = (
     Column("params", _count("params_nonzero")),
     Column("pruned %", _share("params", pruned=True)),
@@ -117,6 +122,11 @@ EXTRA = (
     Column("error % before finetuning", _before),
     Column("params after surgery", _count("params_compact")),
     Column("MACs after surgery", _count("macs_compact")),
+    Column("batch-norm operations after surgery", _count("norm_ops_compact")),
+    Column("bytes after surgery", _count("bytes_compact")),
+    Column("bytes, sparse", _count("bytes_sparse")),
+    Column("of them index", _count("bytes_index")),
+    Column("outputs changed by surgery", _difference),
 )
 """What is printed where there is room."""
 
