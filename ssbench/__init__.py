@@ -1,6 +1,22 @@
 """ssbench: neural-network pruning methods head to head.
 
 >>> ssbench run bench/quickstart.toml      # from a shell: train, prune, finetune, count, report
+>>> ssbench.load("exported/vgg6")          # from Python: a network that `ssbench export` wrote
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ssbench.export import load as load
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Import torch only for those who load a network."""
+    if name == "load":
+        return import_module("ssbench.export").load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

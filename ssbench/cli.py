@@ -41,6 +41,14 @@ class Listing(StrEnum):
     EXPERIMENTS = "experiments"
 
 
+class ExportFormat(StrEnum):
+    """What an exported network can be written as."""
+
+    SAFETENSORS = "safetensors"
+    ONNX = "onnx"
+    PT2 = "pt2"
+
+
 @app.command()
 def run(
     experiment: Annotated[
@@ -118,6 +126,22 @@ def report(
 def show(run_id: str, results: Results = Path("results")) -> None:
     """Print the records of one run, given by its id or a part of it."""
     catalogue.record(_console(), commands.find_run(run_id, results))
+
+
+@app.command()
+def export(
+    run_id: str,
+    to: Annotated[Path, typer.Option(help="A folder that does not exist yet, or is empty.")],
+    format_: Annotated[
+        ExportFormat, typer.Option("--format", help="safetensors: for ssbench.load.")
+    ] = ExportFormat.SAFETENSORS,
+    results: Results = Path("results"),
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of the stage checkpoints [RESULTS/.cache].")
+    ] = None,
+) -> None:
+    """Write a run's network without what was pruned, for use outside of ssbench."""
+    typer.echo(commands.export(run_id, to, format_.value, results, cache))
 
 
 @app.command("new-method")

@@ -10,15 +10,17 @@ from pathlib import Path
 from rich.console import Console
 
 from ssbench import device, dryrun, progress, report
+from ssbench import export as export_
 from ssbench.data import DATASETS
 from ssbench.errors import BadInputError
 from ssbench.executors import Outcome, execute
 from ssbench.experiment import Experiment, find, load
+from ssbench.models import MODELS
 from ssbench.pipeline import Bench
 from ssbench.plan import Run, plan
 from ssbench.reach import check_reach
 from ssbench.registry import discover, look_up
-from ssbench.storage import Results, Store, make_folder
+from ssbench.storage import Record, Results, Store, make_folder
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,35 @@ def _experiments(folder: Path) -> list[Path]:
     return sorted({path.parent for path in folder.glob("*/*.jsonl")})
 
 
-def find_run(run_id: str, results: Path) -> list[dict[str, object]]:
+def export(run_id: str, to: Path, kind: export_.Format, results: Path, cache: Path | None) -> Path:
+    """Write a finished run's compact network to a folder of its own.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BadInputError: no such run, no result, no checkpoint any more, or nowhere to write.
+    """
+    record = find_run(run_id, results)[-1]
+    if record["status"] != "done":
+        raise BadInputError(f"{record['run']}: failed ({record['reason']}); there is no network")
+    lacking = [key for key in ("image_shape", "classes", "mean", "sd") if key not in record]
+    if lacking:
+        raise BadInputError(f"{record['run']}: its record lacks {lacking[0]}; run it again")
+    look_up(MODELS, str(record["model"]), "model", f"{record['run']}: model")
+    store = Store(cache or results / ".cache")
+    stage = str(record["stage_id"])
+    if not store.has(stage):
+        raise BadInputError(
+            f"{record['run']}: its checkpoint is not in {store.folder}; name another --cache, or "
+            "remove the record and run the experiment again"
+        )
+    network, difference = export_.compact_network(record, store.tensors(stage))
+    export_.export(network, export_.describe(network, record, difference), kind, to)
+    return to
+
+
+def find_run(run_id: str, results: Path) -> list[Record]:
     """Return the records of a run, given by its id or the beginning of it.
 
     Raises:

@@ -134,8 +134,7 @@ def _train(
 def _finetune(
     stage: Stage, bench: Bench, before: Mapping[str, Tensor], listen: Listener
 ) -> tuple[Tensors, Record]:
-    zeros = {name.removeprefix(_HELD): t for name, t in before.items() if name.startswith(_HELD)}
-    weights = {name: t for name, t in before.items() if not name.startswith(_HELD)}
+    weights, zeros = parted(before)
     model = bench.model(stage.model, stage.seed)
     model.load_state_dict(weights)
     model = bench.place(model)
@@ -152,6 +151,15 @@ def _finetune(
     for what in ("dense", "nonzero", "compact"):
         record |= _sizes(what, dense)
     return tensors, record | _operations("compact", dense) | _bytes(model, model)
+
+
+def parted(tensors: Mapping[str, Tensor]) -> tuple[Tensors, Tensors]:
+    """Part what a prune or finetune stage returned: the state of the network, and its masks.
+
+    The masks are boolean, by parameter name: False is held at zero.
+    """
+    zeros = {name.removeprefix(_HELD): t for name, t in tensors.items() if name.startswith(_HELD)}
+    return {name: t for name, t in tensors.items() if not name.startswith(_HELD)}, zeros
 
 
 def _run(stage: Stage, bench: Bench, model: nn.Module, hooks: Hooks, listen: Listener) -> Trained:

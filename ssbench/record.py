@@ -32,6 +32,7 @@ _FROM_PRUNE = (
 _MEASURED = (
     *_FROM_PRUNE, *_ERRORS, "train_loss", "seconds_train", "seconds_penalty", "seconds_prune",
     "images_per_second", "peak_memory_bytes", "train_images", "validation_images", "test_images",
+    "image_shape", "classes", "mean", "sd",
     "device", "device_name", "threads", "versions", "commit", "time",
 )  # fmt: skip
 

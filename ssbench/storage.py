@@ -75,12 +75,12 @@ class Store:
             save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, model)
             (folder / "record.json").write_text(json.dumps(record))
             for path in (model, folder / "record.json", folder):
-                _sync(path)
+                sync(path)
             with contextlib.suppress(FileExistsError, OSError):
                 folder.rename(self.folder / stage)
             if not self.has(stage):
                 raise BadInputError(f"{self.folder}: cannot be written; choose another --cache")
-            _sync(self.folder)
+            sync(self.folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -182,10 +182,11 @@ def write(path: Path, text: str) -> None:
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
-    _sync(path.parent)
+    sync(path.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -21,8 +21,8 @@ FORBIDDEN = {
     "report": ("torch", "ssbench.pipeline", "ssbench.method", "ssbench.structure"),
     "stats": ("torch", "scipy"),
 }
-OPTIONAL = {"matplotlib", "pandas"}
-"""Slow libraries that only some commands need: the only ones imported inside functions."""
+OPTIONAL = {"matplotlib", "onnxruntime", "pandas"}
+"""Slow or optional libraries that only some commands need: the only ones imported inside functions."""
 
 
 def imports(tree: ast.AST) -> set[str]:

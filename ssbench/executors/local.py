@@ -59,6 +59,10 @@ class _Local:
             "train_images": len(bench.train),
             "validation_images": len(bench.validation),
             "test_images": len(bench.test),
+            "image_shape": list(bench.example.shape[1:]),
+            "classes": bench.dataset.classes,
+            "mean": bench.normalisation[0].flatten().tolist(),
+            "sd": bench.normalisation[1].flatten().tolist(),
         }
 
     def run(self, run: Run) -> list[Record]:
