@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ssbench.export import load as load
+    from ssbench.exported import load as load
 
 __version__ = "0.1.0"
 
@@ -18,5 +18,5 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     """Import torch only for those who load a network."""
     if name == "load":
-        return import_module("ssbench.export").load
+        return import_module("ssbench.exported").load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,6 +15,7 @@ from ssbench.data import DATASETS
 from ssbench.errors import BadInputError
 from ssbench.executors import Outcome, execute
 from ssbench.experiment import Experiment, find, load
+from ssbench.exported import Format
 from ssbench.models import MODELS
 from ssbench.pipeline import Bench
 from ssbench.plan import Run, plan
@@ -135,7 +136,7 @@ def _experiments(folder: Path) -> list[Path]:
     return sorted({path.parent for path in folder.glob("*/*.jsonl")})
 
 
-def export(run_id: str, to: Path, kind: export_.Format, results: Path, cache: Path | None) -> Path:
+def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | None) -> Path:
     """Write a finished run's compact network to a folder of its own.
 
     Returns:

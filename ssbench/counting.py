@@ -40,7 +40,8 @@ _FREE = frozenset(
     f"aten::{name}"
     for name in (
         "add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "neg", "pow", "sqrt", "rsqrt",
-        "sum", "mean", "relu", "relu_", "relu6", "leaky_relu", "leaky_relu_", "prelu", "elu", "elu_", "gelu", "silu", "silu_", "tanh",
+        "sum", "mean", "relu", "relu_", "relu6", "leaky_relu", "leaky_relu_", "prelu", "elu", "elu_",
+        "gelu", "silu", "silu_", "tanh",
         "sigmoid", "sigmoid_", "hardtanh", "hardtanh_", "hardswish", "hardswish_", "hardsigmoid",
         "hardsigmoid_", "softmax", "log_softmax", "flatten", "view", "reshape", "permute",
         "transpose", "contiguous", "pad", "channel_shuffle", "dropout", "dropout_",
@@ -125,7 +126,7 @@ def count(model: nn.Module, example: Tensor) -> Counts:
 
 
 def _elements_read(inputs: list[Any], _: list[Any]) -> int:
-    """fvcore's form of a count: traced values in, a number out."""
+    """Fvcore's form of a count: traced values in, a number out."""
     count = 1
     for size in inputs[0].type().sizes():
         count *= size

@@ -15,8 +15,8 @@ from ssbench.counting import Counts, count, nonzero
 from ssbench.data import DataSet, Split
 from ssbench.data.loader import Loader
 from ssbench.device import peak_memory
-from ssbench.errors import RunFailedError
 from ssbench.evaluation import evaluate
+from ssbench.footprint import footprint
 from ssbench.method import Method, offer
 from ssbench.models import MODELS
 from ssbench.plan import Stage
@@ -26,7 +26,6 @@ from ssbench.sparsity import Budget, Selection, select
 from ssbench.sparsity.select import Share
 from ssbench.sparsity.units import Units
 from ssbench.structure import Structure, structure_of
-from ssbench.footprint import footprint
 from ssbench.surgery import compact_certified, held, noise
 from ssbench.training import Hooks, Listener, Trained, hold, train
 

@@ -20,7 +20,7 @@ from ssbench.registry import MODELS, MethodFile, Registry, look_up
 from ssbench.sparsity.budget import Budget
 from ssbench.variants import Variant, variants
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised when a change of the harness changes results; part of every stage's id."""
 
 Kind = Literal["train", "prune", "finetune"]

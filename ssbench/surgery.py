@@ -122,9 +122,7 @@ def certify(masked: nn.Module, compacted: nn.Module, images: Tensor) -> float:
 
 
 def noise(example_shape: Sequence[int], seed: int = 0, count: int = 8) -> Tensor:
-    """Draw standard normal images [count, C, H, W] of an example's shape: they excite what real
-    images leave at rest.
-    """
+    """Draw standard normal images [count, C, H, W]: they excite what real ones leave at rest."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn((count, *tuple(example_shape)[-3:]), generator=generator)
 

@@ -60,10 +60,10 @@ def test_many_entries(distinct: int, share: float, *, infinite: bool) -> None:
             levels[torch.rand(LARGE, generator=generator) < 0.3] = -math.inf
         entries.append((levels, each))
     amount = share * 8 * LARGE
-    levels = np.concatenate([part.numpy() for part, _ in entries])
-    order = np.argsort(-levels, kind="stable")
+    flat = np.concatenate([part.numpy() for part, _ in entries])
+    order = np.argsort(-flat, kind="stable")
     sums = np.cumsum(np.repeat([1, 7], LARGE)[order])
-    level = levels[order[np.searchsorted(sums, int(amount), side="right")]]
+    level = flat[order[np.searchsorted(sums, int(amount), side="right")]]
     found = crossing(entries, amount)
     assert found.level == level
     assert found.above == sum(int((part > level).sum()) * each for part, each in entries)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 import ssbench
 from ssbench.data import DATASETS
 from ssbench.errors import BadInputError
-from ssbench.export import compact_network, describe, export, read, run_onnx
+from ssbench.export import compact_network, describe, export, run_onnx
+from ssbench.exported import read
 from ssbench.method import structure_of
 from ssbench.models import MODELS
 from ssbench.report.records import load as load_records
@@ -40,7 +41,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         methods = [{ name = "dense" }, { name = "magnitude", grain = "connection" }]
         """
     )
-    subprocess.run(  # noqa: S603
+    subprocess.run(
         [sys.executable, "-m", "ssbench", "run", "tiny.toml", "--quiet"], cwd=folder, check=True
     )
     return folder / "results"
@@ -129,7 +130,7 @@ def test_shortcuts_concatenations_and_depthwise_convolutions_come_back(
     model, tensors = masked(name)
     network, difference = compact_network(record_of(name), tensors)
     assert difference < 1e-10
-    export(network, describe(network, record_of(name), difference), kind, tmp_path / "out")  # type: ignore[arg-type]
+    export(network, describe(network, record_of(name), difference), kind, tmp_path / "out")
     images = noise(NETWORKS[name], seed=5)
     with torch.no_grad():
         expected = model(images)
@@ -274,7 +275,7 @@ def test_a_new_process_needs_the_folder_only(exported: Path) -> None:
         "import sys, ssbench; assert 'torch' not in sys.modules; import torch; "
         f"print(ssbench.load({str(exported)!r})(torch.ones(2, 1, 8, 8)).shape)"
     )
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", code], cwd=exported, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "torch.Size([2, 10])"

@@ -22,7 +22,7 @@ FORBIDDEN = {
     "stats": ("torch", "scipy"),
 }
 OPTIONAL = {"matplotlib", "onnxruntime", "pandas"}
-"""Slow or optional libraries that only some commands need: the only ones imported inside functions."""
+"""Slow or optional libraries that few commands need: the only ones imported inside functions."""
 
 
 def imports(tree: ast.AST) -> set[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from operator import eq, ge, gt, le, lt
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ _MARGIN = 4.0
 """Half the bracket's width, in standard errors of the sample's share."""
 
 Entries = Sequence[tuple[Tensor, int]]
+Compare = Callable[[Tensor, float], Tensor]
 
 
 class Crossing(NamedTuple):
@@ -51,26 +53,26 @@ def crossing(entries: Entries, amount: float) -> Crossing:
     while 2 * _SORTED < (count := sum(levels.numel() for levels, _ in pool)) < before:
         before = count  # a bracket that holds all of the pool, as with few distinct levels, ends it
         low, high = _bracket(pool, amount - above)
-        over = _sum(pool, lambda levels: levels > high)
-        inside = _part(pool, lambda levels: (levels >= low) & (levels <= high))
+        over = _sum(pool, gt, high)
+        inside = _part(_part(pool, ge, low), le, high)
         found = sum(levels.numel() * each for levels, each in inside)
         if above + over > amount:
-            pool = _part(pool, lambda levels: levels > high)
+            pool = _part(pool, gt, high)
         elif above + over + found > amount:
             pool, above = inside, above + over
             if low == high:
                 return Crossing(low, above, above + found)
         else:
-            pool, above = _part(pool, lambda levels: levels < low), above + over + found
+            pool, above = _part(pool, lt, low), above + over + found
     return _sorted(pool, amount, above)
 
 
-def _sum(pool: Entries, which: Callable[[Tensor], Tensor]) -> int:
-    return sum(int(which(levels).sum()) * each for levels, each in pool)
+def _sum(pool: Entries, compare: Compare, level: float) -> int:
+    return sum(int(compare(levels, level).sum()) * each for levels, each in pool)
 
 
-def _part(pool: Entries, which: Callable[[Tensor], Tensor]) -> list[tuple[Tensor, int]]:
-    return [(levels[which(levels)], each) for levels, each in pool]
+def _part(pool: Entries, compare: Compare, level: float) -> list[tuple[Tensor, int]]:
+    return [(levels[compare(levels, level)], each) for levels, each in pool]
 
 
 def _sorted(pool: Entries, amount: float, above: int) -> Crossing:
@@ -81,11 +83,11 @@ def _sorted(pool: Entries, amount: float, above: int) -> Crossing:
     # Prices are whole, so that a sum exceeds the amount as soon as it exceeds its floor.
     place = int(torch.searchsorted(sums, int(amount), right=True))
     level = float(levels[order[place]])
-    return _tied(pool, level, above + _sum(pool, lambda levels: levels > level))
+    return _tied(pool, level, above + _sum(pool, gt, level))
 
 
 def _tied(pool: Entries, level: float, above: int) -> Crossing:
-    return Crossing(level, above, above + _sum(pool, lambda levels: levels == level))
+    return Crossing(level, above, above + _sum(pool, eq, level))
 
 
 def _bracket(pool: Entries, amount: float) -> tuple[float, float]:

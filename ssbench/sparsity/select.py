@@ -56,11 +56,11 @@ def select(
     Raises:
         RunFailedError: the budget is "own" and the method has no threshold.
     """
-    if budget.kept == "own" and own is None:
-        raise RunFailedError("the budget is the method's own, but it has no threshold")
 
     def keep(levels: Levels) -> Kept:
         if budget.kept == "own":
+            if own is None:
+                raise RunFailedError("the budget is the method's own, but it has no threshold")
             return {name: score > own for name, score in units.own.items()}
         return _cut(units, levels, budget.kept, budget, dense)
 

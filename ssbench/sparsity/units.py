@@ -14,7 +14,6 @@ from ssbench.errors import RunFailedError
 from ssbench.layers import Layer
 from ssbench.structure import Structure
 
-
 Kept = Mapping[str, Tensor]
 """Which units stay: boolean, by the leader's weight name, in the score's shape."""
 

@@ -46,9 +46,7 @@ def test_the_threshold_is_the_percentile_over_all_scales(pruned: float) -> None:
     gone = int(pruned * len(values))
     shapes = {name: p.shape for name, p in model.named_parameters()}
     units = Units.of(structure_of(model), Slimming().scores(model), shapes)
-    selection = select(
-        units, Budget(kept="own"), DENSE, lambda _: 0.0, float(values[gone - 1])
-    )
+    selection = select(units, Budget(kept="own"), DENSE, lambda _: 0.0, float(values[gone - 1]))
     assert selection.threshold == pytest.approx(float(values[gone - 1]))
     order = np.sort(units.values.numpy())
     assert (order == values).all()
@@ -137,11 +135,11 @@ def test_pruning_is_setting_the_smallest_scales_of_the_whole_network_to_zero(
 
     paper, ours = copy.deepcopy(model), copy.deepcopy(model)
     with torch.no_grad():
-        for norm in paper.modules():
-            if isinstance(norm, nn.BatchNorm2d):
-                dead = norm.weight.abs() <= threshold
-                norm.weight[dead] = 0.0
-                norm.bias[dead] = 0.0
+        for module in paper.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                dead = module.weight.abs() <= threshold
+                module.weight[dead] = 0.0
+                module.bias[dead] = 0.0
         for key, mask in held(structure_of(ours), ours, found.masks).items():
             ours.get_parameter(key).mul_(mask)
         images = torch.randn(4, *shape)
