@@ -40,8 +40,8 @@ _FREE = frozenset(
     f"aten::{name}"
     for name in (
         "add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "neg", "pow", "sqrt", "rsqrt",
-        "sum", "mean", "relu", "relu_", "relu6", "leaky_relu", "leaky_relu_", "prelu", "elu", "elu_",
-        "gelu", "silu", "silu_", "tanh",
+        "sum", "mean", "relu", "relu_", "relu6", "leaky_relu", "leaky_relu_", "prelu", "elu",
+        "elu_", "gelu", "silu", "silu_", "tanh",
         "sigmoid", "sigmoid_", "hardtanh", "hardtanh_", "hardswish", "hardswish_", "hardsigmoid",
         "hardsigmoid_", "softmax", "log_softmax", "flatten", "view", "reshape", "permute",
         "transpose", "contiguous", "pad", "channel_shuffle", "dropout", "dropout_",
