@@ -22,7 +22,7 @@ class NetworkSlimming(Method):
     these layers read: the paper's channel selection (section 3.4), without a copy of the maps.
     Where filters are tied by a shortcut, the harness takes the mean of their scores. A layer
     without a batch norm on either side is not pruned. The paper's cap of 50 % of a layer per pass
-    is the budget's ``protection = 0.5``.
+    is the budget's ``protection = 0.5``, its multi-pass scheme the budget's ``passes``.
 
     Attributes:
         lambda_: weight of the penalty, summed over scales (paper: 1e-4 for VGG, 1e-5 for
@@ -35,10 +35,11 @@ class NetworkSlimming(Method):
     lambda_: float = 1e-4
     scale: float = 0.5
 
-    def attach(self, model: nn.Module) -> None:
-        """Start every batch-norm scale that is penalised at ``scale``."""
+    def attach(self, model: nn.Module, *, fresh: bool = True) -> None:
+        """Start every batch-norm scale that is penalised at ``scale``; a later pass goes on."""
         for scale in _penalised(model):
-            nn.init.constant_(scale, self.scale)
+            if fresh:
+                nn.init.constant_(scale, self.scale)
 
     def penalty(self, model: nn.Module) -> Tensor:
         """Weigh the sum of |scale|; autograd's sign(0) = 0 is a sub-gradient."""

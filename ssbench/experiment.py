@@ -31,6 +31,7 @@ class BudgetSpec(BaseModel):
     kept: list[Kept] | Kept | None = None
     scope: Literal["global", "layerwise"] | None = None
     protection: float | None = Field(default=None, ge=0, lt=1)
+    passes: int | None = Field(default=None, ge=1)
 
     @field_validator("kept")
     @classmethod

@@ -42,7 +42,8 @@ class Method(ABC):
     The harness calls, in this order: ``attach`` (before training), ``parameter_groups``, then at
     every step ``penalty`` and ``after_step``, and once at the prune stage ``scores``, ``detach``.
     A hook may ask for more by naming a keyword-only argument with a default: ``images`` (number
-    of training images, int) or ``batches`` (see `Batches`).
+    of training images, int), ``batches`` (see `Batches`), or in ``attach`` ``fresh`` (False where a
+    network is trained again that was pruned before, bool).
     """
 
     paper: ClassVar[str] = ""
@@ -56,7 +57,10 @@ class Method(ABC):
         """The unit that one score stands for; "none" where nothing is pruned."""
 
     def attach(self, model: nn.Module) -> None:
-        """Add gates or strengths to the freshly initialised model, in place."""
+        """Add gates or strengths to the freshly initialised model, in place.
+
+        With several passes also to one that was pruned: what is zero there stays zero.
+        """
 
     def parameter_groups(self, model: nn.Module) -> list[ParameterGroup]:
         """Name the parameters that are not optimised as the recipe says (default: none)."""

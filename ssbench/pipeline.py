@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,14 +17,13 @@ from ssbench.data import DataSet, Split
 from ssbench.data.loader import Loader
 from ssbench.device import peak_memory
 from ssbench.evaluation import evaluate
-from ssbench.footprint import footprint
 from ssbench.method import Method, offer
 from ssbench.models import MODELS
 from ssbench.plan import Stage
 from ssbench.recipe import Recipe
 from ssbench.seeds import derive
+from ssbench.sizes import byte_sizes, make_share, operations, sizes
 from ssbench.sparsity import Budget, Selection, select
-from ssbench.sparsity.select import Share
 from ssbench.sparsity.units import Units
 from ssbench.structure import Structure, structure_of
 from ssbench.surgery import compact_certified, held, noise
@@ -114,20 +114,28 @@ def carry_out(
 def _train(
     stage: Stage, bench: Bench, before: Mapping[str, Tensor], listen: Listener
 ) -> tuple[Tensors, Record]:
-    del before
-    model = _attached(stage, bench)
-    method = stage.method
-    hooks = Hooks()
+    weights, zeros = parted(before)
+    model = _attached(stage, bench, weights)
+    zeros = {name: mask.to(bench.device) for name, mask in zeros.items()}
+    method, keep = stage.method, hold(model, zeros)
+    hooks = Hooks(after_step=keep)
     if method:
+
+        def after_step(progress: float) -> None:
+            method.after_step(model, progress)
+            keep(progress)
+
         hooks = Hooks(
             offer(method.parameter_groups, model),
             lambda: offer(method.penalty, model, images=len(bench.train)),
-            lambda progress: method.after_step(model, progress),
+            after_step,
         )
+    keep(0.0)  # what a method attaches may have woken what was pruned
     trained = _run(stage, bench, model, hooks, listen)
     counted = bench.dense(stage.model)
-    dense = _sizes("dense", counted) | _operations("dense", counted)
-    return dict(model.state_dict()), bench.measure(model) | _times(trained) | dense
+    dense = sizes("dense", counted) | operations("dense", counted)
+    tensors = dict(model.state_dict()) | {_HELD + name: mask for name, mask in zeros.items()}
+    return tensors, bench.measure(model) | _times(trained) | dense
 
 
 def _finetune(
@@ -148,8 +156,8 @@ def _finetune(
         return tensors, record | {"surgery_difference": difference}
     dense = bench.dense(stage.model)  # never pruned: the dense control
     for what in ("dense", "nonzero", "compact"):
-        record |= _sizes(what, dense)
-    return tensors, record | _operations("compact", dense) | _bytes(model, model)
+        record |= sizes(what, dense)
+    return tensors, record | operations("compact", dense) | byte_sizes(model, model)
 
 
 def parted(tensors: Mapping[str, Tensor]) -> tuple[Tensors, Tensors]:
@@ -178,10 +186,11 @@ def _prune(
     assert budget is not None  # noqa: S101
     assert stage.parent is not None  # noqa: S101
     began = time.perf_counter()
-    model = _attached(stage.parent, bench)
-    model.load_state_dict(before)
+    model = _attached(stage.parent, bench, {})
+    weights, gone = parted(before)
+    model.load_state_dict(weights)
     model.eval()
-    selection = _select(method, model, budget, stage, bench)
+    selection = _select(method, model, budget, stage, bench, gone)
     offer(method.detach, model)
     structure = structure_of(model)
     zeros = _zero(model, structure, selection.masks)
@@ -191,22 +200,35 @@ def _prune(
     return tensors, record | bench.measure(model)
 
 
-def _attached(stage: Stage, bench: Bench) -> nn.Module:
-    """Build the network of a train stage, with what its method attaches."""
-    model = bench.place(bench.model(stage.model, stage.seed))
+def _attached(stage: Stage, bench: Bench, weights: Mapping[str, Tensor]) -> nn.Module:
+    """Build the network of a train stage, with what its method attaches.
+
+    ``weights`` are those of the pass before; none where the stage is the first one.
+    """
+    model = bench.model(stage.model, stage.seed)
+    if weights:
+        model.load_state_dict(weights)
+    model = bench.place(model)
     if stage.method:
         torch.manual_seed(derive(stage.seed, "attach"))
-        offer(stage.method.attach, model)
+        offer(stage.method.attach, model, fresh=not weights)
     return bench.place(model)
 
 
 def _select(
-    method: Method, model: nn.Module, budget: Budget, stage: Stage, bench: Bench
+    method: Method,
+    model: nn.Module,
+    budget: Budget,
+    stage: Stage,
+    bench: Bench,
+    gone: Mapping[str, Tensor],
 ) -> Selection:
+    """Score and select; what ``gone`` says was pruned in an earlier pass stays so."""
     torch.manual_seed(derive(stage.seed, "scores"))
     parent = stage.parent.recipe if stage.parent else None
     loader = bench.loader(bench.train, (parent or Recipe()).batch_size)
     scores = offer(method.scores, model, images=len(bench.train), batches=loader.in_order)
+    scores = {name: _without(score, gone.get(name)) for name, score in scores.items()}
     plain = bench.model(stage.model, stage.seed)
     structure = structure_of(plain)
     shapes = {name: parameter.shape for name, parameter in plain.named_parameters()}
@@ -215,16 +237,13 @@ def _select(
     return select(units, budget, dense, make_share(budget, plain, dense), method.own_threshold)
 
 
-def make_share(budget: Budget, plain: nn.Module, dense: Counts) -> Share:
-    """Make the measure of masks in a budget's unit: kept / dense."""
-    structure = structure_of(plain)
-    whole: int = getattr(dense, budget.unit)
-
-    def share(masks: Mapping[str, Tensor]) -> float:
-        kept: int = getattr(nonzero(dense, plain, held(structure, plain, masks)), budget.unit)
-        return kept / whole
-
-    return share
+def _without(score: Tensor, mask: Tensor | None) -> Tensor:
+    """Give the lowest score of all to units without a weight left (mask False)."""
+    if mask is None or score.dim() != mask.dim():
+        return score
+    dims = tuple(d for d in range(mask.dim()) if score.shape[d] == 1 < mask.shape[d])
+    alive = mask.any(dims, keepdim=True) if dims else mask
+    return score.masked_fill(~alive.to(score.device), -math.inf)
 
 
 def _zero(model: nn.Module, structure: Structure, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -256,28 +275,10 @@ def _pruned(
             if layer.weight in by.masks
         },
     }
-    record |= _sizes("dense", dense) | _sizes("compact", counted)
-    record |= _operations("dense", dense) | _operations("compact", counted)
-    record |= _bytes(model, small)
-    return record | _sizes("nonzero", nonzero(dense, model, zeros))
-
-
-def _sizes(what: str, counts: Any) -> Record:
-    return {f"{unit}_{what}": getattr(counts, unit) for unit in ("params", "connections", "macs")}
-
-
-def _operations(what: str, counts: Counts) -> Record:
-    return {f"norm_ops_{what}": counts.norm_ops, f"pool_ops_{what}": counts.pool_ops}
-
-
-def _bytes(model: nn.Module, small: nn.Module) -> Record:
-    found = footprint(small)
-    return {
-        "bytes_dense": footprint(model).dense,
-        "bytes_compact": found.dense,
-        "bytes_sparse": found.sparse,
-        "bytes_index": found.index,
-    }
+    record |= sizes("dense", dense) | sizes("compact", counted)
+    record |= operations("dense", dense) | operations("compact", counted)
+    record |= byte_sizes(model, small)
+    return record | sizes("nonzero", nonzero(dense, model, zeros))
 
 
 def _times(trained: Trained) -> Record:

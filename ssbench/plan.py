@@ -2,6 +2,8 @@
 
 train (seed 0, plain) -+- prune (magnitude, 50 %) - finetune
                        +- prune (magnitude, 20 %) - finetune
+
+With several passes, train and prune are repeated before the finetuning.
 """
 
 from __future__ import annotations
@@ -140,7 +142,12 @@ def _chain(experiment: Experiment, variant: Variant, budget: Budget | None, star
     own = variant if variant.method.changes_training() else None
     last = _stage(start, "train", None, own, experiment.train)
     if budget is not None:
-        last = _stage(start, "prune", last, variant, budget)
+        last = _stage(start, "prune", last, variant, budget.at(1))
+        for number in range(2, budget.passes + 1):
+            # Sparse training starts again on what is left; a method that only scores is finetuned.
+            again = experiment.train if own else experiment.finetune
+            last = _stage(start, "train", last, own, again)
+            last = _stage(start, "prune", last, variant, budget.at(number))
     return _stage(start, "finetune", last, None, experiment.finetune)
 
 

@@ -81,6 +81,7 @@ def _empty(run: Run, stage: Stage) -> Record:
         "budget_asked": budget.kept if budget else None,
         "scope": budget.scope if budget else None,
         "protection": budget.protection if budget else None,
+        "passes": budget.passes if budget else None,
         "stage": stage.kind,
         "stage_id": stage.id,
         "status": "done",

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ssbench.counting import count
 from ssbench.method import prunable_weights, structure_of, to_grain
 from ssbench.models import MODELS
-from ssbench.pipeline import make_share
+from ssbench.sizes import make_share
 from ssbench.sparsity import Budget, select
 from ssbench.sparsity.price import price
 from ssbench.sparsity.units import Units

@@ -243,7 +243,7 @@ def test_incomplete_and_failed_rows(usual: Folder) -> None:
     usual.fail(2, "diverged: loss is nan", label="short", method="short")
     usual.fail(0, "out of memory & more", label="never", method="never")
     content = usual.render()
-    cells = {tuple(cells[-13:-10]) for cells, _ in Page(content["html"]).rows}
+    cells = {tuple(cells[-18:-15]) for cells, _ in Page(content["html"]).rows}
     assert {("short", "2.10 ± 0.14", "2"), ("never", "failed", "0")} <= cells
     assert {("magnitude", "2.10 ± 0.10", "3")} <= cells
     assert "short‡" in content["html"].replace("<sup>", "")

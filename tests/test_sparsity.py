@@ -13,7 +13,7 @@ from ssbench.counting import count
 from ssbench.errors import RunFailedError
 from ssbench.method import prunable_weights, structure_of, to_grain
 from ssbench.models import MODELS
-from ssbench.pipeline import make_share
+from ssbench.sizes import make_share
 from ssbench.sparsity import Budget, Selection, select
 from ssbench.sparsity.units import Units
 

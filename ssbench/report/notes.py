@@ -61,7 +61,9 @@ def _miss(row: Row) -> str | None:
 
 def _protection(row: Row) -> str | None:
     layers = row.spread("protected")
-    return f"in {layers.mean:.3g} layers" if layers and layers.mean else None
+    if not layers or not layers.mean:
+        return None
+    return f"in {layers.mean:.3g} layer{'' if layers.mean == 1 else 's'}"
 
 
 def _by_name(said: Iterable[tuple[Row, str]]) -> str:

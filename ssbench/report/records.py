@@ -49,6 +49,7 @@ class Record(BaseModel):
     budget_reached: Share | None = None
     scope: str | None = None
     protection: float | None = None
+    passes: Count | None = None
     protected: Count | None = None
     threshold: float | None = None
     validation_top1_error: Percent | None = None
@@ -101,7 +102,7 @@ _OF_A_RESULT = (
     "macs_dense", "macs_nonzero", "macs_compact",
 )  # fmt: skip
 _OF_A_RUN = ("run", "experiment", "dataset", "model", "method", "label", "seed", "settings",
-             "grain", "budget_unit", "budget_asked", "scope", "protection")  # fmt: skip
+             "grain", "budget_unit", "budget_asked", "scope", "protection", "passes")  # fmt: skip
 
 
 @dataclass(frozen=True)

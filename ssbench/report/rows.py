@@ -137,6 +137,7 @@ def _identity(record: Record) -> str:
     parts = (
         record.dataset, record.model, record.label, record.method, record.settings,
         record.grain, record.budget_unit, record.budget_asked, record.scope, record.protection,
+        record.passes,
     )  # fmt: skip
     return json.dumps(parts, sort_keys=True)
 
@@ -163,6 +164,8 @@ def _name(record: Record, peers: Sequence[Record]) -> str:
         extra.append(f"{record.scope}")
     if differs(lambda peer: peer.protection):
         extra.append(f"protection={record.protection}")
+    if differs(lambda peer: peer.passes):
+        extra.append(f"{record.passes} passes")
     unit = f"by {record.budget_unit}"
     if differs(lambda peer: peer.budget_unit) and unit not in record.label:
         extra.append(unit)

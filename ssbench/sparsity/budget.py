@@ -22,3 +22,12 @@ class Budget(BaseModel):
     """One threshold for the network, or the same share of every layer."""
     protection: float = Field(default=0.0, ge=0, lt=1)
     """The share of its units that every layer keeps whatever their scores."""
+    passes: int = Field(default=1, ge=1)
+    """So often the network is trained and pruned, each time to the next of ``passes`` shares in
+    geometric progression, before it is finetuned."""
+
+    def at(self, number: int) -> Budget:
+        """The budget of one pass, counted from 1; "own" stays what it is."""
+        if self.kept == "own" or number == self.passes:
+            return self
+        return self.model_copy(update={"kept": self.kept ** (number / self.passes)})

@@ -155,13 +155,15 @@ def _exact(count: int) -> torch.dtype:
 
 
 def _floor(scores: Tensor, budget: Budget) -> int:
-    """The number of units that the protection keeps in a layer."""
-    return math.ceil(budget.protection * scores.numel())
+    """The number of units that the protection keeps, of those that no earlier pass has pruned."""
+    return math.ceil(budget.protection * int((scores > -math.inf).sum()))
 
 
 def _best(scores: Tensor, count: int) -> Tensor:
     """Mark the ``count`` best of a layer; of equals the first."""
     flat = scores.reshape(-1)
+    if not count:
+        return torch.zeros(scores.shape, dtype=torch.bool)
     last = flat.kthvalue(flat.numel() - count + 1).values
     best = flat > last
     equal = (flat == last).nonzero().flatten()
@@ -175,4 +177,5 @@ def _threshold(units: Units, kept: Kept) -> float | None:
         for name, score in units.own.items()
         if not kept[name].all()
     ]
-    return max(pruned) if pruned else None
+    highest = max(pruned, default=-math.inf)
+    return highest if highest > -math.inf else None
