@@ -54,6 +54,7 @@ def test_the_rewritten_network_is_the_original_one(activation: nn.Module, groups
     model = randomised(Net(activation, groups))
     images = torch.randn(4, 3, 9, 9)
     before, kernels = model(images), model.conv2.weight.detach().clone()
+    first = model.conv1.weight.detach().norm(dim=(2, 3))
     scale = model.norm1.weight.detach().clone()
     Strength().attach(model)
     torch.testing.assert_close(model(images), before, atol=1e-5, rtol=1e-5)
@@ -61,6 +62,8 @@ def test_the_rewritten_network_is_the_original_one(activation: nn.Module, groups
     assert (norm1.weight == 1).all()
     assert not norm1.weight.requires_grad
     assert norm2.weight.requires_grad
+    # The first layer reads no batch norm: its strengths are the norms of its kernels.
+    torch.testing.assert_close(strengths(model)["conv1"].detach().flatten(1), first)
     found = strengths(model)["conv2"]
     for k in range(8):
         for c in range(8 // groups):
