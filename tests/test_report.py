@@ -243,7 +243,7 @@ def test_incomplete_and_failed_rows(usual: Folder) -> None:
     usual.fail(2, "diverged: loss is nan", label="short", method="short")
     usual.fail(0, "out of memory & more", label="never", method="never")
     content = usual.render()
-    cells = {tuple(cells[-18:-15]) for cells, _ in Page(content["html"]).rows}
+    cells = {tuple(cells[-13:-10]) for cells, _ in Page(content["html"]).rows}
     assert {("short", "2.10 ± 0.14", "2"), ("never", "failed", "0")} <= cells
     assert {("magnitude", "2.10 ± 0.10", "3")} <= cells
     assert "short‡" in content["html"].replace("<sup>", "")
@@ -399,10 +399,26 @@ def test_markdown_tables_have_the_same_number_of_cells_in_every_row(usual: Folde
     usual.row(NASTY, [1.0, 1.2], method=NASTY)
     lines = usual.render("md")["md"].splitlines()
     rows = [line for line in lines if line.startswith("|")]
-    assert len(rows) == 2 + 1 + 6 + 1
-    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    each = 2 + 1 + 6 + 1
+    assert len(rows) == 2 * each
+    for table in (rows[:each], rows[each:]):
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table}) == 1
     assert "](accuracy-digits-vgg6.png)" in "\n".join(lines)
     assert text.markdown("<a>_*|") == r"\<a\>\_\*\|"
+
+
+def test_sizes_after_surgery_stand_with_the_largest_change_of_outputs(usual: Folder) -> None:
+    sizes = {"norm_ops_compact": 14_336, "pool_ops_compact": 3_584, "bytes_compact": 3_600,
+             "bytes_sparse": 2_500, "bytes_index": 52}  # fmt: skip
+    for seed, difference in enumerate((2e-16, 7e-15)):
+        usual.run(seed, 2.0, label="cut", method="cut", surgery_difference=difference, **sizes)
+    content = usual.render()
+    expected = ("900", "90", "4.50k", "14.3k", "3.58k", "3.60k", "2.50k", "52", "7e-15")
+    assert tuple(next(c for c, _ in Page(content["html"]).rows if c[-1:] == ["7e-15"])[-9:]) == (
+        expected
+    )
+    assert f"| cut | {' | '.join(expected)} |" in content["md"]
+    assert "no part of MACs" in content["md"]
 
 
 def test_csv_has_the_raw_numbers(usual: Folder) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 
 from ssbench.errors import BadInputError
-from ssbench.report import text
+from ssbench.report import captions, text
 from ssbench.report.csv import as_csv
 from ssbench.report.figures import draw, inline
 from ssbench.report.page import Page, make_page
@@ -67,7 +67,9 @@ def _content(page: Page, kind: str, figures: Figures) -> bytes:
         return as_csv(page.rows).encode()
     drawings = {stem: inline(files["svg"], stem) for stem, files in figures.items()}
     template = _environment(kind).get_template(f"report.{kind}.j2")
-    return template.render(page=page, drawings=drawings).encode()
+    return template.render(
+        page=page, drawings=drawings, surgery_caption=captions.SURGERY_CAPTION
+    ).encode()
 
 
 def _environment(kind: str) -> jinja2.Environment:
