@@ -105,6 +105,27 @@ def test_ties_are_broken_by_position_and_always_alike() -> None:
     assert first.reached == pytest.approx(0.3, rel=0.005)
 
 
+@pytest.mark.parametrize("grain", ["weight", "connection"])
+def test_of_equal_units_the_first_layers_and_positions_stay(grain: str) -> None:
+    equal = {name: torch.full_like(score, 0.5) for name, score in scores(grain).items()}
+    equal["features.14.weight"][3, 2] = 0.9  # better ones stay wherever they are
+    made = Units.of(structure_of(MODEL), equal, SHAPES)
+    found = cut(made, unit="params", kept=0.3)
+    kept = torch.cat(
+        [
+            found.masks[n].expand(s.shape).flatten()
+            if grain == "weight"
+            else found.masks[n].flatten(2).any(2).flatten()
+            for n, s in made.own.items()
+        ]
+    )
+    first = made.values > 0.5
+    boundary = int((kept & ~first).nonzero().max())
+    assert kept[: boundary + 1].all()
+    assert int(kept[boundary + 1 :].sum()) == int(first[boundary + 1 :].sum()) > 0
+    assert found.reached == pytest.approx(0.3, rel=0.005)
+
+
 def test_protection_keeps_a_floor_in_every_layer_and_counts_where_it_acted() -> None:
     made = units("connection")
     made.scores["features.7.weight"].mul_(1e-6)
