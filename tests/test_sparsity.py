@@ -156,18 +156,20 @@ def test_keeping_everything_changes_nothing(grain: str, unit: str) -> None:
     assert (found.reached, found.threshold) == (1.0, None)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 1000),
     shares=st.lists(st.floats(0.01, 1.0), min_size=2, max_size=4, unique=True),
     grain=st.sampled_from(["weight", "connection", "filter"]),
     levels=st.sampled_from([0, 2, 50]),
+    unit=st.sampled_from(["connections", "params", "macs"]),
+    scope=st.sampled_from(["global", "layerwise"]),
 )
 def test_more_asked_is_more_kept_and_masks_are_nested(
-    seed: int, shares: list[float], grain: str, levels: int
+    seed: int, shares: list[float], grain: str, levels: int, unit: str, scope: str
 ) -> None:
     made = units(grain, seed, levels)
-    found = [cut(made, kept=share) for share in sorted(shares)]
+    found = [cut(made, kept=share, unit=unit, scope=scope) for share in sorted(shares)]
     for smaller, larger in itertools.pairwise(found):
         assert smaller.reached <= larger.reached
         for name, mask in smaller.masks.items():
