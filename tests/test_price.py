@@ -42,6 +42,29 @@ def test_price_and_count_agree_at_every_threshold(name: str, grain: str, unit: s
         assert priced / cost.whole == share(units.masks(kept)), threshold
 
 
+@pytest.mark.parametrize("name", ["vgg6", "densenet40", "resnet20"])
+@pytest.mark.parametrize("unit", ["connections", "params", "macs"])
+def test_price_and_count_agree_where_channels_that_are_read_are_pruned(
+    name: str, unit: str
+) -> None:
+    """What nobody reads any more goes as well, back to where it was made."""
+    channels, size = NETWORKS[name]
+    model = MODELS[name](channels, 10)
+    dense = count(model, torch.zeros(1, channels, size, size))
+    scores = {}
+    for layer in structure_of(model).layers[1:]:
+        dims = model.get_parameter(layer.weight).dim()
+        scores[layer.weight] = torch.rand(1, layer.inputs, *(1,) * (dims - 2))
+    shapes = {key: p.shape for key, p in model.named_parameters()}
+    units = Units.of(structure_of(model), scores, shapes)
+    share = make_share(Budget(unit=unit), model, dense)
+    cost = price(units, units.scores, unit, dense)
+    for threshold in (0.1, 0.5, 0.9, 0.99):
+        kept = {key: score > threshold for key, score in units.own.items()}
+        priced = cost.constant + sum(int((v > threshold).sum()) * each for v, each in cost.entries)
+        assert priced / cost.whole == share(units.masks(kept)), threshold
+
+
 class Shortcut(nn.Module):
     """A stem, a branch added to it, and a head."""
 

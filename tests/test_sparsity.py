@@ -156,7 +156,7 @@ def test_keeping_everything_changes_nothing(grain: str, unit: str) -> None:
     assert (found.reached, found.threshold) == (1.0, None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 1000),
     shares=st.lists(st.floats(0.01, 1.0), min_size=2, max_size=4, unique=True),
