@@ -19,11 +19,13 @@ import torch
 from torch import Tensor
 
 from ssbench.counting import Counts
-from ssbench.flow import Flow, meet
+from ssbench.flow import meet
 from ssbench.layers import Layer
 from ssbench.sparsity.budget import Unit
 from ssbench.sparsity.units import Units
 
+Grids = dict[str, Tensor]
+"""By layer name, the level of each kernel [out, in/groups]."""
 Entries = list[tuple[Tensor, int]]
 """Levels [n], and the price of each of these n entries."""
 
@@ -53,15 +55,42 @@ def price(units: Units, levels: Mapping[str, Tensor], unit: Unit, dense: Counts)
         unit: what is counted.
         dense: the counts of the dense network.
     """
-    entries = _kernels_of_filters if units.whole_filters else _weights
-    found = entries(units, levels, unit, dense)
+    grids = _grids(units, levels)
+    if units.whole_filters:
+        grids = _closed(units, grids)
+        found = _kernels(units, grids, unit, dense)
+    else:
+        found = _weights(units, levels, grids, unit, dense)
     if unit == "params":
-        found += _vectors(units, levels)
+        found += _vectors(units, grids)
     whole: int = getattr(dense, unit)
     return Price(found, whole - sum(level.numel() * each for level, each in found), whole)
 
 
-def _weights(units: Units, levels: Mapping[str, Tensor], unit: Unit, dense: Counts) -> Entries:
+def _grids(units: Units, levels: Mapping[str, Tensor]) -> Grids:
+    return {
+        layer.name: _grid(units, layer, levels[layer.weight])
+        for layer in units.structure.layers
+        if layer.weight in levels
+    }
+
+
+def _closed(units: Units, grids: Grids) -> Grids:
+    """Let kernels, of all layers, die with what they read and with what reads them."""
+    flow = units.structure.survival(grids)
+    closed = {}
+    for layer in units.structure.layers:
+        rows = torch.minimum(flow.emitted[layer.name], flow.needed[layer.name])
+        grid = meet(rows.unsqueeze(1), layer.columns(flow.read[layer.name]))
+        if layer.name in grids:
+            grid = meet(grid, grids[layer.name])
+        closed[layer.name] = grid.expand(units.shapes[layer.weight][:2])
+    return closed
+
+
+def _weights(
+    units: Units, levels: Mapping[str, Tensor], grids: Grids, unit: Unit, dense: Counts
+) -> Entries:
     """Weights, or kernels that die with their last weight."""
     found: Entries = []
     for layer in units.structure.layers:
@@ -70,35 +99,28 @@ def _weights(units: Units, levels: Mapping[str, Tensor], unit: Unit, dense: Coun
         level = levels[layer.weight]
         if unit == "connections":
             if not layer.is_output:
-                found.append((_grid(units, layer, level).reshape(-1), 1))
+                found.append((grids[layer.name].reshape(-1), 1))
         else:
             each = units.shapes[layer.weight].numel() // level.numel()
             found.append((level.reshape(-1), each * _uses(units, layer, unit, dense)))
     return found
 
 
-def _kernels_of_filters(
-    units: Units, levels: Mapping[str, Tensor], unit: Unit, dense: Counts
-) -> Entries:
-    """Kernels, of all layers: those that read a pruned channel go with it."""
-    flow = _survival(units, levels)
+def _kernels(units: Units, grids: Grids, unit: Unit, dense: Counts) -> Entries:
+    """Whole kernels, of all layers."""
     found: Entries = []
     for layer in units.structure.layers:
         if unit == "connections" and layer.is_output:
             continue
-        rows = torch.minimum(flow.emitted[layer.name], flow.needed[layer.name])
-        grid = meet(rows.unsqueeze(1), layer.columns(flow.read[layer.name]))
-        if layer.weight in levels:
-            grid = meet(grid, _grid(units, layer, levels[layer.weight]))
         size = units.shapes[layer.weight][2:].numel()
         each = 1 if unit == "connections" else size * _uses(units, layer, unit, dense)
-        found.append((grid.expand(units.shapes[layer.weight][:2]).reshape(-1), each))
+        found.append((grids[layer.name].reshape(-1), each))
     return found
 
 
-def _vectors(units: Units, levels: Mapping[str, Tensor]) -> Entries:
-    """Biases, and scales and shifts of batch norms."""
-    flow = _survival(units, levels)
+def _vectors(units: Units, grids: Grids) -> Entries:
+    """Biases, and scales and shifts of batch norms: they die with the last kernel before them."""
+    flow = units.structure.survival(grids)
     vectors = {f"{name}.bias": level for name, level in flow.emitted.items()}
     for name, level in flow.norms.items():
         vectors |= {f"{name}.weight": level, f"{name}.bias": level}
@@ -107,15 +129,6 @@ def _vectors(units: Units, levels: Mapping[str, Tensor]) -> Entries:
         for name, level in vectors.items()
         if name in units.shapes
     ]
-
-
-def _survival(units: Units, levels: Mapping[str, Tensor]) -> Flow:
-    grids = {
-        layer.name: _grid(units, layer, levels[layer.weight])
-        for layer in units.structure.layers
-        if layer.weight in levels
-    }
-    return units.structure.survival(grids)
 
 
 def _grid(units: Units, layer: Layer, level: Tensor) -> Tensor:
