@@ -137,3 +137,64 @@ def test_a_silent_channel_does_not_emit_its_shift() -> None:
     zeros = held(structure_of(model), model, masks)
     assert set(zeros) == {"features.3.weight", "features.4.weight", "features.4.bias"}
     assert (~zeros["features.4.bias"]).nonzero().flatten().tolist() == [5]
+
+
+class Gated(nn.Module):
+    """Two branches multiplied: a channel is silent as soon as one of them is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Conv2d(3, 6, 3, padding=1)
+        self.right = nn.Conv2d(3, 6, 3, padding=1)
+        self.last = nn.Conv2d(6, 4, 3, padding=1)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.left(images) * self.right(images)
+        result: Tensor = self.head(torch.relu(self.last(maps)).mean((2, 3)))
+        return result
+
+
+class ImageShortcut(nn.Module):
+    """The image itself is added: its channels stay, and so do those tied to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 3, 3, padding=1)
+        self.last = nn.Conv2d(3, 4, 3, padding=1)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = torch.relu(self.last(images + self.first(images)))
+        result: Tensor = self.head(maps.mean((2, 3)))
+        return result
+
+
+def cut_filters(model: nn.Module, layer: str, dead: list[int]) -> nn.Module:
+    """Prune some filters of one layer, and certify what surgery leaves."""
+    structure = structure_of(model.eval())
+    weight = f"{layer}.weight"
+    masks = {weight: torch.ones(model.get_parameter(weight).shape, dtype=torch.bool)}
+    masks[weight][dead] = False
+    with torch.no_grad():
+        for key, mask in held(structure, model, masks).items():
+            model.get_parameter(key).mul_(mask)
+    small = compact(model, structure, masks, torch.zeros(1, 3, 7, 7))
+    assert certify(model, small, noise((3, 7, 7))) < 1e-10
+    return small
+
+
+def test_a_product_is_silent_where_one_factor_is() -> None:
+    model = Gated()
+    structure = structure_of(model)
+    masks = {"left.weight": torch.ones(6, 3, 3, 3, dtype=torch.bool)}
+    masks["left.weight"][:2] = False
+    assert structure.flow(masks).read["last"].tolist() == [False, False, True, True, True, True]
+    small = cut_filters(model, "left", [0, 1])
+    widths = (small.left.out_channels, small.right.out_channels, small.last.in_channels)
+    assert widths == (4, 4, 4)
+
+
+def test_channels_tied_to_the_image_stay() -> None:
+    small = cut_filters(ImageShortcut(), "first", [1])
+    assert (small.first.out_channels, small.last.in_channels) == (3, 3)
