@@ -107,7 +107,9 @@ def _before(row: Row) -> str:
 
 def _difference(row: Row) -> str:
     spread = row.spread("surgery_difference")
-    return text.ABSENT if spread is None else f"{spread.high:.0e}"
+    if spread is None:
+        return text.ABSENT
+    return f"{spread.high:.0e}" if spread.high else "0"
 
 
 COLUMNS = (
