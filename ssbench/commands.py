@@ -17,11 +17,11 @@ from ssbench.executors import Outcome, execute
 from ssbench.experiment import Experiment, find, load
 from ssbench.exported import Format
 from ssbench.models import MODELS
-from ssbench.pipeline import Bench
 from ssbench.plan import Run, plan
 from ssbench.reach import check_reach
 from ssbench.registry import discover, look_up
 from ssbench.storage import Record, Results, Store, make_folder
+from ssbench.workbench import Bench
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from rich.tree import Tree
 
-from ssbench.pipeline import Bench
 from ssbench.plan import Run, Stage, stages
 from ssbench.progress import duration, share
 from ssbench.storage import Store
+from ssbench.workbench import Bench
 
 TRIAL_SECONDS = 0.5
 
@@ -97,13 +97,14 @@ def tree(runs: Sequence[Run], store: Store) -> Tree:
 
 def _line(run: Run, stage: Stage, *, done: bool) -> str:
     mark = "[green]done[/]" if done else "[yellow]to do[/]"
-    if stage.kind == "train":
-        what = f"{stage.dataset} {stage.model} seed {stage.seed}"
+    what = f"{stage.dataset} {stage.model} seed {stage.seed}" if not stage.parent else ""
+    if stage.kind == "train" and not stage.parent:
         what += f", {run.label}" if stage.method else ", plain"
-    elif stage.budget:
-        what = f"{run.label}, {share(stage.budget.kept)} of {stage.budget.unit}"
-    else:
-        what = ""
+    elif stage.kind == "finetune":
+        what = stage.retrain if stage.retrain != "finetune" else what
+    if stage.budget:
+        kept = f"{share(stage.budget.kept)} of {stage.budget.unit}"
+        what = ", ".join(part for part in (what, "" if what else run.label, kept) if part)
     plural = "" if stage.epochs == 1 else "s"
     epochs = f"{stage.epochs} epoch{plural}" if stage.epochs else ""
     parts = [part for part in (what, epochs) if part]

@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from ssbench.errors import BadInputError
 from ssbench.nearest import nearest
 from ssbench.recipe import Recipe
+from ssbench.retraining import Retrain
 from ssbench.sparsity.budget import Budget, Kept, Unit
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -59,6 +60,14 @@ class MethodSpec(BaseModel):
     name: str
     label: str | None = None
     budget: BudgetSpec = BudgetSpec()
+    retrain: list[Retrain] | Retrain = "finetune"
+    models: list[str] | None = None
+    """Those of the experiment's networks that the method runs on; None: all."""
+
+    @property
+    def retrainings(self) -> list[Retrain]:
+        """What is done after pruning, one run for each."""
+        return self.retrain if isinstance(self.retrain, list) else [self.retrain]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -80,6 +89,8 @@ class Experiment(BaseModel):
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
     train: Recipe = Recipe()
     finetune: Recipe = Recipe()
+    scratch_limit: float = Field(default=2.0, ge=1, allow_inf_nan=False)
+    """The most that the control scratch-b multiplies the epochs by."""
 
     @field_validator("methods")
     @classmethod

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ssbench.errors import BadInputError, RunFailedError
 from ssbench.exported import DESCRIPTION, Description, Format, checksum, load, read
 from ssbench.models import MODELS
-from ssbench.pipeline import parted
+from ssbench.state import State
 from ssbench.storage import make_folder, sync
 from ssbench.structure import structure_of
 from ssbench.surgery import compact_certified, noise
@@ -43,10 +43,11 @@ def compact_network(
     Raises:
         RunFailedError: the surgery changed the network's outputs.
     """
-    state, masks = parted(tensors)
+    state = State.of(tensors)
+    masks = state.zeros
     with torch.device("meta"):
         network = MODELS[record["model"]](record["image_shape"][0], record["classes"])
-    network.load_state_dict(state, assign=True)
+    network.load_state_dict(state.weights, assign=True)
     network.eval().requires_grad_(True)
     if not masks:
         return network, 0.0

@@ -19,7 +19,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 from torch import Tensor, nn
 
@@ -32,7 +32,8 @@ GRAINS: tuple[Grain, ...] = get_args(Grain)
 Scores = dict[str, Tensor]
 """By weight name, a tensor that broadcasts over that weight; higher is kept longer."""
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
-"""Each call passes once over the training images: pairs of images [N, C, H, W] and labels [N]."""
+"""Each call passes once over the training images, in the same random order each time, normalised
+and not augmented: pairs of images [N, C, H, W] and labels [N]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,19 +43,31 @@ class Method(ABC):
     The harness calls, in this order: ``attach`` (before training), ``parameter_groups``, then at
     every step ``penalty`` and ``after_step``, and once at the prune stage ``scores``, ``detach``.
     A hook may ask for more by naming a keyword-only argument with a default: ``images`` (number
-    of training images, int), ``batches`` (see `Batches`), or in ``attach`` ``fresh`` (False where a
-    network is trained again that was pruned before, bool).
+    of training images, int); in ``attach`` ``fresh`` (False where a network is trained again that
+    was pruned before, bool); in ``scores`` ``batches`` (see `Batches`) and ``example`` (one image
+    of zeros, [1, C, H, W], on the network's device); in ``after_step`` ``pruning`` (see
+    `Pruning`).
     """
 
     paper: ClassVar[str] = ""
     """Where the method comes from."""
     own_threshold: ClassVar[float | None] = None
     """Score at or under which the method by itself prunes; None where it has no such point."""
+    before_training: ClassVar[bool] = False
+    """Whether the untrained network is pruned, and what is left trained for all epochs at once."""
 
     @property
     @abstractmethod
     def grain(self) -> Grain:
         """The unit that one score stands for; "none" where nothing is pruned."""
+
+    @property
+    def rounds(self) -> int:
+        """So often is scored and pruned within one prune stage, to shares in geometric progression.
+
+        A method that offers it as a hyper-parameter has a field of this name.
+        """
+        return 1
 
     def attach(self, model: nn.Module) -> None:
         """Add gates or strengths to the freshly initialised model, in place.
@@ -96,6 +109,22 @@ class Method(ABC):
         """Whether training differs from plain training; if not, one dense training serves all."""
         hooks = ("attach", "parameter_groups", "penalty", "after_step")
         return any(getattr(cls, hook) is not getattr(Method, hook) for hook in hooks)
+
+
+class Pruning(Protocol):
+    """What ``after_step`` prunes with while it trains; what is gone stays gone."""
+
+    @property
+    def kept(self) -> float:
+        """The share of the budget's unit that is to be kept in the end."""
+
+    def to(self, kept: float) -> None:
+        """Prune by the method's own ``scores`` until this share of the budget's unit is left."""
+
+
+def wants(hook: Callable[..., Any], fact: str) -> bool:
+    """Whether a method's hook asks for something by naming it as an argument."""
+    return fact in inspect.signature(hook).parameters
 
 
 def offer(hook: Callable[..., Any], model: nn.Module, **facts: object) -> Any:
@@ -140,6 +169,7 @@ __all__ = [
     "Layer",
     "Method",
     "ParameterGroup",
+    "Pruning",
     "Scores",
     "Structure",
     "module_of",
@@ -148,4 +178,5 @@ __all__ = [
     "prunable_weights",
     "structure_of",
     "to_grain",
+    "wants",
 ]

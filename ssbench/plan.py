@@ -3,7 +3,8 @@
 train (seed 0, plain) -+- prune (magnitude, 50 %) - finetune
                        +- prune (magnitude, 20 %) - finetune
 
-With several passes, train and prune are repeated before the finetuning.
+With several passes, train and prune are repeated before the finetuning. A method that prunes before
+training has no first training, and what follows its pruning takes all epochs.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ssbench.experiment import Experiment
 from ssbench.method import Method
 from ssbench.recipe import Recipe
 from ssbench.registry import MODELS, MethodFile, Registry, look_up
+from ssbench.retraining import SCRATCH, Retrain, retraining, rewind_epoch, whole
 from ssbench.sparsity.budget import Budget
 from ssbench.variants import Variant, variants
 
@@ -42,11 +44,18 @@ class Stage:
     """None in a training that no method changes."""
     recipe: Recipe | None = None
     budget: Budget | None = None
+    """Also that of a training during which the method prunes."""
+    retrain: Retrain = "finetune"
+    """How a training goes on from what was pruned before it."""
+    snapshot: int | None = None
+    """The epoch of a first training whose weights are kept to be rewound to."""
+    scratch_limit: float = 1.0
+    """The most that scratch-b multiplies the epochs of ``recipe`` by."""
 
     @property
     def epochs(self) -> int:
-        """The epochs of this stage alone."""
-        return self.recipe.epochs if self.recipe else 0
+        """The epochs of this stage alone; with scratch-b the most that it can have."""
+        return round(self.recipe.epochs * self.scratch_limit) if self.recipe else 0
 
     @property
     def epochs_total(self) -> int:
@@ -68,6 +77,7 @@ class Run:
     method: Method
     label: str
     budget: Budget | None
+    retrain: Retrain
     stage: Stage
     """The last stage; the others are its parents."""
 
@@ -105,6 +115,8 @@ def plan(experiment: Experiment, registry: Registry, fingerprint: str, source: s
     chosen = variants(experiment, registry, source)
     runs: dict[str, tuple[Run, str]] = {}
     for model, seed, variant in itertools.product(experiment.models, experiment.seeds, chosen):
+        if model not in variant.models:
+            continue
         for budget in variant.budgets:
             start = Start(experiment.dataset, fingerprint, model, seed)
             stage = _chain(experiment, variant, budget, start)
@@ -126,7 +138,9 @@ def stages(runs: list[Run]) -> list[Stage]:
 
 def _run(experiment: Experiment, variant: Variant, budget: Budget | None, last: Stage) -> Run:
     kept = [] if budget is None else [f"{budget.kept}"]
-    parts = [last.dataset, last.model, variant.file.name, *kept, f"seed{last.seed}", last.id[:8]]
+    how = [] if variant.retrain == "finetune" else [variant.retrain]
+    name, seed = variant.file.name, f"seed{last.seed}"
+    parts = [last.dataset, last.model, name, *how, *kept, seed, last.id[:8]]
     return Run(
         id="-".join(parts),
         experiment=experiment.name,
@@ -134,27 +148,57 @@ def _run(experiment: Experiment, variant: Variant, budget: Budget | None, last: 
         method=variant.method,
         label=variant.label,
         budget=budget,
+        retrain=variant.retrain,
         stage=last,
     )
 
 
 def _chain(experiment: Experiment, variant: Variant, budget: Budget | None, start: Start) -> Stage:
+    train, finetune, retrain = experiment.train, experiment.finetune, variant.retrain
+    last_recipe = retraining(retrain, train, finetune)
+    limit = experiment.scratch_limit if retrain == "scratch-b" else 1.0
     own = variant if variant.method.changes_training() else None
-    last = _stage(start, "train", None, own, experiment.train)
-    if budget is not None:
-        last = _stage(start, "prune", last, variant, budget.at(1))
-        for number in range(2, budget.passes + 1):
-            # Sparse training starts again on what is left; a method that only scores is finetuned.
-            again = experiment.train if own else experiment.finetune
-            last = _stage(start, "train", last, own, again)
-            last = _stage(start, "prune", last, variant, budget.at(number))
-    return _stage(start, "finetune", last, None, experiment.finetune)
+    if budget is None:
+        last = None if retrain == "scratch-e" else _stage(start, "train", None, own, train)
+        return _stage(start, "finetune", last, None, last_recipe, retrain=retrain)
+    if variant.method.before_training:
+        last = _stage(start, "prune", None, variant, budget)
+        recipe = whole(train, finetune) if retrain == "finetune" else last_recipe
+        return _stage(start, "finetune", last, None, recipe, retrain=retrain, scratch_limit=limit)
+    while_training = budget if variant.prunes_in_training else None
+    snapshot = rewind_epoch(train, finetune) if _rewinds(experiment) else None
+    last = _stage(start, "train", None, own, train, budget=while_training, snapshot=snapshot)
+    last = _stage(start, "prune", last, variant, budget.at(1))
+    for number in range(2, budget.passes + 1):
+        # Sparse training starts again on what is left; a method that only scores is retrained.
+        again, how = (train if own else last_recipe), "finetune" if retrain in SCRATCH else retrain
+        last = _stage(start, "train", last, own, again, budget=while_training, retrain=how)
+        last = _stage(start, "prune", last, variant, budget.at(number))
+    return _stage(start, "finetune", last, None, last_recipe, retrain=retrain, scratch_limit=limit)
+
+
+def _rewinds(experiment: Experiment) -> bool:
+    """Whether a run of the experiment rewinds weights: then all its trainings keep the early ones.
+
+    If only those of the runs that need them did, trainings that are the same would not be shared.
+    """
+    specs = experiment.methods
+    return not isinstance(specs, str) and any("weight-rewind" in s.retrainings for s in specs)
 
 
 def _stage(
-    start: Start, kind: Kind, parent: Stage | None, by: Variant | None, how: Recipe | Budget
+    start: Start,
+    kind: Kind,
+    parent: Stage | None,
+    by: Variant | None,
+    how: Recipe | Budget,
+    *,
+    budget: Budget | None = None,
+    retrain: Retrain = "finetune",
+    snapshot: int | None = None,
+    scratch_limit: float = 1.0,
 ) -> Stage:
-    settings = {
+    settings: dict[str, Any] = {
         "protocol": PROTOCOL,
         "kind": kind,
         "dataset": start.dataset,
@@ -164,6 +208,15 @@ def _stage(
         "how": how.model_dump(exclude_defaults=True),
         "method": _identity(by) if by else None,
     }
+    # What most stages do not have is left out, so that their ids do not depend on it.
+    if budget:
+        settings["budget"] = budget.model_dump(exclude_defaults=True)
+    if retrain != "finetune":
+        settings["retrain"] = retrain
+    if snapshot is not None:
+        settings["snapshot"] = snapshot
+    if scratch_limit != 1:
+        settings["scratch_limit"] = scratch_limit
     return Stage(
         kind=kind,
         id=_hash(settings),
@@ -173,7 +226,10 @@ def _stage(
         seed=start.seed,
         method=by.method if by else None,
         recipe=how if isinstance(how, Recipe) else None,
-        budget=how if isinstance(how, Budget) else None,
+        budget=how if isinstance(how, Budget) else budget,
+        retrain=retrain,
+        snapshot=snapshot,
+        scratch_limit=scratch_limit,
     )
 
 

@@ -8,12 +8,12 @@ import torch
 
 from ssbench.errors import BadInputError
 from ssbench.method import Grain, to_grain
-from ssbench.pipeline import Bench
 from ssbench.plan import Run
 from ssbench.sizes import make_share
 from ssbench.sparsity import Budget, least_share
 from ssbench.sparsity.units import Units
 from ssbench.structure import structure_of
+from ssbench.workbench import Bench
 
 
 def check_reach(runs: Sequence[Run], bench: Bench, source: str) -> None:

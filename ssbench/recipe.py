@@ -26,10 +26,16 @@ class Recipe(BaseModel):
     nesterov: bool = True
     weight_decay: float = Field(default=1e-4, ge=0, allow_inf_nan=False)
     schedule: Schedule = "step"
+    begin: float = Field(default=0.0, ge=0, lt=1)
+    """The progress at which the schedule begins: a rewound one runs its last part only."""
     shift: int = Field(default=0, ge=0)
     """Random translation by up to so many pixels."""
     flip: bool = False
     """Random mirroring, left to right."""
+
+    def rate(self, progress: float) -> float:
+        """The factor on the learning rate at a progress of this stage from 0 to 1."""
+        return SCHEDULES[self.schedule](self.begin + (1 - self.begin) * progress)
 
     def changed(self) -> dict[str, Any]:
         """The settings that differ from their default."""

@@ -82,6 +82,7 @@ def _empty(run: Run, stage: Stage) -> Record:
         "scope": budget.scope if budget else None,
         "protection": budget.protection if budget else None,
         "passes": budget.passes if budget else None,
+        "retrain": run.retrain,
         "stage": stage.kind,
         "stage_id": stage.id,
         "status": "done",

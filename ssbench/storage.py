@@ -151,7 +151,9 @@ def _differences(found: Any, wanted: Any, path: str = "") -> list[str]:
             for key in keys
         ]
         return [line for lines in deeper for line in lines]
-    return [] if found == wanted else [f"{path}: {found!r} there, {wanted!r} here"]
+    # A setting that an older version did not have was not in use there.
+    same = found == wanted or (found is None and not wanted)
+    return [] if same else [f"{path}: {found!r} there, {wanted!r} here"]
 
 
 def make_folder(folder: Path, option: str) -> None:

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from ssbench.data.loader import Loader
 from ssbench.errors import RunFailedError
-from ssbench.recipe import SCHEDULES, ParameterGroup, Recipe
+from ssbench.recipe import ParameterGroup, Recipe
 from ssbench.seeds import derive
 
 
@@ -73,7 +73,7 @@ def train(
         tally = _Tally()
         for images, labels in loader.shuffled(*generators):
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = rate * SCHEDULES[recipe.schedule](step / steps)
+                group["lr"] = rate * recipe.rate(step / steps)
             step += 1
             logits = model(images)
             loss = F.cross_entropy(logits, labels)

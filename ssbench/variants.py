@@ -11,9 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from ssbench.errors import BadInputError
 from ssbench.experiment import Experiment, MethodSpec
-from ssbench.method import Method
+from ssbench.method import Method, wants
 from ssbench.nearest import nearest
 from ssbench.registry import MethodFile, Registry
+from ssbench.retraining import REWINDS, Retrain
 from ssbench.sparsity.budget import Budget
 
 
@@ -26,6 +27,13 @@ class Variant:
     label: str
     budgets: list[Budget | None]
     place: str
+    retrain: Retrain
+    models: list[str]
+
+    @property
+    def prunes_in_training(self) -> bool:
+        """Whether the training itself depends on the budget."""
+        return wants(self.method.after_step, "pruning")
 
 
 def variants(experiment: Experiment, registry: Registry, source: str) -> list[Variant]:
@@ -61,20 +69,60 @@ def _expand(
         if name not in names:
             raise BadInputError(
                 f"{source}: {key}.{name}: unknown key for {file.name}; "
-                f"{nearest(name, [*names, 'name', 'label', 'budget'])}"
+                f"{nearest(name, [*names, 'name', 'label', 'budget', 'retrain', 'models'])}"
             )
         if value == []:
             raise BadInputError(f"{source}: {key}.{name}: empty sweep; name at least one value")
         choices.append([(name, item) for item in (value if isinstance(value, list) else [value])])
     budgets: list[Budget | None] = list(spec.budget.expand(experiment.budget))
+    models = _models(spec, experiment, f"{source}: {key}.models")
+    if not spec.retrainings:
+        raise BadInputError(f"{source}: {key}.retrain: empty sweep; name at least one value")
     for combination in itertools.product(*choices):
         method = _method(file, dict(combination), f"{source}: {key}")
-        yield Variant(
-            file,
-            method,
-            spec.label or "",
-            [None] if method.grain == "none" else budgets,
-            f"{key} ({file.name})",
+        for retrain in spec.retrainings:
+            own: list[Budget | None] = [None] if method.grain == "none" else budgets
+            where = f"{key} ({file.name})"
+            variant = Variant(file, method, spec.label or "", own, where, retrain, models)
+            _refuse(variant, f"{source}: {key}")
+            yield variant
+
+
+def _models(spec: MethodSpec, experiment: Experiment, place: str) -> list[str]:
+    chosen = experiment.models if spec.models is None else spec.models
+    for name in chosen:
+        if name not in experiment.models:
+            raise BadInputError(f"{place}: {name!r}; {nearest(name, experiment.models)}")
+    if not chosen:
+        raise BadInputError(f"{place}: empty; name at least one of the experiment's models")
+    return chosen
+
+
+def _refuse(variant: Variant, place: str) -> None:
+    """Refuse what has no meaning for a method.
+
+    Raises:
+        BadInputError: names the key, what does not go together, and the remedy.
+    """
+    name, retrain = variant.file.name, variant.retrain
+    passes = max(budget.passes if budget else 1 for budget in variant.budgets)
+    if variant.method.grain == "none" and retrain not in ("finetune", "scratch-e"):
+        raise BadInputError(
+            f"{place}.retrain: {name} prunes nothing; only 'finetune' and 'scratch-e' (one "
+            f"training for all epochs) fit it, not {retrain!r}"
+        )
+    if variant.method.before_training and retrain in REWINDS:
+        raise BadInputError(
+            f"{place}.retrain: {name} prunes before training, so that {retrain!r} has nothing to "
+            "go back to; take it out"
+        )
+    if variant.method.before_training and passes > 1:
+        raise BadInputError(
+            f"{place}.budget.passes: {name} prunes before training; passes must be 1"
+        )
+    if variant.prunes_in_training and any(b and b.kept == "own" for b in variant.budgets):
+        raise BadInputError(
+            f"{place}.budget.kept: {name} prunes while it trains and needs a share, not 'own'"
         )
 
 
@@ -115,8 +163,10 @@ def _label(variant: Variant, peers: list[Variant]) -> str:
         for name, value in settings.items()
         if any(peer.method.settings[name] != value for peer in peers) or name == "grain"
     ]
+    if any(peer.retrain != variant.retrain for peer in peers) or variant.retrain != "finetune":
+        differing.append(variant.retrain)
     units = {budget.unit for peer in peers for budget in peer.budgets if budget}
-    same = [peer for peer in peers if peer.method == variant.method]
+    same = [p for p in peers if (p.method, p.retrain) == (variant.method, variant.retrain)]
     if len(same) > 1 and len(units) > 1 and variant.budgets[0]:
         differing.append(f"by {variant.budgets[0].unit}")
     return f"{variant.file.name} ({', '.join(differing)})" if differing else variant.file.name

@@ -11,9 +11,9 @@ from torch.nn.utils import parametrize
 
 from ssbench.method import structure_of
 from ssbench.models import MODELS
-from ssbench.pipeline import parted
 from ssbench.registry import discover
 from ssbench.sparsity import Budget
+from ssbench.state import State
 from ssbench.storage import Store
 from ssbench.training import hold
 from tests.conftest import Invoke
@@ -40,6 +40,11 @@ def test_shares_go_down_in_geometric_progression() -> None:
         pytest.approx(0.2), pytest.approx(0.04), 0.008,
     ]  # fmt: skip
     assert Budget(kept="own", passes=2).at(1).kept == "own"
+
+
+def parted(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    state = State.of(tensors)
+    return state.weights, state.zeros
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,12 @@ import torch
 
 from ssbench.device import describe
 from ssbench.errors import BadInputError, RunFailedError
-from ssbench.pipeline import Bench, carry_out
+from ssbench.pipeline import carry_out
 from ssbench.plan import Run, Stage
 from ssbench.record import Record, now, records
 from ssbench.storage import Results, Store
 from ssbench.training import Epoch
+from ssbench.workbench import Bench
 
 
 class Observer(Protocol):

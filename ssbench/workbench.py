@@ -1,0 +1,71 @@
+"""A data set on a device, and what all stages that are carried out on it share."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssbench.counting import Counts, count
+from ssbench.data import DataSet, Split
+from ssbench.data.loader import Loader
+from ssbench.evaluation import evaluate
+from ssbench.models import MODELS
+from ssbench.seeds import derive
+from ssbench.surgery import noise
+
+EVALUATION_BATCH = 1024
+CERTIFIED_IMAGES = 32
+"""So many validation images, and some of noise, does every surgery have to pass."""
+
+
+class Bench:
+    """A data set on a device, with what all stages on it share."""
+
+    def __init__(self, dataset: DataSet, device: torch.device) -> None:
+        self.dataset, self.device = dataset, device
+        self.normalisation = dataset.normalisation
+        parts = (dataset.train, dataset.validation, dataset.test)
+        self.train, self.validation, self.test = (part.to(device) for part in parts)
+        self._dense: dict[str, Counts] = {}
+
+    @cached_property
+    def example(self) -> Tensor:
+        """One image of zeros [1, C, H, W]: tracing and counting need its shape."""
+        return torch.zeros(1, *self.train.images.shape[1:], device=self.device)
+
+    @cached_property
+    def certificate_images(self) -> Tensor:
+        """What networks before and after surgery are compared on: real images and noise."""
+        real, _ = next(self.loader(self.validation, CERTIFIED_IMAGES).in_order())
+        return torch.cat([real, noise(real.shape).to(real.device)])
+
+    def loader(self, split: Split, batch_size: int, **augmentation: Any) -> Loader:
+        """Make a loader of normalised batches."""
+        return Loader(split, self.normalisation, batch_size, **augmentation)
+
+    def model(self, name: str, seed: int, purpose: str = "initial weights") -> nn.Module:
+        """Build a network; its weights depend on seed and purpose only, not on the device."""
+        torch.manual_seed(derive(seed, purpose))
+        return MODELS[name](self.dataset.channels, self.dataset.classes)
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move a network to the device, in the memory format that convolutions are fastest in."""
+        return model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def dense(self, name: str) -> Counts:
+        """Count the unpruned network, once."""
+        if name not in self._dense:
+            self._dense[name] = count(self.model(name, 0), self.example.cpu())
+        return self._dense[name]
+
+    def measure(self, model: nn.Module) -> dict[str, Any]:
+        """Measure loss and errors on validation and test images."""
+        record: dict[str, Any] = {}
+        for name, split in (("validation", self.validation), ("test", self.test)):
+            measured = evaluate(model, self.loader(split, EVALUATION_BATCH))
+            record |= {f"{name}_{key}": value for key, value in asdict(measured).items()}
+        return record
