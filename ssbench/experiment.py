@@ -200,11 +200,17 @@ def _index(items: list[Any], part: str, text: str) -> int:
 
 
 def _one_per_place(error: ValidationError) -> list[ErrorDetails]:
-    """The first error of each key: a union reports one for every alternative."""
+    """One error for each key: a union reports one for every alternative.
+
+    One that lists the values allowed says most; one about a whole table says nothing beside those
+    about its keys.
+    """
     found: dict[str, ErrorDetails] = {}
     for detail in error.errors(include_url=False):
-        found.setdefault(_key_path(detail["loc"]), detail)
-    return list(found.values())
+        place = _key_path(detail["loc"])
+        if place not in found or detail["type"] == "literal_error":
+            found[place] = detail
+    return [d for place, d in found.items() if not any(p.startswith(f"{place}.") for p in found)]
 
 
 _UNION_TAGS = ("float", "list[", "literal[", "function-", "MethodSpec", "BudgetSpec")

@@ -129,6 +129,7 @@ def _figure(rows: Sequence[Row], lines: dict[str, list[Row]]) -> Figure:
     handles: list[Any] = []
     for axes, (unit, title) in zip(panels, PANELS, strict=True):
         axes.set_gid(unit)
+        axes.set_xscale("log")  # before anything is drawn: limits of a linear axis may be negative
         handles = [
             _line(axes, group, unit, look)
             for group, look in zip(lines.values(), _looks(lines), strict=True)
@@ -193,7 +194,6 @@ def _dense(axes: Axes, row: Row) -> Any:
 def _shares(axes: Axes, rows: Sequence[Row], title: str) -> None:
     """Scale and label the horizontal axis: from dense at the left to the smallest network."""
     ticks = sorted({100 * share for row in rows if isinstance(share := row.budget[0], int | float)})
-    axes.set_xscale("log")
     ticks = ticks or [1, 2, 5, 10, 20, 50, 100]
     axes.set_xticks(ticks, [f"{tick:.4g}" for tick in ticks])
     axes.minorticks_off()
