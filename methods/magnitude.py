@@ -5,7 +5,7 @@ by the sum of its weights' magnitudes: Mao et al., CVPRW 2017.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import nn
 
@@ -14,16 +14,20 @@ from ssbench.method import Grain, Method, Scores, prunable_weights, to_grain
 
 @dataclass(frozen=True, kw_only=True)
 class Magnitude(Method):
-    """Score each unit by the sum of |w| over its weights.
+    """Score each unit by the norm of its weights.
 
     Attributes:
         grain: the unit that is kept or pruned.
+        norm: ``l1``, the sum of |w| (Mao et al., Li et al.), or ``l2``, the Euclidean norm.
     """
 
     paper: ClassVar[str] = "Han et al., NeurIPS 2015; Li et al., ICLR 2017; Mao et al., CVPRW 2017"
     grain: Grain = "weight"
+    norm: Literal["l1", "l2"] = "l1"
 
     def scores(self, model: nn.Module) -> Scores:
-        """Sum |w| over each unit."""
+        """Give each unit the norm of its weights."""
         weights = prunable_weights(model)
+        if self.norm == "l2":
+            return {name: to_grain(w.square(), self.grain).sqrt() for name, w in weights.items()}
         return {name: to_grain(weight.abs(), self.grain) for name, weight in weights.items()}

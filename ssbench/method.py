@@ -23,6 +23,8 @@ from typing import Any, ClassVar, Literal, Protocol, get_args
 
 from torch import Tensor, nn
 
+from ssbench.gradients import balanced, gradients, scratch_copy, weights_of
+from ssbench.groups import group_importance
 from ssbench.layers import Layer
 from ssbench.recipe import ParameterGroup
 from ssbench.structure import Structure, structure_of
@@ -172,11 +174,16 @@ __all__ = [
     "Pruning",
     "Scores",
     "Structure",
+    "balanced",
+    "gradients",
+    "group_importance",
     "module_of",
     "offer",
     "prunable_layers",
     "prunable_weights",
+    "scratch_copy",
     "structure_of",
     "to_grain",
     "wants",
+    "weights_of",
 ]

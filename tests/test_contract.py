@@ -43,7 +43,7 @@ def attached(method_name: str, model_name: str) -> tuple[Method, nn.Module]:
     model = plain(model_name)
     try:
         offer(method.attach, model)
-        offer(method.scores, copy.deepcopy(model), batches=lambda: batches(model_name))
+        scores(method, copy.deepcopy(model), model_name)
     except ValueError as error:  # the method says that it cannot do this network
         pytest.skip(str(error))
     TRIED.add(method_name)
@@ -74,7 +74,11 @@ def train(method: Method, model: nn.Module, model_name: str, steps: int = 3) -> 
 def scores(method: Method, model: nn.Module, model_name: str) -> dict[str, Tensor]:
     torch.manual_seed(7)
     result: dict[str, Tensor] = offer(
-        method.scores, model, images=1000, batches=lambda: batches(model_name)
+        method.scores,
+        model,
+        images=1000,
+        batches=lambda: batches(model_name),
+        example=images(model_name)[:1],
     )
     return result
 

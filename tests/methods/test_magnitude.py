@@ -53,3 +53,15 @@ def test_grains_are_sums_over_blocks() -> None:
         for c in range(2):
             expected = sum(abs(float(w)) for w in weight[k, c].flatten())
             assert float(connection[k, c]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("grain", ["weight", "connection", "filter"])
+def test_l2_is_the_euclidean_norm_of_each_unit(grain: str) -> None:
+    model = MODELS["vgg6"](1, 10)
+    found = Magnitude(grain=grain, norm="l2").scores(model)
+    dims = {"weight": (), "connection": (2, 3), "filter": (1, 2, 3)}[grain]
+    for name, weight in prunable_weights(model).items():
+        expected = (
+            torch.linalg.vector_norm(weight, dim=dims, keepdim=True) if dims else weight.abs()
+        )
+        torch.testing.assert_close(found[name], expected)
