@@ -41,9 +41,13 @@ def models(console: Console) -> None:
 
 def datasets(console: Console) -> None:
     """List every data set."""
-    table = Table("data set", "what it is")
-    for name, loader in DATASETS.items():
-        table.add_row(name, (loader.__doc__ or "").strip().splitlines()[0])
+    table = Table("data set", "image", "classes", "train / validation / test", "what it is")
+    for name, source in DATASETS.items():
+        shape = " x ".join(map(str, source.shape))
+        images = " / ".join(f"{count:,}" for count in source.images)
+        table.add_row(name, shape, str(source.classes), images, source.summary)
+    summary = "a folder of your own: PATH/train/CLASS/*.jpg, PATH/val/CLASS/*.jpg"
+    table.add_row("imagefolder:PATH", "3 x 224 x 224", "-", "-", summary)
     console.print(table)
 
 

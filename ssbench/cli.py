@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ssbench import catalogue, commands, skeleton
+from ssbench import catalogue, commands, fetching, skeleton
+from ssbench.data import data_root
 from ssbench.errors import BadInputError
 
 WIDTH = 160
@@ -27,6 +28,12 @@ app = typer.Typer(
 )
 
 Results = Annotated[Path, typer.Option(help="Folder of the records and reports.")]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-root", help="Folder of all data sets [$SSBENCH_DATA, else ~/.cache/ssbench/data]."
+    ),
+]
 MethodFiles = Annotated[
     list[Path] | None, typer.Option("--method-file", help="A method of your own, one .py file.")
 ]
@@ -66,6 +73,7 @@ def run(
     cache: Annotated[
         Path | None, typer.Option(help="Folder of the stage checkpoints [RESULTS/.cache].")
     ] = None,
+    data_root_: DataRoot = None,
     method_file: MethodFiles = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
     retry_failed: Annotated[
@@ -82,6 +90,7 @@ def run(
         dry_run=dry_run,
         quiet=quiet,
         retry_failed=retry_failed,
+        data_root=data_root_,
     )
     log = Console(stderr=True)
     try:
@@ -142,6 +151,18 @@ def export(
 ) -> None:
     """Write a run's network without what was pruned, for use outside of ssbench."""
     typer.echo(commands.export(run_id, to, format_.value, results, cache))
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(help="A data set, or imagefolder:PATH.")],
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder of all data sets [$SSBENCH_DATA, else ~/.cache/ssbench/data]."),
+    ] = None,
+) -> None:
+    """Fetch a data set where that can be done, and verify every file of it."""
+    fetching.data(name, data_root(root), _console())
 
 
 @app.command("new-method")

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ssbench import device, dryrun, progress, report
 from ssbench import export as export_
-from ssbench.data import DATASETS
+from ssbench.data import check, data_root, open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors import Outcome, execute
 from ssbench.experiment import Experiment, find, load
@@ -36,6 +36,7 @@ class Options:
     dry_run: bool = False
     quiet: bool = False
     retry_failed: bool = False
+    data_root: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ def prepare(argument: str, options: Options) -> Prepared:
     path = find(argument)
     experiment = load(path, options.overrides)
     where = device.resolve(options.device)
-    loader = look_up(DATASETS, experiment.dataset, "data set", f"{path}: dataset")
-    dataset = loader()
+    check(experiment.dataset, f"{path}: dataset")
+    dataset = open_dataset(experiment.dataset, data_root(options.data_root), f"{path}: dataset")
     runs = plan(experiment, discover(options.method_files), dataset.fingerprint, str(path))
     results = Results(options.results, experiment.manifest)
     results.check()

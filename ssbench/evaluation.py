@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssbench.data.loader import Loader
+from ssbench.data.batches import Batches
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Measured:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, loader: Loader) -> Measured:
+def evaluate(model: nn.Module, loader: Batches) -> Measured:
     """Measure in eval mode, every image weighing the same; the mode is restored."""
     was_training = model.training
     model.eval()

@@ -151,9 +151,8 @@ def _run(
     stage: Stage, bench: Bench, model: nn.Module, hooks: Hooks, listen: Listener, recipe: Recipe
 ) -> Trained:
     torch.manual_seed(derive(stage.seed, f"{stage.kind}: noise"))
-    loader = bench.loader(bench.train, recipe.batch_size, shift=recipe.shift, flip=recipe.flip)
     seed = derive(stage.seed, stage.kind)
-    return train(model, recipe, loader, seed, hooks, listen)
+    return train(model, recipe, bench.augmented(recipe), seed, hooks, listen)
 
 
 def _on(bench: Bench, tensors: Tensors) -> Tensors:

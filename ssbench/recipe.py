@@ -28,10 +28,10 @@ class Recipe(BaseModel):
     schedule: Schedule = "step"
     begin: float = Field(default=0.0, ge=0, lt=1)
     """The progress at which the schedule begins: a rewound one runs its last part only."""
-    shift: int = Field(default=0, ge=0)
-    """Random translation by up to so many pixels."""
-    flip: bool = False
-    """Random mirroring, left to right."""
+    shift: int | None = Field(default=None, ge=0)
+    """Random translation by up to so many pixels; None: the data set's standard."""
+    flip: bool | None = None
+    """Random mirroring, left to right; None: the data set's standard."""
 
     def rate(self, progress: float) -> float:
         """The factor on the learning rate at a progress of this stage from 0 to 1."""

@@ -19,7 +19,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from ssbench.data import DATASETS
 from ssbench.errors import BadInputError
 from ssbench.method import Method
 from ssbench.models import MODELS
@@ -154,4 +153,4 @@ def _where(error: Exception) -> str:
     return f"{type(error).__name__}: {error}{place}"
 
 
-__all__ = ["DATASETS", "MODELS", "MethodFile", "Registry", "discover", "look_up", "method_folder"]
+__all__ = ["MODELS", "MethodFile", "Registry", "discover", "look_up", "method_folder"]

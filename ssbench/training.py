@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ssbench.data.loader import Loader
+from ssbench.data.batches import Batches
 from ssbench.errors import RunFailedError
 from ssbench.recipe import ParameterGroup, Recipe
 from ssbench.seeds import derive
@@ -52,7 +52,7 @@ Listener = Callable[[Epoch], None]
 
 
 def train(
-    model: nn.Module, recipe: Recipe, loader: Loader, seed: int, hooks: Hooks, listen: Listener
+    model: nn.Module, recipe: Recipe, loader: Batches, seed: int, hooks: Hooks, listen: Listener
 ) -> Trained:
     """Train in place for ``recipe.epochs`` epochs.
 

@@ -10,14 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from ssbench.counting import Counts, count
-from ssbench.data import DataSet, Split
+from ssbench.data import DataSet, Files, Split
+from ssbench.data.batches import Batches
+from ssbench.data.folder_loader import FolderLoader
 from ssbench.data.loader import Loader
 from ssbench.evaluation import evaluate
 from ssbench.models import MODELS
+from ssbench.recipe import Recipe
 from ssbench.seeds import derive
 from ssbench.surgery import noise
 
 EVALUATION_BATCH = 1024
+FOLDER_EVALUATION_BATCH = 128
+"""Of images of 224 pixels."""
 CERTIFIED_IMAGES = 32
 """So many validation images, and some of noise, does every surgery have to pass."""
 
@@ -35,7 +40,7 @@ class Bench:
     @cached_property
     def example(self) -> Tensor:
         """One image of zeros [1, C, H, W]: tracing and counting need its shape."""
-        return torch.zeros(1, *self.train.images.shape[1:], device=self.device)
+        return torch.zeros(1, *self.train.image_shape, device=self.device)
 
     @cached_property
     def certificate_images(self) -> Tensor:
@@ -43,9 +48,19 @@ class Bench:
         real, _ = next(self.loader(self.validation, CERTIFIED_IMAGES).in_order())
         return torch.cat([real, noise(real.shape).to(real.device)])
 
-    def loader(self, split: Split, batch_size: int, **augmentation: Any) -> Loader:
-        """Make a loader of normalised batches."""
+    def loader(self, split: Split | Files, batch_size: int, **augmentation: Any) -> Batches:
+        """Make a loader of normalised batches; without augmentation unless it is named."""
+        augmentation = {"shift": 0, "flip": False} | augmentation
+        if isinstance(split, Files):
+            return FolderLoader(split, self.normalisation, batch_size, **augmentation)
         return Loader(split, self.normalisation, batch_size, **augmentation)
+
+    def augmented(self, recipe: Recipe) -> Batches:
+        """Make the loader of a training: what the recipe leaves open is the data set's standard."""
+        standard = self.dataset.standard
+        shift = standard.shift if recipe.shift is None else recipe.shift
+        flip = standard.flip if recipe.flip is None else recipe.flip
+        return self.loader(self.train, recipe.batch_size, shift=shift, flip=flip)
 
     def model(self, name: str, seed: int, purpose: str = "initial weights") -> nn.Module:
         """Build a network; its weights depend on seed and purpose only, not on the device."""
@@ -66,6 +81,7 @@ class Bench:
         """Measure loss and errors on validation and test images."""
         record: dict[str, Any] = {}
         for name, split in (("validation", self.validation), ("test", self.test)):
-            measured = evaluate(model, self.loader(split, EVALUATION_BATCH))
+            size = FOLDER_EVALUATION_BATCH if isinstance(split, Files) else EVALUATION_BATCH
+            measured = evaluate(model, self.loader(split, size))
             record |= {f"{name}_{key}": value for key, value in asdict(measured).items()}
         return record

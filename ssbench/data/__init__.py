@@ -1,10 +1,17 @@
-"""Data sets by name; each loader gives a `DataSet` of three splits that fits into memory."""
+"""Data sets by name, read and verified; see `ssbench.data.catalogue`."""
 
-from collections.abc import Callable
+from ssbench.data.catalogue import DATASETS, check, open_dataset
+from ssbench.data.dataset import Augmentation, DataSet, Split
+from ssbench.data.files import data_root
+from ssbench.data.folder import Files
 
-from ssbench.data.dataset import DataSet, Split
-from ssbench.data.digits import digits
-
-DATASETS: dict[str, Callable[[], DataSet]] = {"digits": digits}
-
-__all__ = ["DATASETS", "DataSet", "Split"]
+__all__ = [
+    "DATASETS",
+    "Augmentation",
+    "DataSet",
+    "Files",
+    "Split",
+    "check",
+    "data_root",
+    "open_dataset",
+]

@@ -1,12 +1,18 @@
-"""A data set in memory: images as they are stored, labels, and how to normalise them."""
+"""A data set: images as they are stored, labels, and how to normalise and augment them."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from ssbench.data.folder import Files
+
+Normalisation = tuple[Tensor, Tensor]
+"""Mean and standard deviation by channel, each [C, 1, 1], on the scale of the stored values."""
 
 
 @dataclass(frozen=True)
@@ -23,36 +29,82 @@ class Split:
         """Return the split on another device."""
         return Split(self.images.to(device), self.labels.to(device))
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Channels, height and width."""
+        return tuple(self.images.shape[1:])
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to training images where a recipe does not say; see `ssbench.recipe`."""
+
+    shift: int = 0
+    flip: bool = False
+
 
 @dataclass(frozen=True)
 class DataSet:
-    """Three splits: choices are made on validation, results are those on test."""
+    """Three splits: choices are made on validation, results are those on test.
+
+    Attributes:
+        fixed: the normalisation, where it is not that of the training images.
+    """
 
     name: str
     classes: int
-    train: Split
-    validation: Split
-    test: Split
+    train: Split | Files
+    validation: Split | Files
+    test: Split | Files
+    standard: Augmentation = Augmentation()
+    fixed: Normalisation | None = None
 
     @property
     def channels(self) -> int:
         """The number of image channels."""
-        return self.train.images.shape[1]
+        return self.train.image_shape[0]
 
-    @property
-    def normalisation(self) -> tuple[Tensor, Tensor]:
+    @cached_property
+    def normalisation(self) -> Normalisation:
         """Mean and standard deviation of the training images, by channel, [C, 1, 1]."""
-        pixels = self.train.images.double()
-        dims = (0, 2, 3)
-        mean, sd = pixels.mean(dims), pixels.std(dims)
+        if self.fixed is not None:
+            return self.fixed
+        assert isinstance(self.train, Split)  # noqa: S101 -- a folder's is fixed
+        if self.train.images.numel() < 10_000_000:
+            pixels = self.train.images.double()
+            dims = (0, 2, 3)
+            mean, sd = pixels.mean(dims), pixels.std(dims)
+        else:
+            mean, sd = _by_counting(self.train.images)
         return mean.float().reshape(-1, 1, 1), sd.float().reshape(-1, 1, 1)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """A hash of every image and label in their order, as hexadecimal digits."""
+        """A hash of every image and label in their order, as hexadecimal digits.
+
+        That of a folder is described with `ssbench.data.folder.Files.fingerprint`.
+        """
         digest = hashlib.sha256(f"{self.name}:{self.classes}".encode())
         for split in (self.train, self.validation, self.test):
+            if isinstance(split, Files):
+                digest.update(split.fingerprint.encode())
+                continue
             for tensor in (split.images, split.labels):
                 digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
                 digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        if self.standard != Augmentation():
+            digest.update(repr(self.standard).encode())
         return digest.hexdigest()[:16]
+
+
+def _by_counting(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and sample standard deviation by channel [C], without a copy in double precision."""
+    values = torch.arange(256, dtype=torch.double)
+    means, sds = [], []
+    for channel in range(images.shape[1]):
+        counts = torch.bincount(images[:, channel].reshape(-1).int(), minlength=256).double()
+        mean = (counts * values).sum() / counts.sum()
+        variance = (counts * (values - mean).square()).sum() / (counts.sum() - 1)
+        means.append(mean)
+        sds.append(variance.sqrt())
+    return torch.stack(means), torch.stack(sds)

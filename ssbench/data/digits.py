@@ -29,11 +29,11 @@ def digits() -> DataSet:
     images = torch.from_numpy(table[:, :-1].reshape(-1, 1, 8, 8).copy())
     labels = torch.from_numpy(table[:, -1].astype(np.int64))
     cuts = (0, TRAIN, TRAIN + VALIDATION, len(table))
-    parts = [
+    train, validation, test = (
         Split(images[start:end].clone(), labels[start:end].clone())
         for start, end in itertools.pairwise(cuts)
-    ]
-    return DataSet("digits", 10, *parts)
+    )
+    return DataSet("digits", 10, train, validation, test)
 
 
 def _file() -> Path:

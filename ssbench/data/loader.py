@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssbench.data.dataset import Split
+from ssbench.data.dataset import Normalisation, Split
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Loader:
     """
 
     split: Split
-    normalisation: tuple[Tensor, Tensor]
+    normalisation: Normalisation
     batch_size: int
     shift: int = 0
     flip: bool = False

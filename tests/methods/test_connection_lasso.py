@@ -21,7 +21,7 @@ def test_the_penalty_is_the_sum_of_kernel_norms_and_pulls_along_the_kernel() -> 
         for o in range(w.shape[0])
         for i in range(w.shape[1])
     )
-    assert float(penalty) == pytest.approx(0.3 * expected, rel=1e-5)
+    assert float(penalty.detach()) == pytest.approx(0.3 * expected, rel=1e-5)
     penalty.backward()
     weight = model.features[3].weight
     assert not weight.grad[2, 5].any()

@@ -1,0 +1,136 @@
+"""Every data set by name: what it is, how it is opened, and what can be fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ssbench.data.dataset import Augmentation, DataSet
+from ssbench.data.digits import digits
+from ssbench.data.files import Known
+from ssbench.data.folder import MEAN, SD, splits
+from ssbench.data.synthetic import synthetic
+from ssbench.data.torchvision_sets import (
+    cifar10,
+    cifar100,
+    cifar_files,
+    fashion_mnist,
+    idx_files,
+    mnist,
+    svhn,
+    svhn_files,
+)
+from ssbench.errors import BadInputError
+from ssbench.nearest import nearest
+
+FOLDER = "imagefolder:"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that can be named.
+
+    Attributes:
+        open: takes the folder of all data sets.
+        shape: channels, height, width.
+        images: for training, validation and test; empty where the files decide.
+        files: what has to be there; asked for when needed, as it takes torchvision.
+    """
+
+    open: Callable[[Path], DataSet]
+    shape: tuple[int, int, int]
+    classes: int
+    images: tuple[int, ...]
+    summary: str
+    files: Callable[[], Sequence[Known]] = tuple
+
+
+def _source(
+    open_: Callable[..., DataSet],
+    shape: tuple[int, int, int],
+    classes: int,
+    images: tuple[int, ...],
+    files: Callable[[], Sequence[Known]] = tuple,
+) -> Source:
+    summary = (open_.__doc__ or "").strip().splitlines()[0]
+    return Source(open_, shape, classes, images, summary, files)
+
+
+def imagenet(root: Path) -> DataSet:
+    """ImageNet-1k, 224 pixels (Russakovsky et al. 2015): 1,271,167 / 10,000 / 50,000.
+
+    It needs an account at image-net.org and cannot be fetched: put it, unpacked, in
+    ``ROOT/imagenet/train/CLASS/*.JPEG`` and ``ROOT/imagenet/val/CLASS/*.JPEG``.
+    """
+    return folder(root / "imagenet", "imagenet", "dataset")
+
+
+def folder(root: Path, name: str, place: str) -> DataSet:
+    """Open a folder of images by class, 224 pixels, with ImageNet's normalisation.
+
+    Raises:
+        BadInputError: the folder is not laid out as `ssbench.data.folder` says.
+    """
+    classes, train, validation, test = splits(root, place)
+    mean, sd = (255 * torch.tensor(values).reshape(3, 1, 1) for values in (MEAN, SD))
+    standard = Augmentation(1, True)
+    return DataSet(name, classes, train, validation, test, standard, (mean, sd))
+
+
+def _in_memory(open_: Callable[[], DataSet]) -> Callable[[Path], DataSet]:
+    def open_anywhere(root: Path) -> DataSet:
+        del root
+        return open_()
+
+    open_anywhere.__doc__ = open_.__doc__
+    return open_anywhere
+
+
+_MNIST = ((1, 28, 28), 10, (55_000, 5_000, 10_000))
+_CIFAR = ((3, 32, 32), (45_000, 5_000, 10_000))
+DATASETS: dict[str, Source] = {
+    "digits": _source(_in_memory(digits), (1, 8, 8), 10, (1000, 297, 500)),
+    "fashion-mnist": _source(fashion_mnist, *_MNIST, partial(idx_files, True)),
+    "mnist": _source(mnist, *_MNIST, partial(idx_files, False)),
+    "cifar10": _source(cifar10, _CIFAR[0], 10, _CIFAR[1], partial(cifar_files, 10)),
+    "cifar100": _source(cifar100, _CIFAR[0], 100, _CIFAR[1], partial(cifar_files, 100)),
+    "svhn": _source(svhn, (3, 32, 32), 10, (68_257, 5_000, 26_032), svhn_files),
+    "imagenet": _source(imagenet, (3, 224, 224), 1000, (1_271_167, 10_000, 50_000)),
+    "synthetic": _source(_in_memory(synthetic), (3, 32, 32), 10, (4000, 500, 1000)),
+}
+
+
+def check(name: str, place: str) -> None:
+    """See that a data set can be named so.
+
+    Raises:
+        BadInputError: names ``place`` and what is near.
+    """
+    if name not in DATASETS and not (name.startswith(FOLDER) and name != FOLDER):
+        raise BadInputError(
+            f"{place}: unknown data set {name!r}; {nearest(name, DATASETS)}; or a folder of your "
+            f"own: {FOLDER}PATH"
+        )
+
+
+def open_dataset(name: str, root: Path, place: str = "dataset") -> DataSet:
+    """Read and verify a data set.
+
+    Args:
+        name: one of `DATASETS`, or ``imagefolder:PATH``.
+        root: the folder of all data sets.
+        place: what named it, for errors.
+
+    Raises:
+        BadInputError: it is unknown, or a file is missing, damaged or mislabelled.
+    """
+    check(name, place)
+    if name.startswith(FOLDER):
+        path = Path(name.removeprefix(FOLDER)).expanduser()
+        # Where the folder lies says nothing about the images: only its own name is kept.
+        return folder(path, f"imagefolder:{path.name}", place)
+    return DATASETS[name].open(root)

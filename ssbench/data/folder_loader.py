@@ -1,0 +1,130 @@
+"""Batches of images that are read from the disk, by worker processes where there are many.
+
+Training: a crop of random area and shape (Szegedy et al. 2015), resized, mirrored; evaluation: the
+shorter side resized to 256/224 of the size, the middle cut out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ssbench.data.dataset import Normalisation
+from ssbench.data.folder import Files
+from ssbench.errors import BadInputError
+
+FEW = 500
+"""Under so many images, starting worker processes takes longer than they save."""
+MOST_WORKERS = 16
+Item = tuple[int, int]
+"""The number of an image, and the seed of its augmentation; negative: none."""
+
+
+@dataclass(frozen=True)
+class FolderLoader:
+    """Normalised float batches of one split; the same interface as `ssbench.data.loader.Loader`.
+
+    Attributes:
+        normalisation: mean and standard deviation of values 0 to 255, [3, 1, 1].
+        shift: whether training images are cropped at random (0: the middle is cut out).
+        flip: mirror each training image with probability 1/2.
+        workers: processes that read; None: as many as there are cores, none for few images.
+    """
+
+    split: Files
+    normalisation: Normalisation
+    batch_size: int
+    shift: int = 1
+    flip: bool = True
+    workers: int | None = None
+
+    def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pass once over the images as they lie, without augmentation."""
+        numbers = [(number, -1) for number in range(len(self.split))]
+        return self._batches([numbers[i : i + self.batch_size] for i in self._starts()])
+
+    def shuffled(
+        self, order: torch.Generator, augmentation: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pass once over the images in random order, augmented.
+
+        Each image has a seed of its own, drawn here: the number of workers does not matter. A last
+        batch of one image joins the one before.
+        """
+        count = len(self.split)
+        chosen = torch.randperm(count, generator=order).tolist()
+        seeds = torch.randint(0, 1 << 62, (count,), generator=augmentation).tolist()
+        if not self.shift and not self.flip:
+            seeds = [-1] * count
+        items = list(zip(chosen, seeds, strict=True))
+        batches = [items[i : i + self.batch_size] for i in self._starts()]
+        if len(batches) > 1 and len(batches[-1]) == 1:
+            batches[-2:] = [batches[-2] + batches[-1]]
+        return self._batches(batches)
+
+    def _starts(self) -> range:
+        return range(0, len(self.split), self.batch_size)
+
+    def _batches(self, batches: list[list[Item]]) -> Iterator[tuple[Tensor, Tensor]]:
+        few = len(self.split) < FEW
+        workers = 0 if few else min(os.cpu_count() or 1, MOST_WORKERS)
+        device = self.split.device
+        loader: DataLoader[tuple[Tensor, int]] = DataLoader(
+            _Images(self.split, bool(self.shift), self.flip),
+            batch_sampler=batches,
+            num_workers=workers if self.workers is None else self.workers,
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator(),  # else it draws from the global one, which gates use
+        )
+        mean, sd = (part.to(device) for part in self.normalisation)
+        for images, labels in loader:
+            pixels = images.to(device, non_blocking=True).float()
+            normalised = ((pixels - mean) / sd).contiguous(memory_format=torch.channels_last)
+            yield normalised, labels.to(device, non_blocking=True)
+
+
+class _Images(Dataset[tuple[Tensor, int]]):
+    """Reads one image: uint8 [3, size, size]."""
+
+    def __init__(self, split: Files, crop: bool, flip: bool) -> None:
+        from torchvision.transforms import v2
+
+        self.split, self.labels = split, split.labels.tolist()
+        size = split.size
+        middle = [v2.Resize(round(size * 256 / 224), antialias=True), v2.CenterCrop(size)]
+        random: list[Any] = [v2.RandomResizedCrop(size, antialias=True)] if crop else list(middle)
+        random += [v2.RandomHorizontalFlip()] if flip else []
+        self.evaluation, self.training = v2.Compose(middle), v2.Compose(random)
+        self.to_tensor = v2.functional.pil_to_tensor
+
+    def __getitem__(self, item: Item) -> tuple[Tensor, int]:
+        number, seed = item
+        image = read_image(self.split.root / self.split.paths[number])
+        if seed < 0:
+            return self.to_tensor(self.evaluation(image)), self.labels[number]
+        with torch.random.fork_rng(devices=[]):  # the transforms draw from the global generator
+            torch.manual_seed(seed)
+            return self.to_tensor(self.training(image)), self.labels[number]
+
+
+def read_image(path: Path) -> Image.Image:
+    """Decode an image to RGB.
+
+    Raises:
+        BadInputError: names the file that cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise BadInputError(
+            f"{path}: no image that can be read ({error}); replace or remove it"
+        ) from error
