@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import ssbench
-from ssbench.data import DATASETS
+from ssbench.data import open_dataset
 from ssbench.errors import BadInputError
 from ssbench.export import compact_network, describe, export, run_onnx
 from ssbench.exported import read
@@ -48,7 +48,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def images_and_labels() -> tuple[Tensor, Tensor]:
-    data = DATASETS["digits"]()
+    data = open_dataset("digits", Path())
     mean, sd = data.normalisation
     return (data.test.images.float() - mean) / sd, data.test.labels
 
@@ -86,7 +86,7 @@ def test_an_exported_network_errs_on_the_same_share_of_the_test_images(
     assert wrong == pytest.approx(record["test_top1_error"], abs=1e-9)
     description = read(to)
     assert description.run == record
-    mean, sd = DATASETS["digits"]().normalisation
+    mean, sd = open_dataset("digits", Path()).normalisation
     assert description.mean == mean.flatten().tolist()
     assert description.sd == sd.flatten().tolist()
     assert answer(to, images[:1]).shape == (1, 10)
