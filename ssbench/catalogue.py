@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
 from ssbench.data import DATASETS
 from ssbench.experiment import load, shipped
-from ssbench.models import MODELS
+from ssbench.models import IMAGENET, MODELS, build
 from ssbench.registry import discover
 
 
@@ -30,12 +31,20 @@ def methods(console: Console, files: Sequence[Path]) -> dict[str, str]:
 
 
 def models(console: Console) -> None:
-    """List every network with its size for three channels, ten classes."""
-    table = Table("model", "parameters (3 channels, 10 classes)", "what it is")
-    for name, build in MODELS.items():
-        channels = 1 if name.startswith("lenet") else 3
-        params = sum(parameter.numel() for parameter in build(channels, 10).parameters())
-        table.add_row(name, f"{params:,}", (build.__doc__ or "").strip().splitlines()[0])
+    """List every network with its size."""
+    table = Table("model", "image", "classes", "parameters", "what it is")
+    for name in (*MODELS, *IMAGENET):
+        channels = 1 if name == "lenet5" else 3
+        image = "224" if name in IMAGENET else "28" if name == "lenet5" else "8 to 32"
+        classes = 1000 if name in IMAGENET else 10
+        with torch.device("meta"):  # no weights are drawn
+            model = build(name, channels, classes)
+        params = sum(parameter.numel() for parameter in model.parameters())
+        theirs = IMAGENET.get(name)
+        said = theirs.summary if theirs else (MODELS[name].__doc__ or "").strip().splitlines()[0]
+        table.add_row(name, image, str(classes), f"{params:,}", said)
+    table.add_row("torchvision:NAME", "-", "-", "-", "any classifier of torchvision's")
+    table.add_row("timm:NAME", "-", "-", "-", "any model of timm's that torch.fx can trace")
     console.print(table)
 
 

@@ -16,10 +16,11 @@ from ssbench.errors import BadInputError
 from ssbench.executors import Outcome, execute
 from ssbench.experiment import Experiment, find, load
 from ssbench.exported import Format
-from ssbench.models import MODELS
+from ssbench.models import check as check_model
+from ssbench.models import fetch
 from ssbench.plan import Run, plan
 from ssbench.reach import check_reach
-from ssbench.registry import discover, look_up
+from ssbench.registry import discover
 from ssbench.storage import Record, Results, Store, make_folder
 from ssbench.workbench import Bench
 
@@ -65,6 +66,8 @@ def prepare(argument: str, options: Options) -> Prepared:
     results = Results(options.results, experiment.manifest)
     results.check()
     store = Store(options.cache or options.results / ".cache")
+    for weights in sorted({stage.start for run in runs for stage in run.stages} - {""}):
+        fetch(weights)
     bench = Bench(dataset, where)
     check_reach([run for run in runs if not store.has(run.stage.id)], bench, str(path))
     return Prepared(experiment, runs, bench, store, results)
@@ -152,7 +155,7 @@ def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | Non
     lacking = [key for key in ("image_shape", "classes", "mean", "sd") if key not in record]
     if lacking:
         raise BadInputError(f"{record['run']}: its record lacks {lacking[0]}; run it again")
-    look_up(MODELS, str(record["model"]), "model", f"{record['run']}: model")
+    check_model(str(record["model"]), f"{record['run']}: model")
     store = Store(cache or results / ".cache")
     stage = str(record["stage_id"])
     if not store.has(stage):

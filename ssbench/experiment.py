@@ -87,6 +87,8 @@ class Experiment(BaseModel):
     methods: list[MethodSpec] | Literal["all"]
     budget: BudgetSpec = BudgetSpec()
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
+    start: Literal["random", "published"] = "random"
+    """Where trainings begin: random weights, or those that torchvision has published."""
     train: Recipe = Recipe()
     finetune: Recipe = Recipe()
     scratch_limit: float = Field(default=2.0, ge=1, allow_inf_nan=False)
@@ -105,6 +107,7 @@ class Experiment(BaseModel):
         return {
             "name": self.name,
             "dataset": self.dataset,
+            "start": "" if self.start == "random" else self.start,
             "train": self.train.model_dump(),
             "finetune": self.finetune.model_dump(),
         }

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ssbench.errors import BadInputError, RunFailedError
 from ssbench.exported import DESCRIPTION, Description, Format, checksum, load, read
-from ssbench.models import MODELS
+from ssbench.models import build
 from ssbench.state import State
 from ssbench.storage import make_folder, sync
 from ssbench.structure import structure_of
@@ -46,7 +46,7 @@ def compact_network(
     state = State.of(tensors)
     masks = state.zeros
     with torch.device("meta"):
-        network = MODELS[record["model"]](record["image_shape"][0], record["classes"])
+        network = build(record["model"], record["image_shape"][0], record["classes"])
     network.load_state_dict(state.weights, assign=True)
     network.eval().requires_grad_(True)
     if not masks:

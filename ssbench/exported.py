@@ -24,8 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ssbench.errors import BadInputError
-from ssbench.models import MODELS
-from ssbench.nearest import nearest
+from ssbench.models import build
 
 Format = Literal["safetensors", "onnx", "pt2"]
 DESCRIPTION = "network.json"
@@ -80,12 +79,8 @@ def load(folder: str | Path) -> nn.Module:
         tensors = load_file(path / found.file)
     except SafetensorError as error:
         raise BadInputError(f"{path / found.file}: not safetensors ({error}); {_AGAIN}") from error
-    if found.model not in MODELS:
-        raise BadInputError(
-            f"{path}: a network {found.model!r} is not known here; {nearest(found.model, MODELS)}"
-        )
     with torch.device("meta"):  # no weights are drawn, the global generator stays as it is
-        network = MODELS[found.model](found.image_shape[0], found.classes)
+        network = build(found.model, found.image_shape[0], found.classes, str(path))
     _fill(network, tensors, found.groups, path)
     network.eval()
     try:

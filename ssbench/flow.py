@@ -64,6 +64,8 @@ class Flow:
         wanted = {node: self._never(self._alive[node].numel()) for node in graph.nodes}
         for node in reversed(graph.nodes):
             role, sources = roles[node], node.all_input_nodes
+            if role is Role.SHAPE:
+                continue
             if role is Role.MULTIPLY:  # nobody needs one factor where the other is zero
                 wanted[node] = meet(wanted[node], self._alive[node])
             if role is Role.LAYER:

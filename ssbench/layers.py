@@ -73,6 +73,15 @@ class _Reader:
     ) -> None:
         self.graph, self.roles, self.modules = graph, roles, modules
         self.nodes = [node for node in graph.nodes if roles[node] is Role.LAYER]
+        self.to_output: set[fx.Node] = set()
+        """Nodes whose result gets to the output without passing through a layer."""
+        for node in reversed(graph.nodes):
+            if any(
+                roles[user] is Role.OUTPUT
+                or (roles[user] not in (Role.LAYER, Role.SHAPE) and user in self.to_output)
+                for user in node.users
+            ):
+                self.to_output.add(node)
 
     def layers(self) -> tuple[Layer, ...]:
         names = [str(node.target) for node in self.nodes]
@@ -94,24 +103,15 @@ class _Reader:
             outputs=module.out_channels if conv else module.out_features,  # type: ignore[arg-type]
             inputs=module.in_channels if conv else module.in_features,  # type: ignore[arg-type]
             groups=module.groups if conv else 1,  # type: ignore[arg-type]
-            is_output=self._reaches_output(node),
+            is_output=node in self.to_output,
             norm_before=self._norm_before(node),
             norm_after=self._norm_after(node),
             norm_read=self._norm_read(node),
             has_bias=module.bias is not None,
         )
 
-    def _reaches_output(self, node: fx.Node) -> bool:
-        """Whether the result gets to the output without passing through another layer."""
-        users = list(node.users)
-        return any(
-            self.roles[user] is Role.OUTPUT
-            or (self.roles[user] is not Role.LAYER and self._reaches_output(user))
-            for user in users
-        )
-
     def _norm_before(self, node: fx.Node) -> str | None:
-        if self._reaches_output(node):
+        if node in self.to_output:
             return None
         return self._norm_through(node, (Role.HOMOGENEOUS,), outputs=False)
 
@@ -129,7 +129,8 @@ class _Reader:
 
         def only_layers_read(node: fx.Node) -> bool:
             return all(
-                (self.roles[user] is Role.LAYER and (outputs or not self._reaches_output(user)))
+                self.roles[user] is Role.SHAPE
+                or (self.roles[user] is Role.LAYER and (outputs or user not in self.to_output))
                 or (self.roles[user] in between and only_layers_read(user))
                 for user in node.users
             )
@@ -139,6 +140,6 @@ class _Reader:
         return str(source.target)
 
     def _norm_after(self, node: fx.Node) -> str | None:
-        users = list(node.users)
+        users = [user for user in node.users if self.roles[user] is not Role.SHAPE]
         alone = len(users) == 1 and self.roles[users[0]] is Role.NORM
         return str(users[0].target) if alone else None

@@ -24,9 +24,13 @@ class Role(Enum):
     """f(a x) = a f(x) for a > 0, channel by channel: a positive scale can be moved through it."""
     ZERO_AT_ZERO = auto()
     """Channel by channel with f(0) = 0, but a scale cannot be moved through it (SiLU, ReLU6)."""
+    CHANNELWISE = auto()
+    """Channel by channel, but a silent channel does not stay silent (sigmoid)."""
     ADD = auto()
     MULTIPLY = auto()
     CONCATENATE = auto()
+    SHAPE = auto()
+    """Asks for sizes only: carries no channel and needs none."""
     OPAQUE = auto()
     """Anything else: its result is taken to be alive, and all that it reads to be needed."""
 
@@ -47,31 +51,66 @@ _MODULES: dict[type[nn.Module], Role] = {
         (nn.ReLU6, nn.SiLU, nn.GELU, nn.ELU, nn.Tanh, nn.Hardswish, nn.Hardtanh),
         Role.ZERO_AT_ZERO,
     ),
+    **dict.fromkeys((nn.Sigmoid, nn.Hardsigmoid), Role.CHANNELWISE),
 }  # fmt: skip
 
 _FUNCTIONS: dict[object, Role] = {
     **dict.fromkeys(
         (
             F.relu, F.leaky_relu, F.dropout, F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d,
-            F.adaptive_max_pool2d, torch.flatten, torch.relu, torch.mean,
+            F.adaptive_max_pool2d, torch.flatten, torch.relu, torch.mean, torch.reshape,
             "relu", "flatten", "view", "reshape", "mean", "contiguous",
         ),
         Role.HOMOGENEOUS,
+    ),
+    **dict.fromkeys(
+        (torch.sigmoid, F.sigmoid, F.hardsigmoid, "sigmoid", "sigmoid_"), Role.CHANNELWISE
     ),
     **dict.fromkeys((F.relu6, F.silu, F.gelu, F.hardswish, torch.tanh), Role.ZERO_AT_ZERO),
     **dict.fromkeys((operator.add, operator.iadd, torch.add, "add", "add_"), Role.ADD),
     **dict.fromkeys((operator.mul, operator.imul, torch.mul, "mul", "mul_"), Role.MULTIPLY),
     **dict.fromkeys((torch.cat, torch.concat), Role.CONCATENATE),
+    **dict.fromkeys(("size", "dim"), Role.SHAPE),
 }  # fmt: skip
+
+_BY_NAME = {"stochastic_depth": Role.HOMOGENEOUS, "drop_path": Role.HOMOGENEOUS}
+"""Functions of other packages, which are not imported for this: a map is kept or dropped whole."""
+
+
+class Tracer(fx.Tracer):
+    """Takes layers and batch norms for one operation, also those that others have derived."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether a module is one node of the graph."""
+        leaf = isinstance(m, nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d)
+        return leaf or super().is_leaf_module(m, module_qualified_name)
 
 
 def module_role(module: nn.Module) -> Role:
     """The role of a module; a parametrized one has that of the class it was made from."""
-    return next((role for kind, role in _MODULES.items() if isinstance(module, kind)), Role.OPAQUE)
+    role = next((role for kind, role in _MODULES.items() if isinstance(module, kind)), Role.OPAQUE)
+    if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) != (1, -1):
+        return Role.OPAQUE
+    if role is Role.NORM and type(module).forward is not nn.BatchNorm2d.forward:
+        # timm's have the activation inside.
+        inside = {module_role(child) for child in module.children()}
+        return Role.NORM if inside <= {Role.HOMOGENEOUS} else Role.OPAQUE
+    return role
 
 
-def node_role(node: fx.Node, modules: Mapping[str, nn.Module]) -> Role:
-    """The role of a node of a traced graph."""
+def node_roles(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> dict[fx.Node, Role]:
+    """The role of every node of a traced graph."""
+    roles: dict[fx.Node, Role] = {}
+    for node in graph.nodes:
+        sources = node.all_input_nodes
+        if sources and all(roles[source] is Role.SHAPE for source in sources):
+            roles[node] = Role.SHAPE  # arithmetic with sizes
+        else:
+            roles[node] = _node_role(node, modules)
+    return roles
+
+
+def _node_role(node: fx.Node, modules: Mapping[str, nn.Module]) -> Role:
     if node.op == "placeholder":
         return Role.INPUT
     if node.op == "output":
@@ -80,12 +119,42 @@ def node_role(node: fx.Node, modules: Mapping[str, nn.Module]) -> Role:
         return module_role(modules[str(node.target)])
     if node.op not in ("call_function", "call_method"):
         return Role.OPAQUE
-    role = _FUNCTIONS.get(node.target, Role.OPAQUE)
+    if node.target is getattr and node.args[1] == "shape":
+        return Role.SHAPE
+    by_name = _BY_NAME.get(getattr(node.target, "__name__", ""), Role.OPAQUE)
+    role = _FUNCTIONS.get(node.target, by_name)
     if role is Role.ADD and len(node.all_input_nodes) < 2:
         return Role.OPAQUE  # a constant is added: a silent channel is silent no more
     if role is Role.CONCATENATE and node.kwargs.get("dim", (*node.args[1:], 0)[0]) != 1:
         return Role.OPAQUE
-    return role
+    keeps = _KEEPS_CHANNELS.get(str(getattr(node.target, "__name__", node.target)))
+    return Role.OPAQUE if keeps and not keeps(node) else role
+
+
+def _flattens(node: fx.Node) -> bool:
+    """Whether [N, C, H, W] becomes [N, C H W]: channels stay together, in order."""
+    rest = (*node.args[1:], *node.kwargs.values())
+    return rest in ((1,), (1, -1))
+
+
+def _views_flat(node: fx.Node) -> bool:
+    """The same for a new shape: of two dimensions, as the first must be the batch."""
+    shape = node.args[1:]
+    if len(shape) == 1 and isinstance(shape[0], list | tuple):
+        shape = tuple(shape[0])
+    return len(shape) == 2
+
+
+def _averages_places(node: fx.Node) -> bool:
+    """Whether a mean is taken over places, not over channels or images."""
+    dims = node.kwargs.get("dim", (*node.args[1:], None)[0])
+    return isinstance(dims, list | tuple) and {d % 4 for d in dims if isinstance(d, int)} == {2, 3}
+
+
+_KEEPS_CHANNELS = {
+    "flatten": _flattens, "view": _views_flat, "reshape": _views_flat, "mean": _averages_places,
+}  # fmt: skip
+"""Operations that keep channels apart with some arguments only."""
 
 
 def concatenated(node: fx.Node) -> list[fx.Node]:

@@ -141,7 +141,7 @@ def _starting(stage: Stage, bench: Bench, came: State) -> nn.Module:
     """The network that a pruned one is trained from."""
     if stage.retrain in SCRATCH and stage.parent:
         return bench.place(bench.model(stage.model, stage.seed, "weights from scratch"))
-    model = bench.model(stage.model, stage.seed)
+    model = bench.starting(stage.model, stage.seed, "" if stage.parent else stage.start)
     if stage.parent:
         model.load_state_dict(came.early if stage.retrain == "weight-rewind" else came.weights)
     return bench.place(model)

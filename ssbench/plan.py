@@ -18,8 +18,9 @@ from typing import Any, Literal
 from ssbench.errors import BadInputError
 from ssbench.experiment import Experiment
 from ssbench.method import Method
+from ssbench.models import check, published_url
 from ssbench.recipe import Recipe
-from ssbench.registry import MODELS, MethodFile, Registry, look_up
+from ssbench.registry import MethodFile, Registry
 from ssbench.retraining import SCRATCH, Retrain, retraining, rewind_epoch, whole
 from ssbench.sparsity.budget import Budget
 from ssbench.variants import Variant, variants
@@ -51,6 +52,8 @@ class Stage:
     """The epoch of a first training whose weights are kept to be rewound to."""
     scratch_limit: float = 1.0
     """The most that scratch-b multiplies the epochs of ``recipe`` by."""
+    start: str = ""
+    """The address of the weights that the run begins with; empty: random ones."""
 
     @property
     def epochs(self) -> int:
@@ -95,6 +98,8 @@ class Start:
     fingerprint: str
     model: str
     seed: int
+    weights: str = ""
+    """Their address; empty: random ones."""
 
 
 def plan(experiment: Experiment, registry: Registry, fingerprint: str, source: str) -> list[Run]:
@@ -110,15 +115,18 @@ def plan(experiment: Experiment, registry: Registry, fingerprint: str, source: s
         BadInputError: an unknown name, a hyper-parameter that does not fit, an empty sweep, or
             two runs that are the same.
     """
+    weights: dict[str, str] = {}
     for index, model in enumerate(experiment.models):
-        look_up(MODELS, model, "model", f"{source}: models.{index}")
+        check(model, f"{source}: models.{index}")
+        if experiment.start == "published":
+            weights[model] = published_url(model, f"{source}: models.{index}")
     chosen = variants(experiment, registry, source)
     runs: dict[str, tuple[Run, str]] = {}
     for model, seed, variant in itertools.product(experiment.models, experiment.seeds, chosen):
         if model not in variant.models:
             continue
         for budget in variant.budgets:
-            start = Start(experiment.dataset, fingerprint, model, seed)
+            start = Start(experiment.dataset, fingerprint, model, seed, weights.get(model, ""))
             stage = _chain(experiment, variant, budget, start)
             run = _run(experiment, variant, budget, stage)
             if stage.id in runs:
@@ -217,6 +225,8 @@ def _stage(
         settings["snapshot"] = snapshot
     if scratch_limit != 1:
         settings["scratch_limit"] = scratch_limit
+    if start.weights:
+        settings["start"] = start.weights.rsplit("/", 1)[-1]
     return Stage(
         kind=kind,
         id=_hash(settings),
@@ -230,6 +240,7 @@ def _stage(
         retrain=retrain,
         snapshot=snapshot,
         scratch_limit=scratch_limit,
+        start=start.weights,
     )
 
 

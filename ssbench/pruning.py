@@ -59,7 +59,7 @@ def attached(stage: Stage, bench: Bench, weights: Mapping[str, Tensor]) -> nn.Mo
 
     ``weights`` are those of the pass before; none where the stage is the first one.
     """
-    model = bench.model(stage.model, stage.seed)
+    model = bench.starting(stage.model, stage.seed, "" if weights else stage.start)
     if weights:
         model.load_state_dict(weights)
     model = bench.place(model)

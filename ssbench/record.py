@@ -77,6 +77,7 @@ def _empty(run: Run, stage: Stage) -> Record:
         "settings": run.method.settings,
         "grain": run.method.grain,
         "seed": stage.seed,
+        "start": stage.start.rsplit("/", 1)[-1] or "random",
         "budget_unit": budget.unit if budget else None,
         "budget_asked": budget.kept if budget else None,
         "scope": budget.scope if budget else None,

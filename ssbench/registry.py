@@ -1,4 +1,4 @@
-"""Names to methods, models and data sets; the only door to methods/.
+"""Names to methods; the only door to methods/.
 
 A method's file is its registration: every module of ``ssbench.methods``, every entry point of the
 group ``ssbench.methods`` and every file given with ``--method-file`` defines one `Method`.
@@ -21,7 +21,6 @@ from typing import TypeVar
 
 from ssbench.errors import BadInputError
 from ssbench.method import Method
-from ssbench.models import MODELS
 from ssbench.nearest import nearest
 
 Value = TypeVar("Value")
@@ -153,4 +152,4 @@ def _where(error: Exception) -> str:
     return f"{type(error).__name__}: {error}{place}"
 
 
-__all__ = ["MODELS", "MethodFile", "Registry", "discover", "look_up", "method_folder"]
+__all__ = ["MethodFile", "Registry", "discover", "look_up", "method_folder"]

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from ssbench.errors import BadInputError
 from ssbench.flow import Flow
 from ssbench.layers import Layer, read_layers
-from ssbench.operations import Role, node_role
+from ssbench.operations import Role, Tracer, node_roles
 from ssbench.ties import tied_inputs, tied_outputs
 
 
@@ -37,15 +37,22 @@ class Structure:
             BadInputError: the network branches on its data or calls one layer twice, so that
                 what feeds what has no single answer.
         """
+        modes = [(module, module.training) for module in model.modules()]
         try:
-            graph = fx.Tracer().trace(model)
+            # What some modules do while they train (dropping out, a second output) is another
+            # network's structure.
+            graph = Tracer().trace(model.eval())
         except Exception as error:  # fx raises many kinds; all mean that the graph is not fixed
             raise BadInputError(
-                f"{type(model).__name__} cannot be traced with torch.fx ({error}); "
+                f"{type(model).__name__} cannot be traced with torch.fx "
+                f"({str(error).strip().splitlines()[0]}); "
                 "write its forward() without branching on tensors"
             ) from error
+        finally:
+            for module, training in modes:
+                module.training = training
         modules = dict(model.named_modules())
-        roles = {node: node_role(node, modules) for node in graph.nodes}
+        roles = node_roles(graph, modules)
         layers = read_layers(graph, roles, modules)
         return cls(layers, graph, roles)
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 import torch_pruning as tp
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_map
 
 from ssbench.errors import RunFailedError
 from ssbench.operations import Role
@@ -174,17 +175,53 @@ def _fixed(structure: Structure) -> set[str]:
     return found
 
 
-def _on_image(structure: Structure) -> set[str]:
-    """Layers that read the image, or a sum or concatenation with it: these channels stay."""
+def _on_given(structure: Structure) -> set[str]:
+    """Layers that read what no layer makes, or a sum or concatenation with it: it stays whole.
+
+    That is the image, and what an opaque operation gives.
+    """
     found: set[str] = set()
-    images = {n for n in structure.graph.nodes if structure.roles[n] is Role.INPUT}
+    given: set[fx.Node] = set()
     for node in structure.graph.nodes:
-        if images.intersection(node.all_input_nodes):
-            if structure.roles[node] is Role.LAYER:
+        sources, role = node.all_input_nodes, structure.roles[node]
+        if role is Role.INPUT or (role is Role.OPAQUE and sources):
+            given.add(node)
+        elif given.intersection(sources) and role is not Role.SHAPE:
+            if role is Role.LAYER:
                 found.add(str(node.target))
             else:
-                images.add(node)
+                given.add(node)
     return found
+
+
+class _Severed(fx.Interpreter):
+    """Runs a network with its gradients cut off behind every opaque operation.
+
+    What such an operation reads stays as it is (see ``_fixed``), and what it gives is read whole.
+    So there is nothing to follow through it, and torch-pruning, which follows gradients, need not
+    guess what a reshaping or shuffling does to channels.
+    """
+
+    def __init__(self, network: nn.Module, structure: Structure) -> None:
+        super().__init__(network, graph=structure.graph)
+        self.roles = structure.roles
+        self.ends: list[Tensor] = []
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one operation; the result of all is the output and what opaque operations read."""
+        result = super().run_node(n)
+        if self.roles[n] is Role.OUTPUT:
+            return [result, *self.ends]
+        if self.roles[n] is not Role.OPAQUE or not n.all_input_nodes:
+            return result
+        read = [self.env[source] for source in n.all_input_nodes]
+        self.ends += [t for t in read if isinstance(t, Tensor) and t.grad_fn is not None]
+        return tree_map(_cut_off, result)
+
+
+def _cut_off(value: Any) -> Any:
+    floating = isinstance(value, Tensor) and value.is_floating_point()
+    return value.detach().requires_grad_() if floating else value
 
 
 class _Shears:
@@ -195,12 +232,17 @@ class _Shears:
     ) -> None:
         self.modules = dict(network.named_modules())
         self.names = {self.modules[layer.name]: layer.name for layer in structure.layers}
-        self.on_image = _on_image(structure)
+        self.on_given = _on_given(structure)
         self.dead = dead
         example = example.to(next(network.parameters()).device)
         # Not verbose: parameters outside of modules and unknown operations are no news here, as
         # fx has seen them, and ``certify`` is the judge.
-        self.graph = tp.DependencyGraph().build_dependency(network, (example,), verbose=False)
+        self.graph = tp.DependencyGraph().build_dependency(
+            network,
+            (example,),
+            forward_fn=lambda model, images: _Severed(model, structure).run(*images),
+            verbose=False,
+        )
 
     def cut(self, name: str) -> None:
         """Remove the dead output channels of one layer, except those tied to a living one."""
@@ -224,7 +266,7 @@ class _Shears:
             return set()
         outward = self.graph.is_out_channel_pruning_fn(item.dep.handler)
         inward = self.graph.is_in_channel_pruning_fn(item.dep.handler)
-        if inward and name in self.on_image:
+        if inward and name in self.on_given:
             return set(item.root_idxs)
         width = self.dead[name].numel() if outward else self.graph.get_in_channels(module)
         movable = {i for i in indices if i < width and not (outward and not self.dead[name][i])}

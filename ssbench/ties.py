@@ -14,7 +14,7 @@ from torch import fx
 from ssbench.layers import Layer
 from ssbench.operations import Role
 
-_CHANNELWISE = (Role.NORM, Role.HOMOGENEOUS, Role.ZERO_AT_ZERO)
+_CHANNELWISE = (Role.NORM, Role.HOMOGENEOUS, Role.ZERO_AT_ZERO, Role.CHANNELWISE)
 
 
 def tied_outputs(

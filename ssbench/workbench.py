@@ -15,9 +15,10 @@ from ssbench.data.batches import Batches
 from ssbench.data.folder_loader import FolderLoader
 from ssbench.data.loader import Loader
 from ssbench.evaluation import evaluate
-from ssbench.models import MODELS
+from ssbench.models import build, fetch, load
 from ssbench.recipe import Recipe
 from ssbench.seeds import derive
+from ssbench.structure import structure_of
 from ssbench.surgery import noise
 
 EVALUATION_BATCH = 1024
@@ -62,10 +63,18 @@ class Bench:
         flip = standard.flip if recipe.flip is None else recipe.flip
         return self.loader(self.train, recipe.batch_size, shift=shift, flip=flip)
 
+    def starting(self, name: str, seed: int, weights: str) -> nn.Module:
+        """Build the network that a run begins with; ``weights`` is an address, or empty."""
+        model = self.model(name, seed)
+        if weights:
+            output = next(layer.name for layer in structure_of(model).layers if layer.is_output)
+            load(model, output, fetch(weights))
+        return model
+
     def model(self, name: str, seed: int, purpose: str = "initial weights") -> nn.Module:
         """Build a network; its weights depend on seed and purpose only, not on the device."""
         torch.manual_seed(derive(seed, purpose))
-        return MODELS[name](self.dataset.channels, self.dataset.classes)
+        return build(name, self.dataset.channels, self.dataset.classes)
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a network to the device, in the memory format that convolutions are fastest in."""

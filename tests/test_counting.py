@@ -5,31 +5,48 @@ import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.models import resnet50
+from torchvision.models import get_model_weights
 
 from ssbench.counting import count, nonzero
 from ssbench.errors import RunFailedError
-from ssbench.models import MODELS
+from ssbench.models import IMAGENET, MODELS, build
 
 
-@pytest.mark.parametrize(
-    ("name", "params", "connections", "macs"),
-    [
-        ("vgg19", 20_035_018, 2_224_320, 398.1e6),
-        ("vgg16", 14_724_042, 1_634_496, 313.2e6),
-    ],
-)
-def test_the_literature_s_networks(name: str, params: int, connections: int, macs: float) -> None:
-    found = count(MODELS[name](3, 10), torch.zeros(1, 3, 32, 32))
-    assert (found.params, found.connections) == (params, connections)
-    assert found.macs == pytest.approx(macs, rel=2e-4)
+PUBLISHED = [
+    ("vgg19", 20_035_018, 398.1e6, 1e-3),  # Liu et al. 2017: 20.04 M, 7.97e8 / 2
+    ("vgg16", 14_724_042, 313e6, 1e-3),  # Li et al. 2017: 1.5e7, 3.13e8
+    ("lenet5", 431_080, 2.293e6, 1e-3),  # LeNet-5-Caffe, 431 k
+    ("resnet18", 11.17e6, 0.556e9, 2e-3),
+    ("resnet20", 0.27e6, 41e6, 0.02),  # He et al. 2016
+    ("resnet56", 0.85e6, 1.25e8, 0.01),  # He et al. 2016; Li et al. 2017
+    ("resnet110", 1.72e6, 2.53e8, 0.01),  # Li et al. 2017
+    ("resnet164", 1.70e6, 4.99e8 / 2, 0.01),  # Liu et al. 2017
+    ("densenet40", 1.06e6, 2.83e8, 2e-3),  # with the first layer's 24 channels; Liu: 1.02 M
+    ("wrn28-10", 36.5e6, 5.25e9, 2e-3),  # Zagoruyko and Komodakis 2016
+]
 
 
-@pytest.mark.slow
-def test_resnet50() -> None:
-    found = count(resnet50(weights=None), torch.zeros(1, 3, 224, 224))
-    assert found.params == 25_557_032
-    assert found.macs == pytest.approx(4.09e9, rel=2e-3)
+@pytest.mark.parametrize(("name", "params", "macs", "tolerance"), PUBLISHED)
+def test_the_literature_s_networks(name: str, params: float, macs: float, tolerance: float) -> None:
+    model, example = shown(name)
+    found = count(model, example)
+    assert found.params == pytest.approx(params, rel=tolerance)
+    assert found.macs == pytest.approx(macs, rel=tolerance)
+
+
+def test_the_vggs_connections() -> None:
+    """Network slimming's networks, whose kernels the literature counts."""
+    for name, connections in (("vgg19", 2_224_320), ("vgg16", 1_634_496)):
+        assert count(*shown(name)).connections == connections
+
+
+@pytest.mark.parametrize("name", IMAGENET)
+def test_torchvision_s_own_figures(name: str) -> None:
+    """It states parameters, and thousand millions of multiply-adds rounded to three places."""
+    published = get_model_weights(IMAGENET[name].torchvision).IMAGENET1K_V1.meta
+    found = count(build(name, 3, 1000).eval(), torch.zeros(1, 3, 224, 224))
+    assert found.params == published["num_params"]
+    assert found.macs / 1e9 == pytest.approx(published["_ops"], abs=0.0015)
 
 
 @pytest.mark.parametrize(

@@ -5,28 +5,27 @@ from pathlib import Path
 
 import pytest
 import torch
-from torchvision.models import resnet50
 
 from ssbench import record
 from ssbench.counting import count
-from ssbench.models import MODELS
+from ssbench.models import IMAGENET, MODELS, build
 
 TEXT = (Path(__file__).parent.parent / "docs" / "metrics.md").read_text()
 ROWS = re.findall(
-    r"^\| (\w+)(?: \(torchvision\))? \| (\d+) x (\d+) x (\d+)" + 3 * r" \| ([\d,]+)" + r" \|",
+    r"^\| ([\w-]+) \| (\d+) x (\d+) x (\d+)" + 3 * r" \| ([\d,]+)" + r" \|",
     TEXT,
     re.MULTILINE,
 )
 
 
 def test_every_network_has_a_line() -> None:
-    assert {row[0] for row in ROWS} == {*MODELS, "resnet50"}
+    assert {row[0] for row in ROWS} == {*MODELS, *IMAGENET}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
 def test_documented_sizes_are_counted_ones(row: tuple[str, ...]) -> None:
     name, channels, height, width, *sizes = row
-    model = resnet50() if name == "resnet50" else MODELS[name](int(channels), 10)
+    model = build(name, int(channels), 1000 if name in IMAGENET else 10)
     found = count(model, torch.zeros(1, int(channels), int(height), int(width)))
     expected = [int(size.replace(",", "")) for size in sizes]
     assert [found.params, found.connections, found.macs] == expected

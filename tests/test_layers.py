@@ -21,7 +21,7 @@ FORBIDDEN = {
     "report": ("torch", "ssbench.pipeline", "ssbench.method", "ssbench.structure"),
     "stats": ("torch", "scipy"),
 }
-OPTIONAL = {"matplotlib", "onnxruntime", "pandas", "scipy", "torchvision"}
+OPTIONAL = {"matplotlib", "onnxruntime", "optuna", "pandas", "scipy", "timm", "torchvision"}
 """Slow or optional libraries that few commands need: the only ones imported inside functions."""
 
 

@@ -72,3 +72,8 @@ def resnet20(channels: int, classes: int) -> ResNet:
 def resnet56(channels: int, classes: int) -> ResNet:
     """ResNet-56 for CIFAR, with projection shortcuts."""
     return ResNet((16, 32, 64), (9, 9, 9), channels, classes)
+
+
+def resnet110(channels: int, classes: int) -> ResNet:
+    """ResNet-110 for CIFAR, with projection shortcuts."""
+    return ResNet((16, 32, 64), (18, 18, 18), channels, classes)

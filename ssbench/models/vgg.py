@@ -45,6 +45,11 @@ def vgg6(channels: int, classes: int) -> VGG:
     return VGG((32, 32, "pool", 64, 64, "pool", 128, 128), channels, classes)
 
 
+def vgg_small(channels: int, classes: int) -> VGG:
+    """Six narrow convolutions (16-16-32-32-64-64) and two poolings, for 28 pixels on a CPU."""
+    return VGG((16, 16, "pool", 32, 32, "pool", 64, 64), channels, classes)
+
+
 def vgg16(channels: int, classes: int) -> VGG:
     """VGG-16 for 32 pixels (Li et al. 2017)."""
     return VGG(_VGG16, channels, classes)
