@@ -11,7 +11,6 @@ from ssbench.counting import count, nonzero
 from ssbench.errors import RunFailedError
 from ssbench.models import IMAGENET, MODELS, build
 
-
 PUBLISHED = [
     ("vgg19", 20_035_018, 398.1e6, 1e-3),  # Liu et al. 2017: 20.04 M, 7.97e8 / 2
     ("vgg16", 14_724_042, 313e6, 1e-3),  # Li et al. 2017: 1.5e7, 3.13e8
