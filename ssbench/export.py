@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ssbench.errors import BadInputError, RunFailedError
 from ssbench.exported import DESCRIPTION, Description, Format, checksum, load, read
 from ssbench.models import build
-from ssbench.state import State
+from ssbench.state import State, restore
 from ssbench.storage import make_folder, sync
 from ssbench.structure import structure_of
 from ssbench.surgery import compact_certified, noise
@@ -47,7 +47,7 @@ def compact_network(
     masks = state.zeros
     with torch.device("meta"):
         network = build(record["model"], record["image_shape"][0], record["classes"])
-    network.load_state_dict(state.weights, assign=True)
+    restore(network, state.weights, assign=True)
     network.eval().requires_grad_(True)
     if not masks:
         return network, 0.0

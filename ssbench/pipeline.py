@@ -17,7 +17,7 @@ from ssbench.recipe import Recipe
 from ssbench.retraining import SCRATCH, scratch_b
 from ssbench.seeds import derive
 from ssbench.sizes import byte_sizes, operations, sizes
-from ssbench.state import State, Tensors
+from ssbench.state import State, Tensors, restore
 from ssbench.structure import structure_of
 from ssbench.surgery import compact_certified
 from ssbench.training import Epoch, Hooks, Listener, Trained, hold, train
@@ -143,7 +143,7 @@ def _starting(stage: Stage, bench: Bench, came: State) -> nn.Module:
         return bench.place(bench.model(stage.model, stage.seed, "weights from scratch"))
     model = bench.starting(stage.model, stage.seed, "" if stage.parent else stage.start)
     if stage.parent:
-        model.load_state_dict(came.early if stage.retrain == "weight-rewind" else came.weights)
+        restore(model, came.early if stage.retrain == "weight-rewind" else came.weights)
     return bench.place(model)
 
 

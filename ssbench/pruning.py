@@ -19,7 +19,7 @@ from ssbench.seeds import derive
 from ssbench.sizes import byte_sizes, make_share, operations, sizes
 from ssbench.sparsity import Budget, Selection, select
 from ssbench.sparsity.units import Units
-from ssbench.state import State, Tensors
+from ssbench.state import State, Tensors, restore
 from ssbench.structure import Structure, structure_of
 from ssbench.surgery import compact_certified, held
 from ssbench.training import hold
@@ -35,7 +35,7 @@ def prune(stage: Stage, bench: Bench, before: Mapping[str, Tensor]) -> tuple[Ten
     came = State.of(before)
     model = attached(stage.parent or stage, bench, {})
     if stage.parent:
-        model.load_state_dict(came.weights)
+        restore(model, came.weights)
     model.eval()
     selection = _select_in_rounds(method, model, budget, stage, bench, came.zeros)
     offer(method.detach, model)
@@ -61,7 +61,7 @@ def attached(stage: Stage, bench: Bench, weights: Mapping[str, Tensor]) -> nn.Mo
     """
     model = bench.starting(stage.model, stage.seed, "" if weights else stage.start)
     if weights:
-        model.load_state_dict(weights)
+        restore(model, weights)
     model = bench.place(model)
     if stage.method:
         torch.manual_seed(derive(stage.seed, "attach"))
@@ -111,7 +111,7 @@ def _early(stage: Stage, bench: Bench, came: State) -> Tensors:
     if not came.early or method is None or parent is None or parent.parent:
         return came.early
     model = attached(parent, bench, {})
-    model.load_state_dict(came.early)
+    restore(model, came.early)
     offer(method.detach, model.eval())
     return dict(model.state_dict())
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
 
 Tensors = dict[str, Tensor]
 _HELD, _EARLY = "held:", "early:"
@@ -38,3 +39,16 @@ class State:
         """One flat mapping, as a checkpoint holds it."""
         marked = ((_HELD, self.zeros), (_EARLY, self.early))
         return dict(self.weights) | {m + name: t for m, part in marked for name, t in part.items()}
+
+
+def restore(model: nn.Module, tensors: Mapping[str, Tensor], *, assign: bool = False) -> None:
+    """Give a network the tensors of a ``state_dict()`` that was stored without its metadata.
+
+    Some networks (torchvision's MNASNet) ask there for the version of their layout: it is theirs.
+
+    Raises:
+        RuntimeError: the tensors are those of another network.
+    """
+    complete = OrderedDict(tensors)
+    complete._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]
+    model.load_state_dict(complete, assign=assign)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ssbench.errors import BadInputError
 from ssbench.models.catalogue import IMAGENET, TORCHVISION, torchvision_name
+from ssbench.state import restore
 
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
 """How DenseNet's files name what torchvision has since renamed."""
@@ -97,7 +98,7 @@ def load(model: nn.Module, output: str, path: Path) -> None:
         if name in own and name in weights and own[name].shape != weights[name].shape:
             weights[name] = own[name]
     try:
-        model.load_state_dict(weights)
+        restore(model, weights)
     except RuntimeError as error:
         first = str(error).splitlines()[0]
         raise BadInputError(f"{path}: holds another network's weights ({first})") from error
