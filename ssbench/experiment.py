@@ -93,6 +93,9 @@ class Experiment(BaseModel):
     finetune: Recipe = Recipe()
     scratch_limit: float = Field(default=2.0, ge=1, allow_inf_nan=False)
     """The most that the control scratch-b multiplies the epochs by."""
+    passes_epochs: Literal["repeat", "split"] = "repeat"
+    """Whether each of several passes takes all epochs again, or they divide them among themselves,
+    so that such rows have no more epochs in total than others."""
 
     @field_validator("methods")
     @classmethod

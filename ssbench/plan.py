@@ -21,7 +21,7 @@ from ssbench.method import Method
 from ssbench.models import check, published_url
 from ssbench.recipe import Recipe
 from ssbench.registry import MethodFile, Registry
-from ssbench.retraining import SCRATCH, Retrain, retraining, rewind_epoch, whole
+from ssbench.retraining import SCRATCH, Retrain, portions, retraining, rewind_epoch, whole
 from ssbench.sparsity.budget import Budget
 from ssbench.variants import Variant, variants
 
@@ -175,14 +175,31 @@ def _chain(experiment: Experiment, variant: Variant, budget: Budget | None, star
         return _stage(start, "finetune", last, None, recipe, retrain=retrain, scratch_limit=limit)
     while_training = budget if variant.prunes_in_training else None
     snapshot = rewind_epoch(train, finetune) if _rewinds(experiment) else None
-    last = _stage(start, "train", None, own, train, budget=while_training, snapshot=snapshot)
+    trainings, last_recipe = _by_pass(experiment, variant, budget, last_recipe)
+    how: Retrain = "finetune" if retrain in SCRATCH else retrain
+    last = _stage(start, "train", None, own, trainings[0], budget=while_training, snapshot=snapshot)
     last = _stage(start, "prune", last, variant, budget.at(1))
-    for number in range(2, budget.passes + 1):
-        # Sparse training starts again on what is left; a method that only scores is retrained.
-        again, how = (train if own else last_recipe), "finetune" if retrain in SCRATCH else retrain
+    for number, again in enumerate(trainings[1:], 2):
         last = _stage(start, "train", last, own, again, budget=while_training, retrain=how)
         last = _stage(start, "prune", last, variant, budget.at(number))
     return _stage(start, "finetune", last, None, last_recipe, retrain=retrain, scratch_limit=limit)
+
+
+def _by_pass(
+    experiment: Experiment, variant: Variant, budget: Budget, last: Recipe
+) -> tuple[list[Recipe], Recipe]:
+    """The recipe of the training before each pruning, and that of the one after the last.
+
+    Sparse training starts again on what is left; a method that only scores is retrained instead.
+    """
+    train, passes = experiment.train, budget.passes
+    sparse = variant.method.changes_training()
+    if experiment.passes_epochs == "repeat" or passes == 1:
+        return [train] + [train if sparse else last] * (passes - 1), last
+    if sparse:
+        return portions(train, passes), last
+    *between, ending = portions(experiment.finetune, passes)
+    return [train, *between], last if variant.retrain in SCRATCH else ending
 
 
 def _rewinds(experiment: Experiment) -> bool:

@@ -54,3 +54,17 @@ def scratch_b(recipe: Recipe, dense_macs: int, macs: int, limit: float) -> Recip
     """
     factor = min(dense_macs / max(macs, 1), limit)
     return recipe.model_copy(update={"epochs": round(recipe.epochs * factor)})
+
+
+def portions(recipe: Recipe, count: int) -> list[Recipe]:
+    """Divide a recipe's epochs as evenly as whole epochs allow; each portion has all its schedule.
+
+    Args:
+        recipe: has at least ``count`` epochs.
+        count: of portions.
+    """
+    least, more = divmod(recipe.epochs, count)
+    return [
+        recipe.model_copy(update={"epochs": least + (number >= count - more)})
+        for number in range(count)
+    ]

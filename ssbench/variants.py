@@ -85,6 +85,7 @@ def _expand(
             where = f"{key} ({file.name})"
             variant = Variant(file, method, spec.label or "", own, where, retrain, models)
             _refuse(variant, f"{source}: {key}")
+            _refuse_split(variant, experiment, f"{source}: {key}")
             yield variant
 
 
@@ -123,6 +124,29 @@ def _refuse(variant: Variant, place: str) -> None:
     if variant.prunes_in_training and any(b and b.kept == "own" for b in variant.budgets):
         raise BadInputError(
             f"{place}.budget.kept: {name} prunes while it trains and needs a share, not 'own'"
+        )
+
+
+def _refuse_split(variant: Variant, experiment: Experiment, place: str) -> None:
+    """Refuse passes among which the epochs cannot be divided.
+
+    Raises:
+        BadInputError: names the key, what does not go together, and the remedy.
+    """
+    passes = max(budget.passes if budget else 1 for budget in variant.budgets)
+    if experiment.passes_epochs == "repeat" or passes == 1:
+        return
+    if variant.retrain in REWINDS:
+        raise BadInputError(
+            f"{place}.retrain: {variant.retrain!r} in {passes} passes goes back to the same epoch "
+            "each time, so that epochs cannot be split; write passes_epochs = 'repeat'"
+        )
+    which = "train" if variant.method.changes_training() else "finetune"
+    recipe = experiment.train if which == "train" else experiment.finetune
+    if recipe.epochs < passes:
+        raise BadInputError(
+            f"{place}.budget.passes: {passes} passes cannot divide the {recipe.epochs} epochs of "
+            f"{which!r} among themselves; give it more epochs or fewer passes"
         )
 
 

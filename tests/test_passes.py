@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ssbench.experiment import load
 from ssbench.method import structure_of
 from ssbench.models import MODELS
+from ssbench.plan import plan
 from ssbench.registry import discover
 from ssbench.sparsity import Budget
 from ssbench.state import State
@@ -128,3 +130,44 @@ def test_a_parametrized_weight_is_held_at_zero_without_touching_the_rest() -> No
     loss.backward()
     assert isinstance(model, nn.Module)
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def epochs_of(folder: Path, text: str) -> dict[str, list[int]]:
+    """By method, the epochs of the stages that train, as a dry run plans them."""
+    (folder / "split.toml").write_text(text)
+    experiment = load(folder / "split.toml")
+    runs = plan(experiment, discover(), "data", "split.toml")
+    return {run.file.name: [s.epochs for s in run.stages if s.recipe] for run in runs}
+
+
+def test_split_epochs_add_up_to_those_of_one_pass(tmp_path: Path) -> None:
+    text = PASSES.replace("epochs = 1, lr = 0.05", "epochs = 8, lr = 0.05").replace(
+        "epochs = 1, lr = 0.02", "epochs = 5, lr = 0.02"
+    )
+    split = epochs_of(tmp_path, 'passes_epochs = "split"\n' + text)
+    assert split["magnitude"] == [8, 1, 2, 2]
+    assert split["synaptic-strength"] == split["l0"] == [2, 3, 3, 5]
+    assert all(sum(epochs) == 13 for epochs in split.values())
+    repeated = epochs_of(tmp_path, text)
+    assert repeated["magnitude"] == [8, 5, 5, 5]
+    assert repeated["l0"] == [8, 8, 8, 5]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("", "3 passes cannot divide the 1 epochs of 'finetune'"),
+        ('retrain = "lr-rewind", ', "goes back to the same epoch"),
+    ],
+)
+def test_epochs_that_cannot_be_split_are_refused(
+    invoke: Invoke, tmp_path: Path, change: str, says: str
+) -> None:
+    file = tmp_path / "split.toml"
+    file.write_text(
+        'passes_epochs = "split"\n' + PASSES.replace('"magnitude", ', f'"magnitude", {change}')
+    )
+    ended = invoke("run", file, "--dry-run")
+    assert ended.code == 2
+    assert says in ended.err.replace("\n", " ")
+    assert "methods.0" in ended.err
