@@ -54,8 +54,12 @@ def _weights(model: nn.Module) -> list[nn.Parameter]:
 
 
 def _norms(weight: Tensor) -> Tensor:
-    """The norm of each kernel, [out, in/groups, 1, 1]; for a linear layer |w|."""
+    """The norm of each kernel, [out, in/groups, 1, 1]; for a linear layer |w|.
+
+    In channels-last memory, where a kernel's values lie apart, torch's own norm over the last two
+    dimensions takes 30 to 100 times as long. The gradient of a kernel of zeros is zero.
+    """
     if weight.dim() == 2:
         return weight.abs()
-    norms: Tensor = torch.linalg.vector_norm(weight, dim=(2, 3), keepdim=True)
-    return norms
+    squares = weight.square().sum((2, 3), keepdim=True)
+    return torch.where(squares > 0, squares, 1.0).sqrt() * (squares > 0)

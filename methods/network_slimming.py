@@ -43,7 +43,7 @@ class NetworkSlimming(Method):
 
     def penalty(self, model: nn.Module) -> Tensor:
         """Weigh the sum of |scale|; autograd's sign(0) = 0 is a sub-gradient."""
-        return self.lambda_ * torch.stack([s.abs().sum() for s in _penalised(model)]).sum()
+        return self.lambda_ * torch.stack(torch._foreach_norm(_penalised(model), 1)).sum()
 
     def scores(self, model: nn.Module) -> Scores:
         """Give each filter, or each channel that a layer reads, the |scale| of its channel."""
@@ -55,9 +55,10 @@ class NetworkSlimming(Method):
         return found
 
 
-def _penalised(model: nn.Module) -> list[nn.Parameter]:
+def _penalised(model: nn.Module) -> list[Tensor]:
     """Every batch-norm scale that scores something, once."""
-    return list({id(scale): scale for _, scale in _scales(model).values()}.values())
+    scales: dict[int, Tensor] = {id(scale): scale for _, scale in _scales(model).values()}
+    return list(scales.values())
 
 
 def _scales(model: nn.Module) -> dict[str, tuple[int, nn.Parameter]]:

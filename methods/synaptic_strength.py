@@ -62,7 +62,8 @@ class SynapticStrength(Method):
 
     def penalty(self, model: nn.Module) -> Tensor:
         """Weigh the sum of |strength| over all connections."""
-        return self.lambda_ * torch.stack([s.abs().sum() for _, s in _parts(model)]).sum()
+        norms = torch._foreach_norm([strength for _, strength in _parts(model)], 1)
+        return self.lambda_ * torch.stack(norms).sum()
 
     def parameter_groups(self, model: nn.Module) -> list[ParameterGroup]:
         """Decay neither strengths (the penalty does that) nor kernels (they have no scale)."""
@@ -88,7 +89,7 @@ class Strength(nn.Module):
 
     def forward(self, kernel: Tensor, strength: Tensor) -> Tensor:
         """Scale each kernel to unit Frobenius norm, then by its strength [out, in/groups, 1, 1]."""
-        return strength * kernel / _norm(kernel)
+        return kernel * (strength / _norm(kernel))
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Split a weight; a kernel of zeros gets strength 0 and an arbitrary direction."""
@@ -97,11 +98,14 @@ class Strength(nn.Module):
 
 
 def _norm(weight: Tensor) -> Tensor:
-    """The Frobenius norm of each kernel; for a linear layer a connection is one weight."""
+    """The Frobenius norm of each kernel; for a linear layer a connection is one weight.
+
+    In channels-last memory, where a kernel's values lie apart, torch's own norm over the last two
+    dimensions takes 30 to 100 times as long.
+    """
     if weight.dim() == 2:
         return weight.abs()
-    norm: Tensor = torch.linalg.vector_norm(weight, dim=(2, 3), keepdim=True)
-    return norm
+    return weight.square().sum((2, 3), keepdim=True).sqrt()
 
 
 def _absorbed(layers: tuple[Layer, ...]) -> list[str]:

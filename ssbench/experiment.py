@@ -111,8 +111,8 @@ class Experiment(BaseModel):
             "name": self.name,
             "dataset": self.dataset,
             "start": "" if self.start == "random" else self.start,
-            "train": self.train.model_dump(),
-            "finetune": self.finetune.model_dump(),
+            "train": self.train.manifest(),
+            "finetune": self.finetune.manifest(),
         }
 
 

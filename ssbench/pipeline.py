@@ -12,6 +12,7 @@ from ssbench.counting import nonzero
 from ssbench.device import peak_memory
 from ssbench.method import offer, wants
 from ssbench.plan import Stage
+from ssbench.precision import products
 from ssbench.pruning import Pruning, attached, prune
 from ssbench.recipe import Recipe
 from ssbench.retraining import SCRATCH, scratch_b
@@ -45,11 +46,12 @@ def carry_out(
     """
     if bench.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(bench.device)
-    if stage.kind == "prune":
-        tensors, record = prune(stage, bench, before)
-    else:
-        did = {"train": _train, "finetune": _finetune}[stage.kind]
-        tensors, record = did(stage, bench, State.of(before), listen)
+    with products("fp32"):  # but for a training that asks for less
+        if stage.kind == "prune":
+            tensors, record = prune(stage, bench, before)
+        else:
+            did = {"train": _train, "finetune": _finetune}[stage.kind]
+            tensors, record = did(stage, bench, State.of(before), listen)
     return tensors, record | {"peak_memory_bytes": peak_memory(bench.device)}
 
 

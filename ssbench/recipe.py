@@ -10,6 +10,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from ssbench.precision import Precision
+
 Schedule = Literal["one-cycle", "step", "wide-step", "cosine", "constant"]
 
 
@@ -32,6 +34,10 @@ class Recipe(BaseModel):
     """Random translation by up to so many pixels; None: the data set's standard."""
     flip: bool | None = None
     """Random mirroring, left to right; None: the data set's standard."""
+    precision: Precision = "fp32"
+    """The number format of training; evaluation is in float32 whatever stands here."""
+    compile: bool = False
+    """Whether torch.compile makes the forward pass and its gradient."""
 
     def rate(self, progress: float) -> float:
         """The factor on the learning rate at a progress of this stage from 0 to 1."""
@@ -40,6 +46,11 @@ class Recipe(BaseModel):
     def changed(self) -> dict[str, Any]:
         """The settings that differ from their default."""
         return self.model_dump(exclude_defaults=True)
+
+    def manifest(self) -> dict[str, Any]:
+        """All settings; empty where it says only what older versions did without being asked."""
+        plain = {"precision": ""} if self.precision == "fp32" else {}
+        return self.model_dump() | plain
 
 
 @dataclass(frozen=True)

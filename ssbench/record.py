@@ -88,6 +88,8 @@ def _empty(run: Run, stage: Stage) -> Record:
         "stage_id": stage.id,
         "status": "done",
         "reason": None,
+        "precision": stage.recipe.precision if stage.recipe else None,
+        "compile": stage.recipe.compile if stage.recipe else None,
         "epochs": stage.epochs,
         "epochs_total": stage.epochs_total,
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ssbench.data.batches import Batches
+from ssbench.data.loader import batch_sizes
 from ssbench.errors import RunFailedError
+from ssbench.precision import forward, products
 from ssbench.recipe import ParameterGroup, Recipe
 from ssbench.seeds import derive
 
@@ -62,33 +65,56 @@ def train(
     Raises:
         RunFailedError: the loss of an epoch is not finite.
     """
-    optimiser = _optimiser(model, recipe, hooks.groups)
-    rates = [group["lr"] for group in optimiser.param_groups]
+    course = _Course(model, recipe, loader, hooks)
     generators = [torch.Generator().manual_seed(derive(seed, p)) for p in ("order", "augmentation")]
-    steps = recipe.epochs * _steps(len(loader.split), recipe.batch_size)
-    clock = _Clock()
-    began, step, epoch = time.perf_counter(), 0, None
+    began, epoch = time.perf_counter(), None
     model.train()
     for number in range(1, recipe.epochs + 1):
-        tally = _Tally()
-        for images, labels in loader.shuffled(*generators):
-            for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = rate * recipe.rate(step / steps)
-            step += 1
-            logits = model(images)
-            loss = F.cross_entropy(logits, labels)
-            tally.add(loss, logits, labels)
-            penalty = clock.time(hooks.penalty)
-            optimiser.zero_grad()
-            (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            hooks.after_step(step / steps)
+        with products(recipe.precision):
+            tally = course.epoch(loader.shuffled(*generators))
         epoch = tally.epoch(number, recipe.epochs)
         listen(epoch)
     assert epoch is not None  # noqa: S101 -- a recipe has at least one epoch
     seconds = time.perf_counter() - began
     rate = recipe.epochs * len(loader.split) / seconds
-    return Trained(epoch.loss, seconds, clock.seconds, rate)
+    return Trained(epoch.loss, seconds, course.penalty_seconds, rate)
+
+
+class _Course:
+    """The steps of one training; none of them waits for the device."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, loader: Batches, hooks: Hooks) -> None:
+        self.recipe, self.hooks = recipe, hooks
+        self.optimiser = _optimiser(model, recipe, hooks.groups)
+        self.rates = [group["lr"] for group in self.optimiser.param_groups]
+        self.steps = recipe.epochs * len(batch_sizes(len(loader.split), recipe.batch_size))
+        self.done, self.penalty_seconds = 0, 0.0
+        device = next(model.parameters()).device
+        self.forward = forward(model, device, recipe.precision, compiled=recipe.compile)
+
+    def epoch(self, batches: Iterator[tuple[Tensor, Tensor]]) -> _Tally:
+        """Take one step for each batch."""
+        tally = _Tally()
+        for images, labels in batches:
+            factor = self.recipe.rate(self.done / self.steps)
+            for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+                group["lr"] = rate * factor
+            tally.add(*self._step(images, labels), labels)
+            self.done += 1
+            self.hooks.after_step(self.done / self.steps)
+        return tally
+
+    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss without the penalty, and the logits, both without a graph."""
+        logits = self.forward(images)
+        loss = F.cross_entropy(logits, labels)
+        began = time.perf_counter()
+        penalty = self.hooks.penalty()
+        self.penalty_seconds += time.perf_counter() - began
+        self.optimiser.zero_grad()
+        (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        return loss.detach(), logits.detach()
 
 
 def hold(model: nn.Module, held: Mapping[str, Tensor]) -> Callable[[float], None]:
@@ -142,12 +168,6 @@ def _format(parameter: Tensor) -> torch.memory_format:
     return torch.channels_last if parameter.dim() == 4 else torch.contiguous_format
 
 
-def _steps(images: int, batch_size: int) -> int:
-    """Steps per epoch; a last batch of one joins the one before."""
-    steps, rest = divmod(images, batch_size)
-    return max(steps + (rest > 1), 1)
-
-
 def _optimiser(
     model: nn.Module, recipe: Recipe, own: list[ParameterGroup]
 ) -> torch.optim.Optimizer:
@@ -159,27 +179,15 @@ def _optimiser(
         rate = recipe.lr * group.lr_scale
         groups.append({"params": group.params, "weight_decay": decay, "lr": rate})
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        return torch.optim.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     return torch.optim.SGD(
         groups,
         lr=recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov and recipe.momentum > 0,
         weight_decay=recipe.weight_decay,
+        fused=True,  # one pass over all parameters
     )
-
-
-class _Clock:
-    """Adds up the seconds that a function takes (on a GPU: to be launched)."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def time(self, function: Callable[[], Tensor | None]) -> Tensor | None:
-        began = time.perf_counter()
-        result = function()
-        self.seconds += time.perf_counter() - began
-        return result
 
 
 class _Tally:
@@ -193,12 +201,12 @@ class _Tally:
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         self.images += labels.numel()
-        self.loss = self.loss + loss.detach().double() * labels.numel()
-        self.wrong = self.wrong + (logits.detach().argmax(1) != labels).sum()
+        self.loss = self.loss + loss.double() * labels.numel()
+        self.wrong = self.wrong + (logits.argmax(1) != labels).sum()
 
     def epoch(self, number: int, of: int) -> Epoch:
         loss = float(self.loss) / self.images
-        if not torch.isfinite(torch.tensor(loss)):
+        if not math.isfinite(loss):
             raise RunFailedError(f"diverged: the training loss is {loss} in epoch {number} of {of}")
         error = 100 * float(self.wrong) / self.images
         return Epoch(number, of, loss, error, self.images / (time.perf_counter() - self.began))

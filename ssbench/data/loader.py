@@ -1,9 +1,14 @@
-"""Batches of images that lie on the device: shuffled, shifted, flipped, normalised there."""
+"""Batches of images that lie on the device: shuffled, shifted, flipped, normalised there.
+
+What chance decides is drawn for a whole epoch at once, on the CPU, and sent to the device in one
+piece: no batch waits for a copy between the two.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +37,8 @@ class Loader:
         """Pass once over the images as they lie, without augmentation."""
         for start in range(0, len(self.split), self.batch_size):
             part = slice(start, start + self.batch_size)
-            yield self._normalised(self.split.images[part]), self.split.labels[part]
+            images = self.split.images[part].permute(0, 2, 3, 1).contiguous()
+            yield self._normalised(images), self.split.labels[part]
 
     def shuffled(
         self, order: torch.Generator, augmentation: torch.Generator
@@ -42,36 +48,55 @@ class Loader:
         Both generators live on the CPU, so that every device sees the same batches. A last batch
         of one image joins the one before: batch norm cannot normalise one value.
         """
-        images, labels = self.split.images, self.split.labels
-        chosen = torch.randperm(len(self.split), generator=order)
-        batches = list(chosen.split(self.batch_size))  # type: ignore[no-untyped-call]
-        if len(batches) > 1 and batches[-1].numel() == 1:
-            batches[-2:] = [torch.cat(batches[-2:])]
-        for batch in batches:
-            where = batch.to(images.device)
-            yield self._normalised(self._augmented(images[where], augmentation)), labels[where]
+        count, device = len(self.split), self.split.images.device
+        chosen = torch.randperm(count, generator=order).to(device)
+        sizes = batch_sizes(count, self.batch_size)
+        drawn = [self._draw(size, augmentation) for size in sizes]
+        offsets = torch.cat([offset for offset, _ in drawn], 1).to(device)
+        mirrored = torch.cat([mirror for _, mirror in drawn]).to(device)
+        epoch = (chosen, self.split.labels[chosen], *offsets, mirrored)
+        parts = zip(*(whole.split(sizes) for whole in epoch), strict=True)
+        for where, labels, rows, columns, mirror in parts:
+            images = self._windows[where, rows, columns]
+            if self.flip:
+                images = torch.where(mirror.reshape(-1, 1, 1, 1), images.flip(2), images)
+            yield self._normalised(images), labels
 
-    def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        count = images.shape[0]
+    def _draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Where the windows of one batch lie [2, count], and which images are mirrored [count]."""
+        offsets = torch.zeros(2, count, dtype=torch.long)
+        mirrored = torch.zeros(count, dtype=torch.bool)
         if self.shift:
             offsets = torch.randint(0, 2 * self.shift + 1, (2, count), generator=generator)
-            images = _shifted(images, offsets.to(images.device), self.shift)
         if self.flip:
-            mirrored = torch.rand(count, generator=generator).to(images.device) < 0.5
-            images = torch.where(mirrored.reshape(-1, 1, 1, 1), images.flip(3), images)
-        return images
+            mirrored = torch.rand(count, generator=generator) < 0.5
+        return offsets, mirrored
+
+    @cached_property
+    def _windows(self) -> Tensor:
+        """Every window of an image's size in every padded image, a view: [N, y, x, H, W, C]."""
+        images = self.split.images.permute(0, 2, 3, 1)
+        _, height, width, _ = images.shape
+        padded = F.pad(images, (0, 0, *(self.shift,) * 4)).contiguous()
+        return padded.unfold(1, height, 1).unfold(2, width, 1).permute(0, 1, 2, 4, 5, 3)
+
+    @cached_property
+    def _scale(self) -> Normalisation:
+        """Mean and standard deviation as whole images [H, W, C]: no short loops over channels."""
+        shape = self.split.image_shape
+        mean, sd = (part.expand(shape).permute(1, 2, 0) for part in self.normalisation)
+        device = self.split.images.device
+        return mean.contiguous().to(device), sd.contiguous().to(device)
 
     def _normalised(self, images: Tensor) -> Tensor:
-        mean, sd = (part.to(images.device) for part in self.normalisation)
-        return ((images.float() - mean) / sd).contiguous(memory_format=torch.channels_last)
+        """Turn uint8 [n, H, W, C] into float [n, C, H, W], in memory as it was."""
+        mean, sd = self._scale
+        return images.float().sub_(mean).div_(sd).permute(0, 3, 1, 2)
 
 
-def _shifted(images: Tensor, offsets: Tensor, shift: int) -> Tensor:
-    """Cut a window of the image's size out of each padded image at its own offset [2, N]."""
-    count, channels, height, width = images.shape
-    padded = F.pad(images, (shift,) * 4)
-    rows = offsets[0].unsqueeze(1) + torch.arange(height, device=images.device)
-    columns = offsets[1].unsqueeze(1) + torch.arange(width, device=images.device)
-    picked = torch.arange(count, device=images.device).reshape(-1, 1, 1, 1)
-    maps = torch.arange(channels, device=images.device).reshape(1, -1, 1, 1)
-    return padded[picked, maps, rows[:, None, :, None], columns[:, None, None, :]]
+def batch_sizes(count: int, batch_size: int) -> list[int]:
+    """The sizes of the batches of one epoch; a last one of one image joins the one before."""
+    full, rest = divmod(count, batch_size)
+    if rest == 1 and full:
+        return [batch_size] * (full - 1) + [batch_size + 1]
+    return [batch_size] * full + [rest] * (rest > 0)
