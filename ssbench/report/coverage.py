@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,13 +41,18 @@ class Coverage:
 
 
 def coverage(rows: Sequence[Row]) -> Coverage:
-    """Compare the seeds of each row of a (data set, model) with those of all its rows."""
-    seeds = sorted({run.final.seed for row in rows for run in (*row.done, *row.failed)})
-    gaps = []
+    """Compare the seeds of each row of a (data set, model) with those of its whole experiment."""
+    seeds: dict[str, set[int]] = defaultdict(set)
+    for row in rows:
+        for run in (*row.done, *row.failed):
+            seeds[run.final.experiment].add(run.final.seed)
+    gaps, expected = [], 0
     for row in rows:
         have = {run.final.seed for run in row.done}
-        missing = tuple(seed for seed in seeds if seed not in have)
-        if missing:
+        theirs = {run.final.experiment for run in (*row.done, *row.failed)}
+        wanted = set().union(*(seeds[name] for name in theirs))
+        expected += len(wanted)
+        if wanted - have:
+            missing = tuple(sorted(wanted - have))
             gaps.append(Gap(text.asked(*row.budget), row.name, len(have), missing))
-    done = sum(len(row.done) for row in rows)
-    return Coverage(done, len(rows) * len(seeds), tuple(gaps))
+    return Coverage(sum(len(row.done) for row in rows), expected, tuple(gaps))
