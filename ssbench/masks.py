@@ -1,6 +1,6 @@
 """Whole masks from the stage checkpoints, compared two by two; imports no torch.
 
-    <cache>/stages/<id>/model.safetensors     "held:<weight name>", True for a kept weight
+A stage's ``model.safetensors`` holds, as ``held:<weight name>``, True for every kept weight.
 """
 
 from __future__ import annotations

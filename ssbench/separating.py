@@ -84,7 +84,8 @@ def run(
         ready = commands.prepare(argument, again)
         wanted = {_key_of_row(row) for pair in left for row in pair}
         runs = [each for each in ready.runs if _key_of_run(each) in wanted]
-        log.print(f"{look} seeds: {len(left)} comparisons are open", highlight=False)
+        plural = "" if len(left) == 1 else "s"
+        log.print(f"{look} seeds: {len(left)} comparison{plural} open", highlight=False)
         with progress.observer(runs, log, quiet=options.quiet) as observer:
             done = execute(runs, ready.bench, ready.store, ready.results, observer)
         outcome.done += done.done
@@ -156,9 +157,9 @@ def _key_of_row(row: Row) -> str:
 
 def _key_of_run(each: Run) -> str:
     budget = each.budget
-    cut = (budget.unit, budget.kept, budget.scope, budget.protection, budget.passes) if budget else (
-        None,
-    ) * 5  # fmt: skip
+    cut = [None] * 5 if budget is None else [
+        budget.unit, budget.kept, budget.scope, budget.protection, budget.passes,
+    ]  # fmt: skip
     parts = (each.stage.dataset, each.stage.model, each.file.name, each.label,
              each.method.settings, *cut)  # fmt: skip
     return json.dumps(parts, sort_keys=True)

@@ -17,7 +17,9 @@ from ssbench.report.rows import Row
 
 Change = Literal["same", "within noise", "beyond noise", "no interval"]
 _SIZES = ("params_nonzero", "connections_nonzero", "macs_nonzero", "bytes_sparse", "epochs_total")
-"""What the same code and data give exactly; in any other case a change is worth knowing."""
+"""What says how large and how costly a row is."""
+_WORTH = 0.01
+"""Sizes that moved by less than this share are not worth a word."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Changed:
     """A row that both folders have.
 
     ``interval`` is that of the second's error less the first's, by seed; None where fewer than
-    `ssbench.stats.FEW` seeds are in both. ``sizes`` are the counts that differ, each as text.
+    `ssbench.stats.FEW` seeds are in both. ``sizes`` are the counts that
+    differ by more than 1 %, as text.
     """
 
     name: str
@@ -113,11 +116,13 @@ def _changed(first: Row, second: Row) -> Changed:
 def _size(key: str, first: Row, second: Row) -> str | None:
     before, after = first.values(key), second.values(key)
     shared = before.keys() & after.keys()
-    if not shared or all(before[seed] == after[seed] for seed in shared):
+    if not shared:
         return None
-    means = (stats.mean(values[seed] for seed in shared) for values in (before, after))
+    old, new = (stats.mean(values[seed] for seed in shared) for values in (before, after))
+    if abs(new - old) <= _WORTH * old:
+        return None
     noun = "epochs in total" if key == "epochs_total" else key.replace("_", " ")
-    return f"{noun} {' -> '.join(text.count(mean) for mean in means)}"
+    return f"{noun} {text.count(old)} -> {text.count(new)}"
 
 
 def _conditions(

@@ -1,11 +1,6 @@
 """Claims as files: sentences about an experiment, each with the comparison that decides it.
 
-    experiment = "quickstart"
-
-    [[claims]]
-    says = "Synaptic strength beats connection magnitude at 5 % of the connections."
-    better = "synaptic-strength@0.05"
-    than = "magnitude (connection)@0.05"
+Those that ship with ssbench stand in bench/claims/.
 """
 
 from __future__ import annotations
@@ -133,9 +128,9 @@ def _settle(claim: Claim, rows: Sequence[Row]) -> Settled:
         better, than = (find_row(there, name) for name in (claim.better, claim.than))
     except BadInputError as error:
         return Settled(claim, "undecided", None, str(error))
-    errors = [row.values("test_top1_error") for row in (than, better)]
-    shared = len(errors[0].keys() & errors[1].keys())
-    interval = stats.difference(*errors, max(better.resolution, than.resolution))
+    less, more = (row.values("test_top1_error") for row in (better, than))
+    shared = len(less.keys() & more.keys())
+    interval = stats.difference(more, less, max(better.resolution, than.resolution))
     if interval is None or shared < stats.FEW:
         why = f"{shared} shared seeds; no interval can be given under {stats.FEW}"
         return Settled(claim, "undecided", None, why)
@@ -145,8 +140,9 @@ def _settle(claim: Claim, rows: Sequence[Row]) -> Settled:
     )
     margin = f", margin {claim.by:g}" if claim.by else ""
     word = "less" if interval.mean >= 0 else "more"
+    level = f"{100 * stats.LEVEL:.0f} %"
     why = (
-        f"{abs(interval.mean):.2f} points {word} error, {100 * stats.LEVEL:.0f} % interval of the gain "
+        f"{abs(interval.mean):.2f} points {word} error, {level} interval of the gain "
         f"{low:.2f} to {high:.2f}{margin}, {shared} seeds"
     )
     return Settled(claim, ending, interval, why)

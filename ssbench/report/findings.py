@@ -9,6 +9,7 @@ from ssbench.report import claims as claims_
 from ssbench.report import fronts, overlap, ranking, verdicts
 from ssbench.report.collapse import Dead, collapses, lines
 from ssbench.report.coverage import Coverage, coverage
+from ssbench.report.fronts import Areas, Front
 from ssbench.report.rows import Row
 
 
@@ -27,8 +28,8 @@ class Findings:
 
     coverage: Coverage
     verdicts: tuple[verdicts.Pair, ...]
-    fronts: tuple[fronts.Front, ...]
-    areas: tuple[fronts.Areas, ...]
+    fronts: tuple[Front, ...]
+    areas: tuple[Areas, ...]
     dead: tuple[Dead, ...]
     overlaps: tuple[overlap.Overlap, ...]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ssbench import stats
 from ssbench.report import text
-from ssbench.report.rows import Row
+from ssbench.report.rows import Row, missing_seeds, usual_seeds
 
 UNITS = {"params": "params", "macs": "MACs"}
 
@@ -18,7 +18,7 @@ UNITS = {"params": "params", "macs": "MACs"}
 class Front:
     """The rows that no other beats in test error and size, from the smallest to the largest.
 
-    ``points`` are (name, budget, size, error in percent); sizes are means of nonzero params or MACs.
+    ``points`` are (name, budget, size, error in percent); a size is the mean of what is nonzero.
     """
 
     unit: str
@@ -57,8 +57,8 @@ class Areas:
 
 
 FRONT_CAPTION = (
-    "Rows that no other row beats in both mean test error and size (nonzero, mean over seeds), from "
-    "the smallest to the largest; differences within the noise of the seeds count as differences."
+    "Rows that no other row beats in both mean test error and size (nonzero, mean over seeds), "
+    "from the smallest to the largest. Whether they can be told apart is for the verdicts to say."
 )
 AREA_CAPTION = (
     "Area under test error against the logarithm of the compression ratio (dense / nonzero), "
@@ -67,9 +67,9 @@ AREA_CAPTION = (
 
 
 def complete(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows that have a result for every seed of the table: others have other means."""
-    most = max((len(row.done) for row in rows), default=0)
-    return [row for row in rows if row.done and len(row.done) == most]
+    """Return the rows that have a result for every usual seed: others have other means."""
+    seeds = usual_seeds(rows)
+    return [row for row in rows if row.done and not missing_seeds(row, seeds)]
 
 
 def front(rows: Sequence[Row], unit: str) -> Front:

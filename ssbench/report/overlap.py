@@ -49,10 +49,11 @@ class Overlap:
     def __str__(self) -> str:
         """Say it in one line."""
         layers = "" if self.within is None else f", by chance within each layer {self.within:.2f}"
+        seeds = f"{self.seeds} seed{'' if self.seeds == 1 else 's'}"
         sampled = f" ± {self.error:.2f}" if self.error else ""
         return (
             f"{self.budget}: {self.first} and {self.second}: {self.jaccard:.2f}{sampled} "
-            f"(by chance {self.chance:.2f}{layers}, {self.seeds} seed{'' if self.seeds == 1 else 's'})"
+            f"(by chance {self.chance:.2f}{layers}, {seeds})"
         )
 
 

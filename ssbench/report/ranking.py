@@ -82,9 +82,10 @@ def _ranks(unit: str, cells: Mapping[Cell, Mapping[str, float]]) -> Ranks | None
     whole = [name for name, count in counts.items() if count == len(cells)]
     if len(whole) < 2:
         return None
+    titles = [f"{model} on {dataset}, {text.asked(asked, unit)}" for dataset, model, asked in cells]
     return Ranks(
         unit,
         stats.rank({name: [cell[name] for cell in cells.values()] for name in whole}),
-        tuple(f"{model} on {dataset}, {text.asked(asked, unit)}" for dataset, model, asked in cells),
+        tuple(titles),
         tuple((name, count) for name, count in counts.items() if count < len(cells)),
     )

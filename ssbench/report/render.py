@@ -35,8 +35,8 @@ def render(
     Args:
         folders: of the records, one or several; they are only read.
         out: where the files go; made if it is not there.
-        formats: some of `FORMATS` and `OPTIONAL`. All but CSV and Parquet bring one figure per (data set, model) with them
-            as SVG and PNG, LaTeX also as PDF.
+        formats: some of `FORMATS` and `OPTIONAL`. All but CSV and Parquet bring one figure per
+            (data set, model) with them as SVG and PNG, LaTeX also as PDF.
         claims: files of claims, see `ssbench.report.claims`.
 
     Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def verdicts(rows: Sequence[Row]) -> list[Pair]:
         ordered = sorted(rivals(group), key=_error)
         found += [
             judge(first, second, text.asked(*budget))
-            for first, second in zip(ordered, ordered[1:], strict=False)
+            for first, second in itertools.pairwise(ordered)
         ]
     return found
 
@@ -86,8 +87,8 @@ def verdicts(rows: Sequence[Row]) -> list[Pair]:
 def judge(first: Row, second: Row, budget: str, level: float = stats.LEVEL) -> Pair:
     """Judge whether the first of two rows errs less than the second."""
     resolution = max(first.resolution, second.resolution)
-    errors = (row.values("test_top1_error") for row in (first, second))
-    judged = stats.verdict(*errors, resolution, level)
+    less, more = (row.values("test_top1_error") for row in (first, second))
+    judged = stats.verdict(less, more, resolution, level)
     each = seconds_per_seed([first, second])
     cost = judged.more * each / 3600 if judged.more and each is not None else None
     return Pair(budget, first.name, second.name, judged, cost)

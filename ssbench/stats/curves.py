@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
@@ -65,8 +66,7 @@ def mean_height(curve: Sequence[Point], low: float, high: float) -> float:
     inside = [(x, y) for x, y in points if low < x < high]
     cut = [(low, _at(points, low)), *inside, (high, _at(points, high))]
     area = math.fsum(
-        (right[0] - left[0]) * (left[1] + right[1]) / 2
-        for left, right in zip(cut, cut[1:], strict=False)
+        (right[0] - left[0]) * (left[1] + right[1]) / 2 for left, right in itertools.pairwise(cut)
     )
     return area / (high - low)
 

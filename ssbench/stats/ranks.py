@@ -67,9 +67,7 @@ def rank(table: Mapping[Name, Sequence[float]]) -> Ranking[Name]:
         raise ValueError("ranks need a value in every cell")
     count = cells.pop()
     columns = [ranks(column) for column in zip(*table.values(), strict=True)]
-    averages = {
-        name: mean(column[place] for column in columns) for place, name in enumerate(table)
-    }
+    averages = {name: mean(column[place] for column in columns) for place, name in enumerate(table)}
     ordered = dict(sorted(averages.items(), key=lambda item: item[1]))
     if len(table) < 3 or count < 2:
         return Ranking(ordered, count, None, None)
