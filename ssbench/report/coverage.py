@@ -22,9 +22,7 @@ class Gap:
         """Say it in one line."""
         seeds = text.listing([str(seed) for seed in self.missing])
         plural = "" if len(self.missing) == 1 else "s"
-        return (
-            f"{self.name} at {self.budget}: {self.done} seeds, no result for seed{plural} {seeds}"
-        )
+        return f"{self.name} at {self.budget}: {self.done} done, no result for seed{plural} {seeds}"
 
 
 @dataclass(frozen=True)
