@@ -2,6 +2,7 @@
 
 >>> ssbench run bench/quickstart.toml      # from a shell: train, prune, finetune, count, report
 >>> ssbench.load("exported/vgg6")          # from Python: a network that `ssbench export` wrote
+>>> ssbench.load_results("results")         # records as a pandas table, one row for each run
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ssbench.exported import load as load
+    from ssbench.report.frame import load_results as load_results
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """Import torch only for those who load a network."""
+    """Import torch only for those who load a network, pandas only for those who read results."""
     if name == "load":
         return import_module("ssbench.exported").load
+    if name == "load_results":
+        return import_module("ssbench.report.frame").load_results
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

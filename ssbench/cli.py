@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ssbench import catalogue, commands, fetching, skeleton
+from ssbench import catalogue, commands, comparing, fetching, separating, skeleton
 from ssbench.data import data_root
 from ssbench.errors import BadInputError
 
@@ -79,6 +79,17 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try failed runs again.")
     ] = False,
+    until_separated: Annotated[
+        str | None,
+        typer.Option(
+            "--until-separated",
+            metavar="ROW_A,ROW_B",
+            help="Then add seeds to two rows until it is known which of them errs less.",
+        ),
+    ] = None,
+    max_seeds: Annotated[
+        int, typer.Option("--max-seeds", min=3, help="The seeds at which --until-separated ends.")
+    ] = 20,
 ) -> None:
     """Train, prune, finetune, count and report every run of an experiment that is not done."""
     options = commands.Options(
@@ -95,6 +106,9 @@ def run(
     log = Console(stderr=True)
     try:
         outcome = commands.run(experiment, options, _console(), log)
+        if until_separated is not None and not dry_run:
+            pair = separating.rows_of(until_separated)
+            outcome = separating.run(experiment, options, pair, max_seeds, _console(), log)
     except KeyboardInterrupt:  # caught here, as typer would say only "Aborted!"
         log.print("stopped; finished stages are kept: start again to go on")
         raise typer.Exit(130) from None
@@ -120,15 +134,44 @@ def list_(what: Listing, method_file: MethodFiles = None) -> None:
 
 @app.command()
 def report(
-    results_dir: Annotated[Path, typer.Argument(help="A folder of records, or of such folders.")],
+    results_dirs: Annotated[
+        list[Path],
+        typer.Argument(help="A folder of records, or of such folders; several make one report."),
+    ],
     format_: Annotated[
-        str, typer.Option("--format", help="Some of md,tex,html,csv.")
+        str, typer.Option("--format", help="Some of md,tex,html,csv,parquet.")
     ] = "md,tex,html,csv",
     out: Annotated[Path | None, typer.Option(help="Where to write [beside the records].")] = None,
+    claims: Annotated[
+        list[Path] | None, typer.Option(help="Claims of your own to be decided, a TOML file.")
+    ] = None,
 ) -> None:
     """Render tables and figures from records; the records are only read."""
-    for path in commands.render(results_dir, format_.split(","), out):
+    for path in commands.render(results_dirs, format_.split(","), out, claims or ()):
         typer.echo(path)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A folder of records, or NAME@SHARE of a row.")],
+    second: Annotated[str, typer.Argument(help="The other folder or row.")],
+    results: Results = Path("results"),
+    model: Annotated[str | None, typer.Option(help="The rows' network.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="The rows' data set.")] = None,
+) -> None:
+    """Compare two folders of results, or two rows: what differs, and is it beyond noise?"""
+    comparing.compare(first, second, comparing.Where(results, model, dataset), _console())
+
+
+@app.command()
+def overlap(
+    results_dir: Annotated[Path, typer.Argument(help="A folder of records.")],
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of the stage checkpoints [beside the folder].")
+    ] = None,
+) -> None:
+    """Compare the masks of all methods, two by two: is it just magnitude?"""
+    comparing.overlap(results_dir, cache, _console())
 
 
 @app.command()

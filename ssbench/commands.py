@@ -14,13 +14,14 @@ from ssbench import export as export_
 from ssbench.data import check, data_root, open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors import Outcome, execute
-from ssbench.experiment import Experiment, find, load
+from ssbench.experiment import Experiment, bench_folder, find, load
 from ssbench.exported import Format
 from ssbench.models import check as check_model
 from ssbench.models import fetch
 from ssbench.plan import Run, plan
 from ssbench.reach import check_reach
 from ssbench.registry import discover
+from ssbench.report import claims as claims_
 from ssbench.storage import Record, Results, Store, make_folder
 from ssbench.workbench import Bench
 
@@ -94,7 +95,7 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
         ready.results.forget_failed(run.id for run in ready.runs)
     with progress.observer(ready.runs, log, quiet=options.quiet) as observer:
         outcome = execute(ready.runs, ready.bench, ready.store, ready.results, observer)
-    _show(ready.results.folder, console, quiet=options.quiet)
+    show(ready.results.folder, console, quiet=options.quiet)
     for name, reason in outcome.failed.items():
         log.print(f"failed: {name}: {reason}", style="red", markup=False, soft_wrap=True)
     if outcome.failed:
@@ -102,37 +103,54 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     return outcome
 
 
-def _show(folder: Path, console: Console, *, quiet: bool) -> None:
+def show(folder: Path, console: Console, *, quiet: bool) -> None:
     """Render the report, unless it is newer than every record, and print the table."""
     page = folder / "report.html"
     records = max(path.stat().st_mtime_ns for path in folder.glob("*.jsonl"))
     if not page.exists() or page.stat().st_mtime_ns < records:
-        report.render(folder, folder, report.FORMATS)
+        shipped = claims_.shipped(bench_folder())
+        report.render(folder, folder, report.FORMATS, shipped)
     if quiet:
         return
     console.print(report.terminal_table(folder, console.width))
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
 
-def render(folder: Path, formats: Sequence[str], out: Path | None) -> list[Path]:
-    """Render the report of one results folder, or of every experiment under it.
+def render(
+    folders: Sequence[Path], formats: Sequence[str], out: Path | None, claims: Sequence[Path] = ()
+) -> list[Path]:
+    """Render the report of a results folder, of every experiment under it, or of several together.
+
+    Args:
+        folders: one, of records or of such folders; or several of records, for one report.
+        formats: see `ssbench.report.render`.
+        out: where to write; several folders need one.
+        claims: files of claims, beside those that ship with ssbench.
 
     Raises:
-        BadInputError: a format that is not known, or no records.
+        BadInputError: a format that is not known, no records, or several folders without ``out``.
     """
-    unknown = sorted(set(formats) - set(report.FORMATS))
-    if unknown or not formats:
-        raise BadInputError(f"--format {','.join(formats)}: known: {', '.join(report.FORMATS)}")
-    if not folder.is_dir():
-        raise BadInputError(f"{folder}: no such folder; name one that holds records (*.jsonl)")
-    folders = [folder] if any(folder.glob("*.jsonl")) else _experiments(folder)
-    if not folders:
+    known = (*report.FORMATS, *report.OPTIONAL)
+    if set(formats) - set(known) or not formats:
+        raise BadInputError(f"--format {','.join(formats)}: known: {', '.join(known)}")
+    for folder in folders:
+        if not folder.is_dir():
+            raise BadInputError(f"{folder}: no such folder; name one that holds records (*.jsonl)")
+    files = [*claims_.shipped(bench_folder()), *claims]
+    if len(folders) > 1:
+        if out is None:
+            raise BadInputError("several folders in one report: say with --out where to write it")
+        make_folder(out, "--out")
+        return report.render(folders, out, formats, files)
+    folder = folders[0]
+    found = [folder] if any(folder.glob("*.jsonl")) else _experiments(folder)
+    if not found:
         raise BadInputError(f"{folder}: no records (*.jsonl) here or one level below")
     written: list[Path] = []
-    for source in folders:
+    for source in found:
         target = source if out is None else out if source == folder else out / source.name
         make_folder(target, "--out")
-        written += report.render(source, target, formats)
+        written += report.render(source, target, formats, files)
     return written
 
 

@@ -66,7 +66,7 @@ def _train(stage: Stage, bench: Bench, came: State, listen: Listener) -> tuple[T
     counted = bench.dense(stage.model)
     dense = sizes("dense", counted) | operations("dense", counted)
     left = State(dict(model.state_dict()), zeros_now(), snapshot.early or came.early)
-    return left.pack(), bench.measure(model) | _times(trained) | dense
+    return left.pack(), bench.measure(model) | trained | dense
 
 
 def _hooks(
@@ -125,7 +125,7 @@ def _finetune(stage: Stage, bench: Bench, came: State, listen: Listener) -> tupl
         recipe = scratch_b(recipe, dense.macs, left, stage.scratch_limit)
     trained = _run(stage, bench, model, Hooks(after_step=keep), listen, recipe)
     tensors = State(dict(model.state_dict()), zeros).pack()
-    record = bench.measure(model) | _times(trained) | _epochs(stage, recipe)
+    record = bench.measure(model) | trained | _epochs(stage, recipe)
     if zeros:
         _, difference = compact_certified(
             model, structure_of(model), zeros, bench.certificate_images
@@ -151,10 +151,22 @@ def _starting(stage: Stage, bench: Bench, came: State) -> nn.Module:
 
 def _run(
     stage: Stage, bench: Bench, model: nn.Module, hooks: Hooks, listen: Listener, recipe: Recipe
-) -> Trained:
+) -> Record:
+    """Train in place; return times, and what every epoch gave."""
     torch.manual_seed(derive(stage.seed, f"{stage.kind}: noise"))
     seed = derive(stage.seed, stage.kind)
-    return train(model, recipe, bench.augmented(recipe), seed, hooks, listen)
+    epochs: list[Epoch] = []
+
+    def note(epoch: Epoch) -> None:
+        epochs.append(epoch)
+        listen(epoch)
+
+    trained = train(model, recipe, bench.augmented(recipe), seed, hooks, note)
+    curves = {
+        "curve_loss": [float(f"{epoch.loss:.6g}") for epoch in epochs],
+        "curve_error": [float(f"{epoch.error:.6g}") for epoch in epochs],
+    }
+    return _times(trained) | curves
 
 
 def _on(bench: Bench, tensors: Tensors) -> Tensors:

@@ -18,6 +18,7 @@ from ssbench.recipe import Recipe
 from ssbench.seeds import derive
 from ssbench.sizes import byte_sizes, make_share, operations, sizes
 from ssbench.sparsity import Budget, Selection, select
+from ssbench.sparsity.sample import mask_sample
 from ssbench.sparsity.units import Units
 from ssbench.state import State, Tensors, restore
 from ssbench.structure import Structure, structure_of
@@ -203,6 +204,8 @@ def _pruned(
         "protected": by.protected,
         "uncounted": counted.uncounted,
         "surgery_difference": difference,
+        "score_histogram": by.scores,
+        "mask_sample": mask_sample(structure, model, by.masks),
         "layers": {
             layer.name: float(by.masks[layer.weight].float().mean())
             for layer in structure.prunable

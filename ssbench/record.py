@@ -33,6 +33,7 @@ _MEASURED = (
     *_FROM_PRUNE, *_ERRORS, "train_loss", "seconds_train", "seconds_penalty", "seconds_prune",
     "images_per_second", "peak_memory_bytes", "train_images", "validation_images", "test_images",
     "image_shape", "classes", "mean", "sd",
+    "curve_loss", "curve_error", "score_histogram", "mask_sample",
     "device", "device_name", "threads", "versions", "commit", "time",
 )  # fmt: skip
 

@@ -19,7 +19,7 @@ FORBIDDEN = {
     **dict.fromkeys(KNOW_NO_METHOD, ("ssbench.method", "ssbench.registry", "ssbench.methods")),
     "pipeline": ("ssbench.registry", "ssbench.methods"),
     "report": ("torch", "ssbench.pipeline", "ssbench.method", "ssbench.structure"),
-    "stats": ("torch", "scipy"),
+    "stats": ("torch",),
 }
 OPTIONAL = {"matplotlib", "onnxruntime", "optuna", "pandas", "scipy", "timm", "torchvision"}
 """Slow or optional libraries that few commands need: the only ones imported inside functions."""

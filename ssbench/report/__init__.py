@@ -4,8 +4,9 @@
 [PosixPath('results/quickstart/accuracy-digits-vgg6.svg'), ...]
 """
 
+from ssbench.report.frame import load_results
 from ssbench.report.records import load
-from ssbench.report.render import FORMATS, render
+from ssbench.report.render import FORMATS, OPTIONAL, render
 from ssbench.report.terminal import terminal_table
 
-__all__ = ["FORMATS", "load", "render", "terminal_table"]
+__all__ = ["FORMATS", "OPTIONAL", "load", "load_results", "render", "terminal_table"]

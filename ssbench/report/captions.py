@@ -91,8 +91,8 @@ def _bold(rows: Sequence[Row]) -> list[str]:
 
 def _gap(rows: Sequence[Row]) -> list[str]:
     count = seed_count(rows)
-    if count < 2:
-        return []
+    if count < stats.FEW:
+        return [f"No interval can be given: that takes {stats.FEW} seeds."] if count else []
     full = [row.spread("test_top1_error") for row in rows if len(row.done) == count]
     sds = [spread.sd for spread in full if spread and spread.sd is not None]
     gap = stats.smallest_gap(sds, count, max(row.resolution for row in rows))

@@ -106,7 +106,8 @@ def _compared(what: str, row: Row, other: Row | None) -> dict[str, Cell]:
     if other is not None and other is not row:
         first, second = row.values("test_top1_error"), other.values("test_top1_error")
         pairs = len(first.keys() & second.keys())
-        found = stats.difference(first, second, max(row.resolution, other.resolution))
+        if pairs >= stats.FEW:
+            found = stats.difference(first, second, max(row.resolution, other.resolution))
     return {
         f"difference_to_{what}_mean": found.mean if found else None,
         f"difference_to_{what}_low": found.low if found else None,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from ssbench.report import claims as claims_
 from ssbench.report import text
 from ssbench.report.captions import figure_caption
+from ssbench.report.findings import Findings, Overall, findings, overall
+from ssbench.report.merge import Merged, Part
 from ssbench.report.notes import devices, superseded, versions
 from ssbench.report.records import Run
 from ssbench.report.rows import Row, by_table, make_rows
@@ -21,6 +25,7 @@ class Section:
     table: Table
     stem: str
     figure_caption: str
+    findings: Findings
 
     @property
     def label(self) -> str:
@@ -47,19 +52,52 @@ class Page:
     sections: tuple[Section, ...]
     failures: tuple[Failure, ...]
     rows: tuple[Row, ...]
+    overall: Overall
 
 
-def make_page(runs: Sequence[Run]) -> Page:
-    """Make the report of all runs of an experiment, at least one."""
-    rows, older = make_rows(runs)
-    sections = [
-        Section(tuple(group), make_table(group), "", figure_caption(group))
-        for group in by_table(rows).values()
+def make_page(runs: Sequence[Run], claims: Sequence[Path] = ()) -> Page:
+    """Make the report of all runs of an experiment, at least one.
+
+    Args:
+        runs: of one experiment.
+        claims: files of claims; those about other experiments are left aside.
+    """
+    return _page(runs[0].final.experiment, [("", runs)], (), claims)
+
+
+def make_merged_page(merged: Merged, claims: Sequence[Path] = ()) -> Page:
+    """Make one report of several experiments; what cannot be compared has tables of its own."""
+    experiments = list(dict.fromkeys(run.final.experiment for run in merged.runs))
+    groups = [
+        (_apart(part) if len(parts) > 1 else "", part.runs)
+        for parts in merged.parts.values()
+        for part in parts
     ]
+    return _page(text.listing(experiments), groups, merged.warnings, claims)
+
+
+def _apart(part: Part) -> str:
+    """What tells a table from another one of the same network and data."""
+    return f" ({text.listing(list(part.folders))}, {part.conditions.epochs} epochs)"
+
+
+def _page(
+    title: str,
+    groups: Sequence[tuple[str, Sequence[Run]]],
+    warnings: tuple[str, ...],
+    claims: Sequence[Path],
+) -> Page:
+    sections: list[Section] = []
+    rows: list[Row] = []
+    older: list[Run] = []
+    for apart, runs in groups:
+        made, replaced = make_rows(runs)
+        rows, older = rows + made, older + replaced
+        sections += [_section(group, apart) for group in by_table(made).values()]
     return Page(
-        title=runs[0].final.experiment,
+        title=title,
         facts=tuple(_facts(rows)),
-        warnings=tuple(superseded(older)),
+        warnings=(*warnings, *superseded(older)),
         sections=tuple(_named(sections)),
         failures=tuple(
             Failure(run.final.run, run.final.stage, run.final.reason or "no reason given")
@@ -67,7 +105,24 @@ def make_page(runs: Sequence[Run]) -> Page:
             for run in row.failed
         ),
         rows=tuple(rows),
+        overall=overall(rows, _settled([run for _, runs in groups for run in runs], claims)),
     )
+
+
+def _section(rows: Sequence[Row], apart: str) -> Section:
+    table = make_table(rows)
+    named = replace(table, dataset=f"{table.dataset}{apart}")
+    return Section(tuple(rows), named, "", figure_caption(rows), findings(rows))
+
+
+def _settled(runs: Sequence[Run], files: Sequence[Path]) -> list[claims_.Settled]:
+    """Settle the claims about each experiment by its own rows, which have the names it gave."""
+    found: list[claims_.Settled] = []
+    for experiment in dict.fromkeys(run.final.experiment for run in runs):
+        made = claims_.read(files, experiment)
+        rows, _ = make_rows([run for run in runs if run.final.experiment == experiment])
+        found += claims_.settle(made, rows)
+    return found
 
 
 def _named(sections: Sequence[Section]) -> list[Section]:
@@ -78,7 +133,7 @@ def _named(sections: Sequence[Section]) -> list[Section]:
         taken = {other.stem for other in named}
         if stem in taken:
             stem = next(f"{stem}-{i}" for i in range(2, 10_000) if f"{stem}-{i}" not in taken)
-        named.append(Section(section.rows, section.table, stem, section.figure_caption))
+        named.append(replace(section, stem=stem))
     return named
 
 

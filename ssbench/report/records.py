@@ -21,6 +21,28 @@ Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 
 
+class Histogram(BaseModel):
+    """The scores of all units at a pruning, see `ssbench.sparsity.histogram`."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    scale: Literal["log", "linear"]
+    low: float
+    high: float
+    counts: list[Count]
+    below: Count
+    gone: Count
+
+
+class MaskSample(BaseModel):
+    """Kept or not, for the same few thousand weights, see `ssbench.sparsity.sample`."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    weights: Count
+    kept: str
+
+
 class Record(BaseModel):
     """One line of a result file: what one stage measured. Keys that no report needs may follow.
 
@@ -93,6 +115,15 @@ class Record(BaseModel):
     versions: dict[str, str] | None = None
     commit: str | None = None
     time: str | None = None
+    # What older records lack.
+    stage_id: str | None = None
+    start: str | None = None
+    retrain: str | None = None
+    epochs: Count | None = None
+    curve_loss: list[float] | None = None
+    curve_error: list[Percent] | None = None
+    score_histogram: Histogram | None = None
+    mask_sample: MaskSample | None = None
 
 
 _OF_A_RESULT = (

@@ -13,34 +13,47 @@ from ssbench.errors import BadInputError
 from ssbench.report import captions, text
 from ssbench.report.csv import as_csv
 from ssbench.report.figures import draw, inline
-from ssbench.report.page import Page, make_page
+from ssbench.report.frame import as_parquet
+from ssbench.report.merge import merge
+from ssbench.report.page import Page, make_merged_page, make_page
 from ssbench.report.records import read_runs
 
 FORMATS = ("md", "tex", "html", "csv")
+"""What is written unless other formats are asked for."""
+OPTIONAL = ("parquet",)
+"""What needs a library that is not always installed."""
 
 
-def render(folder: Path, out: Path, formats: Sequence[str]) -> list[Path]:
-    """Write the report of an experiment.
+def render(
+    folders: Path | Sequence[Path],
+    out: Path,
+    formats: Sequence[str],
+    claims: Sequence[Path] = (),
+) -> list[Path]:
+    """Write the report of an experiment, or one of several experiments.
 
     Args:
-        folder: of the records; they are only read.
+        folders: of the records, one or several; they are only read.
         out: where the files go; made if it is not there.
-        formats: some of `FORMATS`. All but CSV bring one figure per (data set, model) with them
-            as SVG and PNG, LaTeX also as PDF.
+        formats: some of `FORMATS` and `OPTIONAL`. All but CSV and Parquet bring one figure per
+            (data set, model) with them as SVG and PNG, LaTeX also as PDF.
+        claims: files of claims, see `ssbench.report.claims`.
 
     Returns:
         The files written.
 
     Raises:
         BadInputError: no records, a line that is not a record, several experiments in one
-            folder, a format that is not known, or ``out`` cannot be written.
+            folder, a format that is not known or whose library is missing, a file of claims that
+            does not fit, or ``out`` cannot be written.
     """
-    unknown = sorted(set(formats) - set(FORMATS))
+    known = (*FORMATS, *OPTIONAL)
+    unknown = sorted(set(formats) - set(known))
     if unknown:
-        raise BadInputError(f"{', '.join(unknown)}: not a format; known: {', '.join(FORMATS)}")
-    page = make_page(read_runs(folder))
+        raise BadInputError(f"{', '.join(unknown)}: not a format; known: {', '.join(known)}")
+    page = _page([folders] if isinstance(folders, Path) else folders, claims)
     files: dict[str, bytes] = {}
-    figures = _figures(page, formats) if set(formats) - {"csv"} else {}
+    figures = _figures(page, formats) if set(formats) - {"csv", "parquet"} else {}
     for stem, drawn in figures.items():
         files |= {f"{stem}.{kind}": content for kind, content in drawn.items()}
     files |= {f"report.{kind}": _content(page, kind, figures) for kind in dict.fromkeys(formats)}
@@ -51,6 +64,12 @@ def render(folder: Path, out: Path, formats: Sequence[str]) -> list[Path]:
         raise BadInputError(
             f"{out}: cannot be written ({error.strerror}); choose another folder"
         ) from error
+
+
+def _page(folders: Sequence[Path], claims: Sequence[Path]) -> Page:
+    if len(folders) == 1:
+        return make_page(read_runs(folders[0]), claims)
+    return make_merged_page(merge(folders), claims)
 
 
 Figures = dict[str, dict[str, bytes]]
@@ -65,11 +84,22 @@ def _figures(page: Page, formats: Sequence[str]) -> Figures:
 def _content(page: Page, kind: str, figures: Figures) -> bytes:
     if kind == "csv":
         return as_csv(page.rows).encode()
+    if kind == "parquet":
+        return _parquet(page)
     drawings = {stem: inline(files["svg"], stem) for stem, files in figures.items()}
     template = _environment(kind).get_template(f"report.{kind}.j2")
     return template.render(
         page=page, drawings=drawings, surgery_caption=captions.SURGERY_CAPTION
     ).encode()
+
+
+def _parquet(page: Page) -> bytes:
+    try:
+        return as_parquet([run for row in page.rows for run in (*row.done, *row.failed)])
+    except ImportError as error:
+        raise BadInputError(
+            f"--format parquet: {error.name or 'pyarrow'} is missing; pip install ssbench[parquet]"
+        ) from error
 
 
 def _environment(kind: str) -> jinja2.Environment:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -199,8 +199,30 @@ def by_budget(rows: Iterable[Row]) -> dict[tuple[Asked, str | None], list[Row]]:
     return dict(groups)
 
 
+def usual_seeds(rows: Iterable[Row]) -> dict[str, set[int]]:
+    """Return, by experiment, the seeds that more than half of its rows were run with.
+
+    Single rows may have more of them, to tell two apart; they must not make the others incomplete.
+    """
+    runs = [[run.final for run in (*row.done, *row.failed)] for row in rows]
+    counts = Counter((final.experiment, final.seed) for finals in runs for final in finals)
+    sizes = Counter(name for finals in runs for name in {final.experiment for final in finals})
+    found: dict[str, set[int]] = {name: set() for name in sizes}
+    for (name, seed), count in counts.items():
+        if 2 * count > sizes[name]:
+            found[name].add(seed)
+    return found
+
+
+def missing_seeds(row: Row, usual: Mapping[str, set[int]]) -> set[int]:
+    """Return the usual seeds of a row's experiment that the row has no result for."""
+    runs = (*row.done, *row.failed)
+    wanted = set().union(*(usual[run.final.experiment] for run in runs))
+    return wanted - {run.final.seed for run in row.done}
+
+
 def rivals(group: Sequence[Row]) -> Mapping[Row, dict[int, float]]:
-    """Return the test errors, by seed, of those rows of a budget that can be compared.
+    """Return the test errors, by usual seed, of those rows of a budget that can be compared.
 
     Fewer than two rows, the dense network and budgets "own" give none: such rows are not of one
     size. Neither does a row belong that kept `UNFAIR` more than was asked, or has no result.
@@ -208,7 +230,17 @@ def rivals(group: Sequence[Row]) -> Mapping[Row, dict[int, float]]:
     if group[0].budget[0] in (None, "own"):
         return {}
     fair = [row for row in group if row.done and (row.miss() or 0) <= UNFAIR]
-    return {row: row.values("test_top1_error") for row in fair} if len(fair) > 1 else {}
+    if len(fair) < 2:
+        return {}
+    usual = usual_seeds(group)
+    return {
+        row: {
+            run.final.seed: row.values("test_top1_error")[run.final.seed]
+            for run in row.done
+            if run.final.seed in usual[run.final.experiment]
+        }
+        for row in fair
+    }
 
 
 def best(group: Sequence[Row]) -> set[Row]:

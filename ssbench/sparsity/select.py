@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from ssbench.counting import Counts
 from ssbench.errors import RunFailedError
 from ssbench.sparsity.budget import Budget
 from ssbench.sparsity.crossing import crossing
+from ssbench.sparsity.histogram import histogram
 from ssbench.sparsity.price import price
 from ssbench.sparsity.units import Kept, Units
 
@@ -29,12 +31,14 @@ class Selection:
         reached: the share of the budget's unit that is kept, counted on the masks.
         threshold: the largest score among the pruned units; None where nothing was pruned.
         protected: the number of layers that kept units only because of the protection.
+        scores: the histogram of all units' scores, see `ssbench.sparsity.histogram`.
     """
 
     masks: dict[str, Tensor]
     reached: float
     threshold: float | None
     protected: int
+    scores: dict[str, Any] = field(default_factory=dict)
 
 
 def select(
@@ -75,7 +79,8 @@ def select(
     else:
         kept = keep(levels)
     masks = {name: mask.clone() for name, mask in units.masks(kept).items()}
-    return Selection(masks, share(masks), _threshold(units, kept), protected)
+    found = histogram(units.values)
+    return Selection(masks, share(masks), _threshold(units, kept), protected, found)
 
 
 def least_share(units: Units, budget: Budget, share: Share) -> float:

@@ -1,7 +1,4 @@
-"""Means, intervals of paired differences, and which rows are best.
-
->>> best_rows({"a": {0: 1.0, 1: 1.2, 2: 1.1}, "b": {0: 5.0, 1: 5.1, 2: 5.3}})
-{'a'}
+"""Means, and intervals of paired differences.
 
 Runs are paired by seed: with the same seed all methods have the same initial weights and batches.
 A percentile bootstrap of three pairs knows only ten different means and covers the true difference
@@ -14,15 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
-Name = TypeVar("Name")
 LEVEL = 0.95
 """The confidence of every interval."""
 MANY = 20
 """The number of pairs from which a percentile bootstrap is about as honest as a t interval."""
+FEW = 3
+"""With fewer pairs than this reports print no interval: it would rest on a spread of one number."""
 
 
 class Interval(NamedTuple):
@@ -80,13 +78,16 @@ def _inside(angle: float, degrees: int) -> float:
     return 2 / math.pi * (angle + sine * total) if odd else sine * total
 
 
-def paired_t(differences: Sequence[float], resolution: float = 0.0) -> Interval:
+def paired_t(
+    differences: Sequence[float], resolution: float = 0.0, level: float = LEVEL
+) -> Interval:
     """Return the t interval of a mean of paired differences.
 
     Args:
         differences: one per pair.
         resolution: the step in which the compared values come (100 / test images for a
             percentage); no spread is believed to be smaller than what rounding to it makes.
+        level: the confidence, in (0, 1).
 
     Raises:
         ValueError: there are fewer than two pairs.
@@ -94,19 +95,19 @@ def paired_t(differences: Sequence[float], resolution: float = 0.0) -> Interval:
     spread = deviation(differences)
     if spread is None:
         raise ValueError("an interval needs at least two pairs")
-    spread = max(spread, _rounding(resolution))
-    half = t_quantile((1 + LEVEL) / 2, len(differences) - 1) * spread / math.sqrt(len(differences))
+    spread = max(spread, rounding(resolution))
+    half = t_quantile((1 + level) / 2, len(differences) - 1) * spread / math.sqrt(len(differences))
     middle = mean(differences)
     return Interval(middle, middle - half, middle + half)
 
 
-def _rounding(resolution: float) -> float:
-    """The spread that rounding alone gives a difference: step^2 / 12 for each of the two."""
+def rounding(resolution: float) -> float:
+    """Return the spread that rounding alone gives a difference: step^2 / 12 for each of the two."""
     return resolution / math.sqrt(6)
 
 
 def paired_bootstrap(
-    differences: Sequence[float], seed: int = 0, resamples: int = 10_000
+    differences: Sequence[float], seed: int = 0, resamples: int = 10_000, level: float = LEVEL
 ) -> Interval:
     """Return the percentile bootstrap interval of a mean of paired differences.
 
@@ -114,6 +115,7 @@ def paired_bootstrap(
         differences: one per pair.
         seed: of the resampling; the same arguments give the same interval.
         resamples: how often the pairs are drawn anew.
+        level: the confidence, in (0, 1).
 
     Raises:
         ValueError: there are fewer than two pairs.
@@ -122,13 +124,16 @@ def paired_bootstrap(
     if len(values) < 2:
         raise ValueError("an interval needs at least two pairs")
     drawn = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
-    tail = (1 - LEVEL) / 2
+    tail = (1 - level) / 2
     low, high = np.quantile(values[drawn].mean(axis=1), [tail, 1 - tail])
     return Interval(mean(differences), float(low), float(high))
 
 
 def difference(
-    first: Mapping[int, float], second: Mapping[int, float], resolution: float = 0.0
+    first: Mapping[int, float],
+    second: Mapping[int, float],
+    resolution: float = 0.0,
+    level: float = LEVEL,
 ) -> Interval | None:
     """Return the interval of the mean of first - second over the seeds that both have.
 
@@ -136,89 +141,28 @@ def difference(
         first: value by seed.
         second: value by seed.
         resolution: the step in which values come, see `paired_t`.
+        level: the confidence, in (0, 1).
 
     Returns:
         None where fewer than two seeds are shared.
     """
-    pairs = [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
-    if len(pairs) < 2:
+    differences = pairs(first, second)
+    if len(differences) < 2:
         return None
-    return paired_t(pairs, resolution) if len(pairs) < MANY else paired_bootstrap(pairs)
+    if len(differences) < MANY:
+        return paired_t(differences, resolution, level)
+    return paired_bootstrap(differences, level=level)
 
 
-def rule(pairs: int) -> str:
+def pairs(first: Mapping[int, float], second: Mapping[int, float]) -> list[float]:
+    """Return first - second over the seeds that both have, in the order of the seeds."""
+    return [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
+
+
+def rule(count: int) -> str:
     """Name the interval that `difference` uses for a number of pairs."""
-    kind = "t" if pairs < MANY else "bootstrap"
+    kind = "t" if count < MANY else "bootstrap"
     return f"{LEVEL * 100:.0f} % paired {kind} interval"
-
-
-def best_row(rows: Mapping[Name, Mapping[int, float]]) -> Name | None:
-    """Return the row with the lowest mean of those with the most seeds; None for no values.
-
-    A row that lacks seeds is not the yardstick: what is left of it may be its lucky part.
-
-    Args:
-        rows: by name, value by seed; lower is better.
-    """
-    most = max((len(values) for values in rows.values()), default=0)
-    if not most:
-        return None
-    full = {name: values for name, values in rows.items() if len(values) == most}
-    return min(full, key=lambda name: mean(full[name].values()))
-
-
-def best_rows(rows: Mapping[Name, Mapping[int, float]], resolution: float = 0.0) -> set[Name]:
-    """Return the rows that are best or not distinguishable from the best.
-
-    A row belongs to them unless the whole interval of its difference to the best lies above 0, or
-    it is worse at every seed by more than the sampling error of the test images: three seeds, of
-    which one is lucky, make the interval uselessly wide.
-    A row that shares fewer than two seeds with the best cannot be compared and does not belong;
-    where no row has two seeds, only the lowest do, since one seed separates nothing.
-
-    Args:
-        rows: by name, value by seed; lower is better.
-        resolution: the step in which values come, see `paired_t`.
-    """
-    best = best_row(rows)
-    if best is None:
-        return set()
-    if len(rows[best]) == 1:
-        lowest = mean(rows[best].values())
-        return {name for name, values in rows.items() if values and mean(values.values()) == lowest}
-    found = {best}
-    for name, values in rows.items():
-        interval = difference(values, rows[best], resolution)
-        worse = always_worse(values, rows[best], resolution)
-        if interval is not None and interval.low <= 0 and not worse:
-            found.add(name)
-    return found
-
-
-def always_worse(
-    first: Mapping[int, float], second: Mapping[int, float], resolution: float
-) -> bool:
-    """Return whether ``first`` errs more at every shared seed, of two at least, beyond chance.
-
-    Chance is that of drawing other test images: two independent binomial shares at 95 %.
-
-    Args:
-        first: error in percent by seed.
-        second: error in percent by seed.
-        resolution: 100 / test images; 0 where it is not known, and then nothing is said.
-    """
-    seeds = first.keys() & second.keys()
-    if len(seeds) < 2 or not resolution:
-        return False
-    # In percent and per image: p (100 - p) / n is p (100 - p) * resolution / 100.
-    limits = {
-        seed: 1.96
-        * math.sqrt(
-            sum(max(e * (100 - e), 0.0) for e in (first[seed], second[seed])) * resolution / 100
-        )
-        for seed in seeds
-    }
-    return all(first[seed] - second[seed] > limits[seed] for seed in seeds)
 
 
 def smallest_gap(deviations: Iterable[float], seeds: int, resolution: float = 0.0) -> float | None:
@@ -238,5 +182,5 @@ def smallest_gap(deviations: Iterable[float], seeds: int, resolution: float = 0.
     spreads = list(deviations)
     if seeds < 2 or not spreads:
         return None
-    spread = max(math.sqrt(2) * float(np.median(spreads)), _rounding(resolution))
+    spread = max(math.sqrt(2) * float(np.median(spreads)), rounding(resolution))
     return t_quantile((1 + LEVEL) / 2, seeds - 1) * spread / math.sqrt(seeds)

@@ -1,0 +1,85 @@
+"""All that is concluded from rows beside their tables: verdicts, fronts, ranks, claims and more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ssbench.report import claims as claims_
+from ssbench.report import fronts, overlap, ranking, verdicts
+from ssbench.report.collapse import Dead, collapses, lines
+from ssbench.report.coverage import Coverage, coverage
+from ssbench.report.fronts import Areas, Front
+from ssbench.report.rows import Row
+
+
+@dataclass(frozen=True)
+class Block:
+    """A list with its heading and caption, the same in all formats."""
+
+    title: str
+    caption: str
+    entries: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is concluded from the rows of one (data set, model)."""
+
+    coverage: Coverage
+    verdicts: tuple[verdicts.Pair, ...]
+    fronts: tuple[Front, ...]
+    areas: tuple[Areas, ...]
+    dead: tuple[Dead, ...]
+    overlaps: tuple[overlap.Overlap, ...]
+
+    def blocks(self) -> list[Block]:
+        """Return all that there is to say as lists of sentences."""
+        covered = (str(self.coverage), *map(str, self.coverage.gaps))
+        found = [
+            Block("Coverage", "", covered),
+            Block("Verdicts", verdicts.caption(self.verdicts), _texts(self.verdicts)),
+            Block("Pareto front", fronts.FRONT_CAPTION, _texts(self.fronts)),
+            Block("Area under the curve", fronts.AREA_CAPTION, _texts(self.areas)),
+            Block("Layers without a weight", "", tuple(lines(self.dead))),
+            Block("Overlap of masks", overlap.CAPTION, _texts(self.overlaps)),
+        ]
+        return [block for block in found if block.entries]
+
+
+@dataclass(frozen=True)
+class Overall:
+    """What is concluded from all tables of a report."""
+
+    claims: tuple[claims_.Settled, ...]
+    ranks: tuple[ranking.Ranks, ...]
+
+    def blocks(self) -> list[Block]:
+        """Return all that there is to say as lists of sentences."""
+        found = [
+            Block("Claims", claims_.CAPTION, _texts(self.claims)),
+            Block("Average ranks", ranking.CAPTION, _texts(self.ranks)),
+        ]
+        return [block for block in found if block.entries]
+
+
+def _texts(items: Sequence[object]) -> tuple[str, ...]:
+    return tuple(str(item) for item in items)
+
+
+def findings(rows: Sequence[Row]) -> Findings:
+    """Draw the conclusions from the rows of one (data set, model)."""
+    areas = [fronts.areas(rows, unit) for unit in fronts.UNITS]
+    return Findings(
+        coverage(rows),
+        tuple(verdicts.verdicts(rows)),
+        tuple(found for unit in fronts.UNITS if (found := fronts.front(rows, unit)).points),
+        tuple(found for found in areas if found),
+        tuple(collapses(rows)),
+        tuple(overlap.overlaps(rows)),
+    )
+
+
+def overall(rows: Sequence[Row], settled: Sequence[claims_.Settled] = ()) -> Overall:
+    """Draw the conclusions from the rows of a report, all its tables together."""
+    return Overall(tuple(settled), tuple(ranking.rankings(rows)))

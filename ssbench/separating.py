@@ -1,0 +1,165 @@
+"""Add seeds to two rows until it is known which of them errs less.
+
+Looking again after every seed would find differences where there are none. So the numbers of seeds
+at which the rows are judged are fixed in advance, and each look is judged more strictly
+(`ssbench.stats.looks`): all together err in one case of twenty.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from ssbench import commands, progress, stats
+from ssbench.commands import Options
+from ssbench.errors import BadInputError
+from ssbench.executors import Outcome, execute
+from ssbench.plan import Run
+from ssbench.report.pick import find_row, find_rows
+from ssbench.report.records import read_runs
+from ssbench.report.rows import Row, make_rows
+from ssbench.report.text import asked
+from ssbench.report.verdicts import Pair, judge
+
+Names = tuple[str, str]
+
+
+def rows_of(written: str) -> Names:
+    """Part 'ROW_A,ROW_B' at the comma that stands in no brackets.
+
+    Raises:
+        BadInputError: not two names.
+    """
+    depth, parts = 0, [""]
+    for character in written:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    first, *others = (part.strip() for part in parts)
+    if len(others) != 1 or not first or not others[0]:
+        raise BadInputError(
+            f"--until-separated {written}: write two rows with a comma between them, for "
+            "instance l0@0.05,network-slimming@0.05"
+        )
+    return first, others[0]
+
+
+def run(
+    argument: str, options: Options, names: Names, max_seeds: int, console: Console, log: Console
+) -> Outcome:
+    """Carry out further seeds of two rows of an experiment whose own seeds are done.
+
+    Args:
+        argument: the experiment's file or name.
+        options: the rest of the command line.
+        names: two rows as `ssbench.report.pick.find_row` takes them; without a share all budgets
+            that both have.
+        max_seeds: at which to stop.
+        console: for the verdicts.
+        log: for progress.
+
+    Returns:
+        How the further runs ended.
+
+    Raises:
+        BadInputError: a row that is not there, or two that have no budget in common.
+    """
+    ready = commands.prepare(argument, options)
+    folder, seeds = ready.results.folder, list(ready.experiment.seeds)
+    outcome = Outcome()
+    looks = stats.looks(len(seeds), max(max_seeds, len(seeds)))
+    level = stats.level_of_each(len(looks))
+    for look in looks:
+        left = _open(_pairs(folder, names), level)
+        if not left:
+            break
+        seeds += _new(seeds, look - len(seeds))
+        again = replace(options, overrides=[*options.overrides, f"seeds={json.dumps(seeds)}"])
+        ready = commands.prepare(argument, again)
+        wanted = {_key_of_row(row) for pair in left for row in pair}
+        runs = [each for each in ready.runs if _key_of_run(each) in wanted]
+        plural = "" if len(left) == 1 else "s"
+        log.print(f"{look} seeds: {len(left)} comparison{plural} open", highlight=False)
+        with progress.observer(runs, log, quiet=options.quiet) as observer:
+            done = execute(runs, ready.bench, ready.store, ready.results, observer)
+        outcome.done += done.done
+        outcome.failed |= done.failed
+    commands.show(folder, console, quiet=True)
+    for line in _verdicts(_pairs(folder, names), level, len(looks)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return outcome
+
+
+def _pairs(folder: Path, names: Names) -> list[tuple[Row, Row]]:
+    """The rows of the two names that share a table and a budget."""
+    rows, _ = make_rows(read_runs(folder))
+    first, second = (
+        [find_row(rows, name)] if "@" in name else find_rows(rows, name) for name in names
+    )
+    found = [(one, two) for one in first for two in second if _place(one) == _place(two)]
+    if not found:
+        raise BadInputError(
+            f"--until-separated {','.join(names)}: these rows have no budget in common"
+        )
+    return found
+
+
+def _place(row: Row) -> tuple[object, ...]:
+    return (row.like.dataset, row.like.model, *row.budget)
+
+
+def _judge(pair: tuple[Row, Row], level: float) -> Pair:
+    def error(row: Row) -> float:
+        values = row.values("test_top1_error").values()
+        return stats.mean(values) if values else float("inf")
+
+    better, worse = sorted(pair, key=error)
+    return judge(better, worse, asked(*better.budget), level)
+
+
+def _open(pairs: Iterable[tuple[Row, Row]], level: float) -> list[tuple[Row, Row]]:
+    return [pair for pair in pairs if _judge(pair, level).verdict.kind != "better"]
+
+
+def _new(seeds: Sequence[int], count: int) -> list[int]:
+    return list(range(max(seeds) + 1, max(seeds) + 1 + max(count, 0)))
+
+
+def _verdicts(pairs: Iterable[tuple[Row, Row]], level: float, looks: int) -> list[str]:
+    lines = []
+    for pair in pairs:
+        judged = _judge(pair, level)
+        seeds = judged.verdict.pairs
+        if judged.verdict.kind == "better":
+            words = f"better, with {seeds} seeds"
+        else:
+            words = f"not separable with {seeds} seeds"
+        lines.append(f"{judged.budget}: {judged.first} before {judged.second}: {words}")
+    lines.append(
+        f"Judged at most {looks} times, each at {100 * level:.2f} %, so that all together have "
+        f"{100 * stats.LEVEL:.0f} %."
+    )
+    return lines
+
+
+def _key_of_row(row: Row) -> str:
+    like = row.like
+    parts = (like.dataset, like.model, like.method, like.label, like.settings, like.budget_unit,
+             like.budget_asked, like.scope, like.protection, like.passes)  # fmt: skip
+    return json.dumps(parts, sort_keys=True)
+
+
+def _key_of_run(each: Run) -> str:
+    budget = each.budget
+    cut = [None] * 5 if budget is None else [
+        budget.unit, budget.kept, budget.scope, budget.protection, budget.passes,
+    ]  # fmt: skip
+    parts = (each.stage.dataset, each.stage.model, each.file.name, each.label,
+             each.method.settings, *cut)  # fmt: skip
+    return json.dumps(parts, sort_keys=True)

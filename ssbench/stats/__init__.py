@@ -1,0 +1,34 @@
+"""Means, intervals of paired differences, verdicts, ranks and curves; imports no torch.
+
+>>> best_rows({"a": {0: 1.0, 1: 1.2, 2: 1.1}, "b": {0: 5.0, 1: 5.1, 2: 5.3}})
+{'a'}
+"""
+
+from ssbench.stats.best import always_worse, best_row, best_rows
+from ssbench.stats.curves import common_range, mean_height, pareto
+from ssbench.stats.intervals import (
+    FEW,
+    LEVEL,
+    MANY,
+    Interval,
+    deviation,
+    difference,
+    mean,
+    paired_bootstrap,
+    paired_t,
+    pairs,
+    rule,
+    smallest_gap,
+    t_quantile,
+)
+from ssbench.stats.power import POWER, detectable, power, seeds_needed
+from ssbench.stats.ranks import Ranking, critical_difference, friedman, rank, ranks
+from ssbench.stats.verdict import AT_MOST, Verdict, level_of_each, looks, verdict
+
+__all__ = [
+    "AT_MOST", "FEW", "LEVEL", "MANY", "POWER", "Interval", "Ranking", "Verdict", "always_worse",
+    "best_row", "best_rows", "common_range", "critical_difference", "detectable", "deviation",
+    "difference", "friedman", "level_of_each", "looks", "mean", "mean_height", "paired_bootstrap",
+    "paired_t", "pairs", "pareto", "power", "rank", "ranks", "rule", "seeds_needed",
+    "smallest_gap", "t_quantile", "verdict",
+]  # fmt: skip
