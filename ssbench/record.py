@@ -84,10 +84,12 @@ def _empty(run: Run, stage: Stage) -> Record:
         "protection": budget.protection if budget else None,
         "passes": budget.passes if budget else None,
         "retrain": run.retrain,
+        "tuning": run.tuning,
         "stage": stage.kind,
         "stage_id": stage.id,
         "status": "done",
         "reason": None,
+        "lr": stage.recipe.lr if stage.recipe else None,
         "epochs": stage.epochs,
         "epochs_total": stage.epochs_total,
     }
