@@ -97,7 +97,7 @@ def _facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
         ("Methods", text.listing(list(dict.fromkeys(row.name for row in rows)))),
         ("Seeds", text.listing([str(seed) for seed in sorted({run.final.seed for run in runs})])),
         ("Epochs in total", text.listing([str(count) for count in epochs])),
-        ("Hyper-parameters", " ".join(tuning.sentences(rows)) or tuning.NOT_TUNED),
+        *tuning.facts(rows),
         ("Hardware", " | ".join(devices(stages))),
         ("Versions", " | ".join(versions(stages))),
         ("Commit", text.listing(sorted({stage.commit for stage in stages if stage.commit}))),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,8 @@ def propose(space: Space, history: History, seed: int) -> dict[str, Value]:
     """Choose the values of the next trial.
 
     They depend on the arguments alone: no state of the sampler has to be kept, and a process that
-    goes on where another was killed proposes what that one would have proposed.
+    goes on where another was killed proposes what that one would have proposed. A space of finitely
+    many values is tried out in random order, each once, before any is tried again.
 
     Args:
         space: what is chosen among which values.
@@ -34,6 +37,9 @@ def propose(space: Space, history: History, seed: int) -> dict[str, Value]:
     Raises:
         BadInputError: Optuna is not installed.
     """
+    untried = _untried(space, history)
+    if untried:
+        return random.Random(seed).choice(untried)  # noqa: S311 -- no secret
     optuna = library()
     distributions = {name: _distribution(optuna, search) for name, search in space.items()}
     sampler = optuna.samplers.TPESampler(
@@ -49,6 +55,16 @@ def propose(space: Space, history: History, seed: int) -> dict[str, Value]:
     )
     asked = study.ask(distributions).params
     return {name: _rounded(asked[name], search) for name, search in space.items()}
+
+
+def _untried(space: Space, history: History) -> list[dict[str, Value]]:
+    """All combinations that were not tried yet; none where there are infinitely many."""
+    lists = [search.values for search in space.values() if isinstance(search, Choice)]
+    if len(lists) < len(space):
+        return []
+    tried = [parameters for parameters, _ in history]
+    every = (dict(zip(space, values, strict=True)) for values in itertools.product(*lists))
+    return [parameters for parameters in every if parameters not in tried]
 
 
 def library() -> ModuleType:
