@@ -127,7 +127,8 @@ def test_the_better_lambda_is_found(tmp_path: Path, invoke: Invoke) -> None:
 def test_the_test_split_has_no_influence(
     tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = SMALL + 'methods = [{ name = "synaptic-strength" }, { name = "gradual-magnitude" }]'
+    text = SMALL.replace("[0.5, 0.3]", "[0.3]")
+    text += 'methods = [{ name = "synaptic-strength" }, { name = "network-slimming" }]'
     path = write(tmp_path / "same.toml", text)
     assert invoke("tune", path, "--trials", 3, "--results", "true").code == 0
 
@@ -162,20 +163,20 @@ def test_more_trials_go_on_and_as_many_do_nothing(tmp_path: Path, invoke: Invoke
     text = SMALL.replace("[0.5, 0.3]", "[0.5]") + 'methods = [{ name = "network-slimming" }]'
     path = write(tmp_path / "more.toml", text)
     at_once, bit_by_bit = Path("a/more"), Path("b/more")
-    assert invoke("tune", path, "--trials", 7, "--results", "a", "--quiet").code == 0
+    assert invoke("tune", path, "--trials", 6, "--results", "a", "--quiet").code == 0
     assert invoke("tune", path, "--trials", 2, "--results", "b", "--quiet").code == 0
     two = (bit_by_bit / "tuning/tuned.json").read_bytes()
-    assert invoke("tune", path, "--trials", 7, "--results", "b", "--quiet").code == 0
+    assert invoke("tune", path, "--trials", 6, "--results", "b", "--quiet").code == 0
     assert trials(at_once) == trials(bit_by_bit)
     assert tuned(at_once) == tuned(bit_by_bit)
     made = trials(at_once)["network-slimming"]
-    assert len({trial["parameters"]["lambda"] for trial in made}) == 7
+    assert len({trial["parameters"]["lambda"] for trial in made}) == 6
     assert made[0]["parameters"] == {"lambda": 1e-4}
 
     before = {p: p.stat().st_mtime_ns for p in (bit_by_bit / "tuning").glob("*s/*")}
-    again = invoke("tune", path, "--trials", 7, "--results", "b")
+    again = invoke("tune", path, "--trials", 6, "--results", "b")
     assert again.code == 0
-    assert "all is done: every method has its 7 trials" in again.out
+    assert "all is done: every method has its 6 trials" in again.out
     assert "trial" not in again.err
     assert {p: p.stat().st_mtime_ns for p in (bit_by_bit / "tuning").glob("*s/*")} == before
     assert invoke("tune", path, "--trials", 2, "--results", "b", "--quiet").code == 0
@@ -184,10 +185,9 @@ def test_more_trials_go_on_and_as_many_do_nothing(tmp_path: Path, invoke: Invoke
 
 @pytest.mark.slow
 def test_killed_in_the_middle_of_trials_the_choice_is_the_same(tmp_path: Path) -> None:
-    text = SMALL + 'methods = [{ name = "synaptic-strength" }, { name = "l0" }]'
+    text = SMALL + 'methods = [{ name = "synaptic-strength" }, { name = "network-slimming" }]'
     text = text.replace("epochs = 1, lr = 0.05", "epochs = 2, lr = 0.05")
-    text = text.replace('"l0"', '"l0", budget = { unit = "params" }')
-    command = [sys.executable, "-m", "ssbench", "tune", "kill.toml", "--trials", "6", "--quiet"]
+    command = [sys.executable, "-m", "ssbench", "tune", "kill.toml", "--trials", "3", "--quiet"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
@@ -198,7 +198,7 @@ def test_killed_in_the_middle_of_trials_the_choice_is_the_same(tmp_path: Path) -
         return len(list((broken / "results/.cache/stages").glob("[!u]*")))
 
     inside = 0
-    for wait in (0.05, 0.3, 0.6, 0.1):
+    for wait in (0.05, 0.3, 0.1):
         began, deadline = stages(), time.monotonic() + 60
         process = subprocess.Popen(command, cwd=broken)
         while process.poll() is None and stages() < began + 3:
@@ -214,7 +214,7 @@ def test_killed_in_the_middle_of_trials_the_choice_is_the_same(tmp_path: Path) -
     assert inside
     subprocess.run(command, cwd=broken, check=True)
     assert {m: len(t) for m, t in trials(broken / "results/kill").items()} == {
-        "l0": 6, "synaptic-strength": 6,
+        "network-slimming": 3, "synaptic-strength": 3,
     }  # fmt: skip
     assert trials(broken / "results/kill") == trials(whole / "results/kill")
     outcomes = [folder / "results/kill/tuning/tuned.json" for folder in (whole, broken)]
@@ -307,10 +307,12 @@ def test_what_was_chosen_fits_one_experiment_only(tmp_path: Path, invoke: Invoke
         assert ended.code == 2
         assert words in ended.err
     content = file.read_text()
+    assert '"finetune_lr": 1e-6' in content
     for text, words in (
         ("nonsense", "not an outcome of ssbench tune (the file: "),
         (content.replace('"trials": 1', '"trials": "many"', 1), "(trials: "),
-        (content.replace('"finetune_lr": 1e-6', '"finetune_lr": "fast"'), "finetune_lr"),
+        (content.replace('"finetune_lr": 1e-6', '"finetune_lr": "fast"'), "a number over 0"),
+        (content.replace('"finetune_lr": 1e-6', '"rate": 1e-6'), "holds no magnitude (weight)"),
     ):
         ended = invoke("run", path, "--tuned", write(tmp_path / "wrong.json", text))
         assert ended.code == 2
@@ -346,7 +348,7 @@ WRONG = {
     "a seed twice": ('methods = [{ name = "l0" }]', ("--seeds", 5, "--seeds", 5), "each once"),
     "nothing": ('methods = [{ name = "magnitude" }]', (), "nothing to tune"),
     "a sweep": ('methods = [{ name = "l0", lambda = [1e-3, 1e-2] }]', (),
-                "methods.0 (l0): several values of what tuning chooses (lambda, gate_lr); give one"),
+                "methods.0 (l0): several values of what tuning chooses (lambda, gate_lr); "),
     "a grid without the experiment's": ('methods = [{ name = "dense" }]',
                                         ("--set", "tune.finetune_lr=[0.1, 0.2]"),
                                         "tune.finetune_lr: 0.02, which methods.0 (dense) has"),
@@ -354,7 +356,7 @@ WRONG = {
                       "tune.finetune_lr: name at least two learning rates"),
     "an unknown key": ('methods = [{ name = "dense" }]', ("--set", "tune.seed=[1]"),
                        "tune.seed: unknown key; did you mean 'seeds'"),
-    "a budget out of reach": ('methods = [{ name = "l0", budget = { kept = 1e-5 } }]', (),
+    "a budget out of reach": ('methods = [{ name = "connection-lasso", budget.kept = 1e-5 }]', (),
                               "cannot be reached"),
     "a rate without effect": ('methods = [{ name = "snip", finetune_lr = 0.1 }]', (),
                               "methods.0.finetune_lr: snip prunes before training"),
@@ -437,16 +439,15 @@ def test_spaces_say_what_they_hold() -> None:
 def test_proposals_depend_on_history_and_seed_alone_and_close_in() -> None:
     space = {"x": LogUniform(1e-5, 1e-1)}
     history: list[tuple[dict[str, Any], float]] = [({"x": 5.0}, 0.0)]  # outside: teaches nothing
-    for number in range(30):
+    for number in range(40):
         torch.manual_seed(number)
         values = propose(space, history, number)
         assert values == propose(space, history, number)
         assert values["x"] in space["x"]
         assert float(f"{values['x']:.3g}") == values["x"]
         history.append((values, abs(float(torch.tensor(values["x"]).log10()) + 3)))
-    early = sorted(error for _, error in history[1:16])
-    late = sorted(error for _, error in history[16:])
-    assert late[7] < early[7] / 2  # medians of 15
+    late = sorted(error for _, error in history[-20:])
+    assert late[10] < 0.5  # the median of draws at random: 1
 
 
 def test_a_finite_space_is_tried_out_before_anything_is_tried_again() -> None:

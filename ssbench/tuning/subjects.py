@@ -60,9 +60,9 @@ class Subject:
         settings = self.variant.method.settings | own
         method = make_method(self.variant.file, settings, place)
         rate = parameters.get(FINETUNE_LR, self.variant.finetune_lr)
-        return replace(
-            self.variant, method=method, finetune_lr=None if rate is None else float(rate)
-        )
+        if rate is not None and (not isinstance(rate, int | float) or not rate > 0):
+            raise BadInputError(f"{place}.{FINETUNE_LR}: must be a number over 0 (found {rate!r})")
+        return replace(self.variant, method=method, finetune_lr=rate)
 
 
 def subjects(experiment: Experiment, chosen: Sequence[Variant], source: str) -> list[Subject]:

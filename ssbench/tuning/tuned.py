@@ -123,7 +123,11 @@ def _apply(tuned: Tuned, subject: Subject, source: str) -> Variant:
     if not subject.space:
         return subject.variant
     found = next((entry for entry in tuned.methods if entry.key == subject.key), None)
-    if found is None or found.space_id != identity(subject.space):
+    if (
+        found is None
+        or found.space_id != identity(subject.space)
+        or found.parameters.keys() != subject.space.keys()
+    ):
         raise BadInputError(
             f"{source}: {subject.variant.place}: --tuned holds no {subject.name}, chosen among "
             f"{spaces(subject)}; tune the experiment as it is now, or take the method out"
