@@ -7,6 +7,7 @@ the structures of convolutions by Wen et al. (SSL, NeurIPS 2016); the combinatio
 this project.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,9 +16,11 @@ from torch import Tensor, nn
 
 from ssbench.method import (
     Grain,
+    LogUniform,
     Method,
     ParameterGroup,
     Scores,
+    Search,
     prunable_layers,
     prunable_weights,
 )
@@ -33,6 +36,7 @@ class ConnectionLasso(Method):
 
     paper: ClassVar[str] = "control; group lasso as in Wen et al., NeurIPS 2016"
     grain: ClassVar[Grain] = "connection"
+    search: ClassVar[Mapping[str, Search]] = {"lambda": LogUniform(1e-5, 1e-1)}
     lambda_: float = 1e-4
 
     def penalty(self, model: nn.Module) -> Tensor:

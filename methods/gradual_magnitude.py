@@ -1,12 +1,22 @@
 """Gradual magnitude pruning: Zhu and Gupta, ICLR 2018 workshop (arXiv 1710.01878)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ssbench.method import Grain, Method, Pruning, Scores, prunable_weights, to_grain
+from ssbench.method import (
+    Grain,
+    Method,
+    Pruning,
+    Scores,
+    Search,
+    Uniform,
+    prunable_weights,
+    to_grain,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +34,10 @@ class GradualMagnitude(Method):
     """
 
     paper: ClassVar[str] = "Zhu and Gupta, ICLR 2018 workshop"
+    search: ClassVar[Mapping[str, Search]] = {
+        "begin": Uniform(0.0, 0.4),
+        "end": Uniform(0.5, 1.0),
+    }
     grain: Grain = "weight"
     begin: float = 0.0
     end: float = 0.75

@@ -1,5 +1,6 @@
 """GraSP, pruning before training that keeps the gradient's flow: Wang, Zhang, Grosse, ICLR 2020."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,8 +10,10 @@ from torch import nn
 from ssbench.method import (
     Batches,
     Grain,
+    LogUniform,
     Method,
     Scores,
+    Search,
     balanced,
     gradients,
     scratch_copy,
@@ -39,6 +42,7 @@ class Grasp(Method):
 
     paper: ClassVar[str] = "Wang et al., ICLR 2020"
     before_training: ClassVar[bool] = True
+    search: ClassVar[Mapping[str, Search]] = {"temperature": LogUniform(1.0, 1e3)}
     grain: Grain = "weight"
     images_per_class: int = 10
     temperature: float = 200.0

@@ -3,13 +3,14 @@
 The importance is torch-pruning's; here it is asked for, layer by layer.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch_pruning as tp
 from torch import Tensor, nn
 
-from ssbench.method import Grain, Method, Scores, group_importance
+from ssbench.method import Choice, Grain, Method, Scores, Search, group_importance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class GroupNorm(Method):
 
     paper: ClassVar[str] = "Fang et al., CVPR 2023"
     grain: ClassVar[Grain] = "filter"
+    search: ClassVar[Mapping[str, Search]] = {"p": Choice((1, 2))}
     p: int = 2
 
     def scores(self, model: nn.Module, *, example: Tensor | None = None) -> Scores:

@@ -13,13 +13,24 @@ it, else its inputs are maps that have a gate already.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ssbench.method import Grain, Layer, Method, ParameterGroup, Scores, module_of, structure_of
+from ssbench.method import (
+    Grain,
+    Layer,
+    LogUniform,
+    Method,
+    ParameterGroup,
+    Scores,
+    Search,
+    module_of,
+    structure_of,
+)
 
 BETA, GAMMA, ZETA, EPSILON = 2 / 3, -0.1, 1.1, 1e-6
 LOG_ALPHA_LIMIT = math.log(100)
@@ -40,6 +51,10 @@ class L0(Method):
     paper: ClassVar[str] = "Louizos et al., ICLR 2018"
     grain: ClassVar[Grain] = "filter"
     own_threshold: ClassVar[float | None] = 0.0
+    search: ClassVar[Mapping[str, Search]] = {
+        "lambda": LogUniform(1e-4, 1e-1),
+        "gate_lr": LogUniform(1.0, 1e3),
+    }
     lambda_: float = 1e-3
     weight_decay: float = 5e-4
     drop_rate: float = 0.3

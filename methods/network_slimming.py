@@ -4,13 +4,14 @@ An L1 penalty by sub-gradient on the batch-norm scales during training; then one
 all |scale| of the network: channels at or under it go.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ssbench.method import Grain, Method, Scores, structure_of
+from ssbench.method import Grain, LogUniform, Method, Scores, Search, structure_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class NetworkSlimming(Method):
 
     paper: ClassVar[str] = "Liu et al., ICCV 2017"
     grain: ClassVar[Grain] = "filter"
+    search: ClassVar[Mapping[str, Search]] = {"lambda": LogUniform(1e-5, 1e-1)}
     lambda_: float = 1e-4
     scale: float = 0.5
 

@@ -18,6 +18,7 @@ Not known from the paper, hence decisions of this project: L1 as the form of the
 (not the mean) over connections, and no weight decay on strengths and kernels.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,9 +29,11 @@ from torch.nn.utils import parametrize
 from ssbench.method import (
     Grain,
     Layer,
+    LogUniform,
     Method,
     ParameterGroup,
     Scores,
+    Search,
     module_of,
     prunable_layers,
 )
@@ -46,6 +49,7 @@ class SynapticStrength(Method):
 
     paper: ClassVar[str] = "Lin et al., NeurIPS 2018"
     grain: ClassVar[Grain] = "connection"
+    search: ClassVar[Mapping[str, Search]] = {"lambda": LogUniform(1e-5, 1e-1)}
     lambda_: float = 1e-4
 
     def attach(self, model: nn.Module) -> None:

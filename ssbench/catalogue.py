@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ssbench.data import DATASETS
 from ssbench.experiment import load, shipped
+from ssbench.method import Method
 from ssbench.models import IMAGENET, MODELS, build
 from ssbench.registry import discover
 
@@ -21,7 +22,7 @@ def methods(console: Console, files: Sequence[Path]) -> dict[str, str]:
     table = Table("method", "grain", "hyper-parameters (defaults)", "what it does", "source")
     for name, file in registry.methods.items():
         method = file.cls()
-        settings = "\n".join(f"{key} = {_toml(value)}" for key, value in method.settings.items())
+        settings = "\n".join(_setting(method, key, value) for key, value in method.settings.items())
         summary = (file.cls.__doc__ or "").strip().splitlines()[0]
         table.add_row(name, method.grain, settings or "-", summary, method.paper or "-")
     console.print(table)
@@ -91,6 +92,11 @@ def _short(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return str(value)
+
+
+def _setting(method: Method, name: str, value: object) -> str:
+    tuned = f" (tune: {method.search[name]})" if name in method.search else ""
+    return f"{name} = {_toml(value)}{tuned}"
 
 
 def _toml(value: object) -> str:

@@ -6,6 +6,8 @@ Exit codes: 0 done, 1 some run failed, 2 bad input, 130 interrupted.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +18,7 @@ from rich.console import Console
 from ssbench import catalogue, commands, comparing, fetching, separating, skeleton
 from ssbench.data import data_root
 from ssbench.errors import BadInputError
+from ssbench.tuning.command import tune as tune_
 
 WIDTH = 160
 
@@ -38,6 +41,19 @@ MethodFiles = Annotated[
     list[Path] | None, typer.Option("--method-file", help="A method of your own, one .py file.")
 ]
 
+Named = Annotated[
+    str, typer.Argument(help="A TOML file, or the name of one that ships with ssbench.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a value of the experiment."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Cache = Annotated[
+    Path | None, typer.Option(help="Folder of the stage checkpoints [RESULTS/.cache].")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+
 
 class Listing(StrEnum):
     """What can be listed."""
@@ -58,24 +74,20 @@ class ExportFormat(StrEnum):
 
 @app.command()
 def run(
-    experiment: Annotated[
-        str, typer.Argument(help="A TOML file, or the name of one that ships with ssbench.")
-    ] = "bench/quickstart.toml",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a value of the experiment."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    experiment: Named = "bench/quickstart.toml",
+    set_: Overrides = None,
+    device: Device = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the stages and their cost; run nothing.")
     ] = False,
     results: Results = Path("results"),
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder of the stage checkpoints [RESULTS/.cache].")
-    ] = None,
+    cache: Cache = None,
     data_root_: DataRoot = None,
     method_file: MethodFiles = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
+    tuned: Annotated[
+        Path | None, typer.Option(help="The tuned.json of ssbench tune: its values are used.")
+    ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try failed runs again.")
     ] = False,
@@ -102,16 +114,53 @@ def run(
         quiet=quiet,
         retry_failed=retry_failed,
         data_root=data_root_,
+        tuned=tuned,
     )
     log = Console(stderr=True)
-    try:
+    with _interruptible(log):
         outcome = commands.run(experiment, options, _console(), log)
         if until_separated is not None and not dry_run:
             pair = separating.rows_of(until_separated)
             outcome = separating.run(experiment, options, pair, max_seeds, _console(), log)
-    except KeyboardInterrupt:  # caught here, as typer would say only "Aborted!"
-        log.print("stopped; finished stages are kept: start again to go on")
-        raise typer.Exit(130) from None
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def tune(
+    experiment: Named,
+    trials: Annotated[
+        int, typer.Option(help="So many for every method; those made before are counted.")
+    ] = 20,
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option(help="To tune on [tune.seeds, else one that the experiment lacks]."),
+    ] = None,
+    set_: Overrides = None,
+    device: Device = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the spaces and the cost; run nothing.")
+    ] = False,
+    results: Results = Path("results"),
+    cache: Cache = None,
+    data_root_: DataRoot = None,
+    method_file: MethodFiles = None,
+    quiet: Quiet = False,
+) -> None:
+    """Choose hyper-parameters on the validation split, by equally many trials for every method."""
+    options = commands.Options(
+        overrides=set_ or (),
+        device=device,
+        results=results,
+        cache=cache,
+        method_files=method_file or (),
+        dry_run=dry_run,
+        quiet=quiet,
+        data_root=data_root_,
+    )
+    log = Console(stderr=True)
+    with _interruptible(log):
+        outcome = tune_(experiment, options, trials, seeds or (), _console(), log)
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -188,9 +237,7 @@ def export(
         ExportFormat, typer.Option("--format", help="safetensors: for ssbench.load.")
     ] = ExportFormat.SAFETENSORS,
     results: Results = Path("results"),
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder of the stage checkpoints [RESULTS/.cache].")
-    ] = None,
+    cache: Cache = None,
 ) -> None:
     """Write a run's network without what was pruned, for use outside of ssbench."""
     typer.echo(commands.export(run_id, to, format_.value, results, cache))
@@ -217,6 +264,16 @@ def new_method(
 ) -> None:
     """Write the file of a new method: it works as it is, to be changed."""
     typer.echo(skeleton.write_method(name, folder))
+
+
+@contextmanager
+def _interruptible(log: Console) -> Iterator[None]:
+    """End an interrupt with one line; caught here, as typer would say only "Aborted!"."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        log.print("stopped; finished stages are kept: start again to go on")
+        raise typer.Exit(130) from None
 
 
 def _console() -> Console:

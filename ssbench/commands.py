@@ -18,11 +18,13 @@ from ssbench.experiment import Experiment, bench_folder, find, load
 from ssbench.exported import Format
 from ssbench.models import check as check_model
 from ssbench.models import fetch
-from ssbench.plan import Run, plan
+from ssbench.plan import Run, plan_variants
 from ssbench.reach import check_reach
 from ssbench.registry import discover
 from ssbench.report import claims as claims_
 from ssbench.storage import Record, Results, Store, make_folder
+from ssbench.tuning import tuned as tuned_
+from ssbench.variants import variants
 from ssbench.workbench import Bench
 
 
@@ -39,6 +41,7 @@ class Options:
     quiet: bool = False
     retry_failed: bool = False
     data_root: Path | None = None
+    tuned: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -59,19 +62,41 @@ def prepare(argument: str, options: Options) -> Prepared:
         BadInputError: what is wrong, where, and the remedy.
     """
     path = find(argument)
-    experiment = load(path, options.overrides)
-    where = device.resolve(options.device)
-    check(experiment.dataset, f"{path}: dataset")
-    dataset = open_dataset(experiment.dataset, data_root(options.data_root), f"{path}: dataset")
-    runs = plan(experiment, discover(options.method_files), dataset.fingerprint, str(path))
-    results = Results(options.results, experiment.manifest)
+    source, experiment = str(path), load(path, options.overrides)
+    bench = open_bench(experiment, options, source)
+    chosen = variants(experiment, discover(options.method_files), source)
+    tuned = tuned_.load(options.tuned) if options.tuned else None
+    if tuned:
+        chosen = tuned_.apply(tuned, experiment, chosen, source)
+    runs = plan_variants(experiment, chosen, bench.dataset.fingerprint, source)
+    results = Results(options.results, experiment.manifest | {"tuned": tuned.id if tuned else ""})
     results.check()
     store = Store(options.cache or options.results / ".cache")
+    make_ready(runs, bench, store, source)
+    return Prepared(experiment, runs, bench, store, results)
+
+
+def open_bench(experiment: Experiment, options: Options, source: str) -> Bench:
+    """Open an experiment's data set on the device that is asked for.
+
+    Raises:
+        BadInputError: there is no such device or data set; names ``source``.
+    """
+    where = device.resolve(options.device)
+    place = f"{source}: dataset"
+    check(experiment.dataset, place)
+    return Bench(open_dataset(experiment.dataset, data_root(options.data_root), place), where)
+
+
+def make_ready(runs: Sequence[Run], bench: Bench, store: Store, source: str) -> None:
+    """Fetch the weights that runs begin with, and see that their budgets can be reached.
+
+    Raises:
+        BadInputError: either cannot be; names ``source``.
+    """
     for weights in sorted({stage.start for run in runs for stage in run.stages} - {""}):
         fetch(weights)
-    bench = Bench(dataset, where)
-    check_reach([run for run in runs if not store.has(run.stage.id)], bench, str(path))
-    return Prepared(experiment, runs, bench, store, results)
+    check_reach([run for run in runs if not store.has(run.stage.id)], bench, source)
 
 
 def run(argument: str, options: Options, console: Console, log: Console) -> Outcome:

@@ -63,6 +63,8 @@ class MethodSpec(BaseModel):
     retrain: list[Retrain] | Retrain = "finetune"
     models: list[str] | None = None
     """Those of the experiment's networks that the method runs on; None: all."""
+    finetune_lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """The learning rate of this method's finetuning; None: that of the recipe ``finetune``."""
 
     @property
     def retrainings(self) -> list[Retrain]:
@@ -73,6 +75,24 @@ class MethodSpec(BaseModel):
     def settings(self) -> dict[str, Any]:
         """The hyper-parameters as the file gives them."""
         return dict(self.model_extra or {})
+
+
+class TuneSpec(BaseModel):
+    """How ``ssbench tune`` chooses hyper-parameters, beside what the methods' files say."""
+
+    model_config = _STRICT
+
+    seeds: list[int] | None = Field(default=None, min_length=1)
+    """None: one that the experiment does not have."""
+    finetune_lr: list[float] = []
+    """The grid that every method chooses the learning rate of its finetuning from."""
+
+    @field_validator("finetune_lr")
+    @classmethod
+    def _grid(cls, rates: list[float]) -> list[float]:
+        if rates and (len(set(rates)) != len(rates) or len(rates) < 2 or min(rates) <= 0):
+            raise ValueError("name at least two learning rates over 0, each once")
+        return rates
 
 
 class Experiment(BaseModel):
@@ -96,6 +116,7 @@ class Experiment(BaseModel):
     passes_epochs: Literal["repeat", "split"] = "repeat"
     """Whether each of several passes takes all epochs again, or they divide them among themselves,
     so that such rows have no more epochs in total than others."""
+    tune: TuneSpec = TuneSpec()
 
     @field_validator("methods")
     @classmethod
@@ -245,6 +266,7 @@ def _allowed(location: tuple[int | str, ...]) -> list[str]:
         "train": Recipe,
         "finetune": Recipe,
         "budget": BudgetSpec,
+        "tune": TuneSpec,
     }
     model = next((tables[str(part)] for part in reversed(location) if part in tables), Experiment)
     return list(model.model_fields)

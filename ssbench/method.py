@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
@@ -27,6 +27,7 @@ from ssbench.gradients import balanced, gradients, scratch_copy, weights_of
 from ssbench.groups import group_importance
 from ssbench.layers import Layer
 from ssbench.recipe import ParameterGroup
+from ssbench.search import Choice, LogUniform, Search, Uniform
 from ssbench.structure import Structure, structure_of
 
 Grain = Literal["weight", "connection", "filter", "none"]
@@ -57,6 +58,8 @@ class Method(ABC):
     """Score at or under which the method by itself prunes; None where it has no such point."""
     before_training: ClassVar[bool] = False
     """Whether the untrained network is pruned, and what is left trained for all epochs at once."""
+    search: ClassVar[Mapping[str, Search]] = {}
+    """What ``ssbench tune`` may choose: by public name of a hyper-parameter, among which values."""
 
     @property
     @abstractmethod
@@ -167,13 +170,17 @@ def to_grain(values: Tensor, grain: Grain) -> Tensor:
 __all__ = [
     "GRAINS",
     "Batches",
+    "Choice",
     "Grain",
     "Layer",
+    "LogUniform",
     "Method",
     "ParameterGroup",
     "Pruning",
     "Scores",
+    "Search",
     "Structure",
+    "Uniform",
     "balanced",
     "gradients",
     "group_importance",

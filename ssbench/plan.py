@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -83,6 +84,8 @@ class Run:
     retrain: Retrain
     stage: Stage
     """The last stage; the others are its parents."""
+    tuning: Mapping[str, Any] | None = None
+    """How the hyper-parameters were tuned; None: they were not."""
 
     @property
     def stages(self) -> list[Stage]:
@@ -115,12 +118,18 @@ def plan(experiment: Experiment, registry: Registry, fingerprint: str, source: s
         BadInputError: an unknown name, a hyper-parameter that does not fit, an empty sweep, or
             two runs that are the same.
     """
+    return plan_variants(experiment, variants(experiment, registry, source), fingerprint, source)
+
+
+def plan_variants(
+    experiment: Experiment, chosen: Sequence[Variant], fingerprint: str, source: str
+) -> list[Run]:
+    """List the runs of those methods of an experiment that have been chosen; see `plan`."""
     weights: dict[str, str] = {}
     for index, model in enumerate(experiment.models):
         check(model, f"{source}: models.{index}")
         if experiment.start == "published":
             weights[model] = published_url(model, f"{source}: models.{index}")
-    chosen = variants(experiment, registry, source)
     runs: dict[str, tuple[Run, str]] = {}
     for model, seed, variant in itertools.product(experiment.models, experiment.seeds, chosen):
         if model not in variant.models:
@@ -158,11 +167,13 @@ def _run(experiment: Experiment, variant: Variant, budget: Budget | None, last: 
         budget=budget,
         retrain=variant.retrain,
         stage=last,
+        tuning=variant.tuning,
     )
 
 
 def _chain(experiment: Experiment, variant: Variant, budget: Budget | None, start: Start) -> Stage:
-    train, finetune, retrain = experiment.train, experiment.finetune, variant.retrain
+    train, finetune = experiment.train, _finetune(experiment, variant)
+    retrain = variant.retrain
     last_recipe = retraining(retrain, train, finetune)
     limit = experiment.scratch_limit if retrain == "scratch-b" else 1.0
     own = variant if variant.method.changes_training() else None
@@ -185,6 +196,12 @@ def _chain(experiment: Experiment, variant: Variant, budget: Budget | None, star
     return _stage(start, "finetune", last, None, last_recipe, retrain=retrain, scratch_limit=limit)
 
 
+def _finetune(experiment: Experiment, variant: Variant) -> Recipe:
+    if variant.finetune_lr is None:
+        return experiment.finetune
+    return experiment.finetune.model_copy(update={"lr": variant.finetune_lr})
+
+
 def _by_pass(
     experiment: Experiment, variant: Variant, budget: Budget, last: Recipe
 ) -> tuple[list[Recipe], Recipe]:
@@ -198,7 +215,7 @@ def _by_pass(
         return [train] + [train if sparse else last] * (passes - 1), last
     if sparse:
         return portions(train, passes), last
-    *between, ending = portions(experiment.finetune, passes)
+    *between, ending = portions(_finetune(experiment, variant), passes)
     return [train, *between], last if variant.retrain in SCRATCH else ending
 
 

@@ -137,6 +137,13 @@ def _check(cls: type[Method], path: Path) -> None:
         )
     if required:
         raise BadInputError(f"{path.name}: give {', '.join(required)} a default value")
+    names = [f.name.rstrip("_") for f in fields(cls)]
+    for name in cls.search:
+        if name not in names:
+            raise BadInputError(
+                f"{path.name}: search names {name!r}, which is no hyper-parameter of "
+                f"{cls.__name__}; {nearest(name, names)}"
+            )
 
 
 def _where(error: Exception) -> str:

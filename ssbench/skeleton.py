@@ -12,12 +12,13 @@ from ssbench.storage import make_folder, write
 
 TEMPLATE = '''"""{title}: what it is, and where it comes from (paper, equation)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import nn
 
-from ssbench.method import Grain, Method, Scores, prunable_weights, to_grain
+from ssbench.method import Grain, Method, Scores, Search, Uniform, prunable_weights, to_grain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class {cls}(Method):
     """
 
     paper: ClassVar[str] = "unpublished"
+    search: ClassVar[Mapping[str, Search]] = {{"power": Uniform(1.0, 4.0)}}
     grain: Grain = "connection"
     power: float = 2.0
 

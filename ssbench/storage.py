@@ -101,7 +101,7 @@ class Results:
         path = self.folder / "experiment.json"
         if path.exists():
             found = json.loads(path.read_text())
-            different = _differences(found, self.manifest)
+            different = differences(found, self.manifest)
             if different:
                 raise BadInputError(
                     f"{self.folder} holds the results of another experiment "
@@ -143,11 +143,12 @@ class Results:
         write(self.folder / f"{run}.jsonl", "\n".join(lines) + "\n")
 
 
-def _differences(found: Any, wanted: Any, path: str = "") -> list[str]:
+def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
+    """Say, key path by key path, in what two manifests differ."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         keys = sorted(found.keys() | wanted.keys())
         deeper = [
-            _differences(found.get(key), wanted.get(key), f"{path}.{key}".lstrip("."))
+            differences(found.get(key), wanted.get(key), f"{path}.{key}".lstrip("."))
             for key in keys
         ]
         return [line for lines in deeper for line in lines]

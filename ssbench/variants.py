@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_type_hints
 
@@ -29,6 +29,15 @@ class Variant:
     place: str
     retrain: Retrain
     models: list[str]
+    finetune_lr: float | None = None
+    """The learning rate of the finetuning; None: the recipe's."""
+    tuning: Mapping[str, Any] | None = None
+    """How its hyper-parameters were tuned, for the record; None: they were not."""
+
+    @property
+    def finetunes(self) -> bool:
+        """Whether the recipe ``finetune`` plays a part."""
+        return self.retrain == "finetune" and not self.method.before_training
 
     @property
     def prunes_in_training(self) -> bool:
@@ -69,7 +78,7 @@ def _expand(
         if name not in names:
             raise BadInputError(
                 f"{source}: {key}.{name}: unknown key for {file.name}; "
-                f"{nearest(name, [*names, 'name', 'label', 'budget', 'retrain', 'models'])}"
+                f"{nearest(name, [*names, *MethodSpec.model_fields])}"
             )
         if value == []:
             raise BadInputError(f"{source}: {key}.{name}: empty sweep; name at least one value")
@@ -79,11 +88,13 @@ def _expand(
     if not spec.retrainings:
         raise BadInputError(f"{source}: {key}.retrain: empty sweep; name at least one value")
     for combination in itertools.product(*choices):
-        method = _method(file, dict(combination), f"{source}: {key}")
+        method = make_method(file, dict(combination), f"{source}: {key}")
         for retrain in spec.retrainings:
             own: list[Budget | None] = [None] if method.grain == "none" else budgets
             where = f"{key} ({file.name})"
-            variant = Variant(file, method, spec.label or "", own, where, retrain, models)
+            variant = Variant(
+                file, method, spec.label or "", own, where, retrain, models, spec.finetune_lr
+            )
             _refuse(variant, f"{source}: {key}")
             _refuse_split(variant, experiment, f"{source}: {key}")
             yield variant
@@ -121,6 +132,12 @@ def _refuse(variant: Variant, place: str) -> None:
         raise BadInputError(
             f"{place}.budget.passes: {name} prunes before training; passes must be 1"
         )
+    if variant.finetune_lr is not None and not variant.finetunes:
+        why = "prunes before training" if variant.method.before_training else f"has {retrain!r}"
+        raise BadInputError(
+            f"{place}.finetune_lr: {name} {why} and is trained by the recipe 'train' alone; "
+            "take it out"
+        )
     if variant.prunes_in_training and any(b and b.kept == "own" for b in variant.budgets):
         raise BadInputError(
             f"{place}.budget.kept: {name} prunes while it trains and needs a share, not 'own'"
@@ -150,7 +167,12 @@ def _refuse_split(variant: Variant, experiment: Experiment, place: str) -> None:
         )
 
 
-def _method(file: MethodFile, settings: dict[str, Any], place: str) -> Method:
+def make_method(file: MethodFile, settings: Mapping[str, Any], place: str) -> Method:
+    """Make a method of its hyper-parameters, by their public names.
+
+    Raises:
+        BadInputError: a value that does not fit; names ``place`` and the key.
+    """
     types = get_type_hints(file.cls)
     by_name = {f.name.rstrip("_"): f.name for f in fields(file.cls)}
     checked = {}
@@ -189,8 +211,16 @@ def _label(variant: Variant, peers: list[Variant]) -> str:
     ]
     if any(peer.retrain != variant.retrain for peer in peers) or variant.retrain != "finetune":
         differing.append(variant.retrain)
+    others = {peer.finetune_lr for peer in peers} - {variant.finetune_lr}
+    if others and variant.finetune_lr is not None:
+        differing.append(f"finetune_lr={variant.finetune_lr:g}")
     units = {budget.unit for peer in peers for budget in peer.budgets if budget}
-    same = [p for p in peers if (p.method, p.retrain) == (variant.method, variant.retrain)]
+    same = [p for p in peers if _trained(p) == _trained(variant)]
     if len(same) > 1 and len(units) > 1 and variant.budgets[0]:
         differing.append(f"by {variant.budgets[0].unit}")
     return f"{variant.file.name} ({', '.join(differing)})" if differing else variant.file.name
+
+
+def _trained(variant: Variant) -> tuple[Method, Retrain, float | None]:
+    """What variants differ in, beside their budgets."""
+    return variant.method, variant.retrain, variant.finetune_lr

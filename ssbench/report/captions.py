@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ssbench import stats
-from ssbench.report import text
+from ssbench.report import text, tuning
 from ssbench.report.rows import UNFAIR, Row, best, by_budget, rivals
 
 
@@ -19,6 +19,7 @@ def table_caption(rows: Sequence[Row]) -> str:
         "network's; connections: 2-D kernels kept.",
         "MACs: convolution and linear layers, one image, 1 per multiply-add.",
         _epochs(rows),
+        *tuning.sentences(rows),
         *_bold(rows),
         *_gap(rows),
     ]

@@ -59,6 +59,7 @@ def _identity(row: Row) -> dict[str, Cell]:
         "method": like.method,
         "name": row.name,
         "settings": json.dumps(like.settings, sort_keys=True),
+        "tuning": json.dumps(like.tuning.model_dump(), sort_keys=True) if like.tuning else None,
         "grain": like.grain,
         "scope": like.scope,
         "protection": like.protection,

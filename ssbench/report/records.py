@@ -43,6 +43,27 @@ class MaskSample(BaseModel):
     kept: str
 
 
+class Tuning(BaseModel):
+    """How a method's hyper-parameters were chosen on the validation split.
+
+    Attributes:
+        trials: so many choices were tried, of which ``failed`` came to no end.
+        seeds: they were tried on.
+        kept: the shares over which the error that decided is the mean; none for the dense network.
+        space: by hyper-parameter, among which values; ``space_id`` is its hash.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    trials: Count
+    failed: Count
+    seeds: list[int]
+    kept: list[float | str]
+    space: dict[str, str]
+    space_id: str
+    chosen: dict[str, Any]
+
+
 class Record(BaseModel):
     """One line of a result file: what one stage measured. Keys that no report needs may follow.
 
@@ -68,6 +89,8 @@ class Record(BaseModel):
     reason: str | None
     epochs_total: Count | None
 
+    tuning: Tuning | None = None
+    lr: float | None = None
     budget_reached: Share | None = None
     scope: str | None = None
     protection: float | None = None
@@ -133,7 +156,8 @@ _OF_A_RESULT = (
     "macs_dense", "macs_nonzero", "macs_compact",
 )  # fmt: skip
 _OF_A_RUN = ("run", "experiment", "dataset", "model", "method", "label", "seed", "settings",
-             "grain", "budget_unit", "budget_asked", "scope", "protection", "passes")  # fmt: skip
+             "grain", "budget_unit", "budget_asked", "scope", "protection", "passes",
+             "tuning")  # fmt: skip
 
 
 @dataclass(frozen=True)

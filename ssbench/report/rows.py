@@ -137,7 +137,7 @@ def _identity(record: Record) -> str:
     parts = (
         record.dataset, record.model, record.label, record.method, record.settings,
         record.grain, record.budget_unit, record.budget_asked, record.scope, record.protection,
-        record.passes,
+        record.passes, *([record.tuning.model_dump()] if record.tuning else []),
     )  # fmt: skip
     return json.dumps(parts, sort_keys=True)
 

@@ -1,0 +1,43 @@
+"""Trials -> what was chosen for each method, and over what."""
+
+from __future__ import annotations
+
+from ssbench.search import described, identity
+from ssbench.tuning.ready import Prepared
+from ssbench.tuning.study import Study
+from ssbench.tuning.trials import best
+from ssbench.tuning.tuned import Entry, Tuned, recipe
+
+
+def outcome(ready: Prepared, trials: int) -> Tuned:
+    """What the first ``trials`` trials of every study say; each has one that did not fail."""
+    return Tuned(
+        experiment=ready.experiment.name,
+        recipe=recipe(ready.experiment),
+        seeds=ready.seeds,
+        trials=trials,
+        methods=[entry(study, trials) for study in ready.studies],
+    )
+
+
+def entry(study: Study, trials: int) -> Entry:
+    """What the first ``trials`` trials of a study say."""
+    counted = study.log.trials[:trials]
+    chosen = best(counted)
+    assert chosen is not None  # noqa: S101 -- else the tuning has failed
+    assert chosen.value is not None  # noqa: S101
+    subject = study.subject
+    kept = dict.fromkeys(run.budget_asked for run in chosen.runs if run.budget_asked is not None)
+    return Entry(
+        label=subject.variant.label,
+        key=subject.key,
+        parameters=chosen.parameters,
+        trial=chosen.number,
+        trials=trials,
+        failed=sum(trial.value is None for trial in counted),
+        kept=list(kept),
+        validation_top1_error=chosen.value,
+        first_validation_top1_error=counted[0].value,
+        space=described(subject.space),
+        space_id=identity(subject.space),
+    )

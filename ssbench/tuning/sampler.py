@@ -1,0 +1,96 @@
+"""Which values are tried next: Optuna's tree-structured Parzen estimator (Bergstra et al. 2011)."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ssbench.errors import BadInputError
+from ssbench.search import Choice, LogUniform, Search, Space, Uniform, Value
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+STARTUP = 5
+"""So many trials are made before the estimator takes over from chance."""
+History = Sequence[tuple[dict[str, Value], float]]
+"""What was tried, and its error: lower is better."""
+
+
+def propose(space: Space, history: History, seed: int) -> dict[str, Value]:
+    """Choose the values of the next trial.
+
+    They depend on the arguments alone: no state of the sampler has to be kept, and a process that
+    goes on where another was killed proposes what that one would have proposed. A space of finitely
+    many values is tried out in random order, each once, before any is tried again.
+
+    Args:
+        space: what is chosen among which values.
+        history: the trials so far. One with values outside the space teaches nothing.
+        seed: any whole number.
+
+    Returns:
+        The values; numbers with three significant digits, so that they can be typed.
+
+    Raises:
+        BadInputError: Optuna is not installed.
+    """
+    untried = _untried(space, history)
+    if untried:
+        return random.Random(seed).choice(untried)  # noqa: S311 -- no secret
+    optuna = library()
+    distributions = {name: _distribution(optuna, search) for name, search in space.items()}
+    sampler = optuna.samplers.TPESampler(
+        seed=seed % 2**32, n_startup_trials=STARTUP, multivariate=True
+    )
+    study = optuna.create_study(direction="minimize", sampler=sampler)
+    study.add_trials(
+        [
+            optuna.trial.create_trial(params=tried, distributions=distributions, value=error)
+            for tried, error in history
+            if all(tried[name] in search for name, search in space.items())
+        ]
+    )
+    asked = study.ask(distributions).params
+    return {name: _rounded(asked[name], search) for name, search in space.items()}
+
+
+def _untried(space: Space, history: History) -> list[dict[str, Value]]:
+    """All combinations that were not tried yet; none where there are infinitely many."""
+    lists = [search.values for search in space.values() if isinstance(search, Choice)]
+    if len(lists) < len(space):
+        return []
+    tried = [parameters for parameters, _ in history]
+    every = (dict(zip(space, values, strict=True)) for values in itertools.product(*lists))
+    return [parameters for parameters in every if parameters not in tried]
+
+
+def library() -> ModuleType:
+    """Import Optuna, and have it print warnings only.
+
+    Raises:
+        BadInputError: it is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise BadInputError(f"tune: {error}; install ssbench[tune]") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    module: ModuleType = optuna
+    return module
+
+
+def _distribution(optuna: ModuleType, search: Search) -> Any:
+    if isinstance(search, Choice):
+        return optuna.distributions.CategoricalDistribution(search.values)
+    assert isinstance(search, Uniform)  # noqa: S101 -- ssbench.search has no other
+    log = isinstance(search, LogUniform)
+    return optuna.distributions.FloatDistribution(search.low, search.high, log=log)
+
+
+def _rounded(value: Value, search: Search) -> Value:
+    if not isinstance(search, Uniform):
+        return value
+    return min(max(float(f"{value:.3g}"), float(search.low)), float(search.high))

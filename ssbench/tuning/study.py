@@ -1,0 +1,154 @@
+"""The trials of one subject: which is next, how it is made, and what came out."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from ssbench.errors import BadInputError
+from ssbench.executors import Observer, execute
+from ssbench.experiment import Experiment
+from ssbench.plan import Run, plan_variants
+from ssbench.record import Record, now
+from ssbench.search import Value, identity
+from ssbench.seeds import derive
+from ssbench.storage import Results, Store
+from ssbench.tuning.sampler import propose
+from ssbench.tuning.subjects import Subject
+from ssbench.tuning.trials import Log, Measured, Trial
+from ssbench.workbench import Bench
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where trials are made, the same for all subjects.
+
+    Attributes:
+        results: where the records of the trials' runs go.
+        logs: the folder of the trials.
+    """
+
+    bench: Bench
+    store: Store
+    results: Results
+    logs: Path
+
+
+@dataclass(frozen=True)
+class Study:
+    """The trials of one subject.
+
+    Attributes:
+        experiment: with the seeds to tune on in place of its own.
+        source: its file, named in errors.
+    """
+
+    subject: Subject
+    experiment: Experiment
+    source: str
+    place: Place = field(repr=False)
+
+    @cached_property
+    def id(self) -> str:
+        """A hash of the space and of all that a trial's result depends on."""
+        base = sorted(run.stage.id for run in self.runs(self.subject.first))
+        text = f"{identity(self.subject.space)}: {' '.join(base)}"
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @cached_property
+    def log(self) -> Log:
+        """The trials so far."""
+        name = f"{self.subject.model}-{self.subject.variant.file.name}-{self.id}.jsonl"
+        return Log(self.place.logs / name.replace("/", "-").replace(":", "-"))
+
+    def runs(self, parameters: Mapping[str, Value]) -> list[Run]:
+        """The runs of a trial: every budget and seed.
+
+        Raises:
+            BadInputError: the method does not take these values.
+        """
+        variant = self.subject.choose(parameters, f"{self.source}: {self.subject.variant.place}")
+        fingerprint = self.place.bench.dataset.fingerprint
+        return plan_variants(self.experiment, [variant], fingerprint, self.source)
+
+    def possible(self, parameters: Mapping[str, Value]) -> list[Run]:
+        """The runs of a trial; none where the method refuses the values, so that it will fail."""
+        try:
+            return self.runs(parameters)
+        except BadInputError:
+            return []
+
+    def next(self) -> dict[str, Value]:
+        """The values of the next trial: first the experiment's own, so that these can win."""
+        if not self.log.trials:
+            return dict(self.subject.first)
+        # Neither the experiment's name nor the data play a part: the draws are the space's own.
+        name = f"{self.subject.variant.file.name}, {identity(self.subject.space)}"
+        seed = derive(len(self.log.trials), f"trial: {name}")
+        history = [(trial.parameters, trial.error) for trial in self.log.trials]
+        return propose(self.subject.space, history, seed)
+
+    def advance(self, observe: Observer, parameters: Mapping[str, Value]) -> Trial:
+        """Make a trial and write it down; runs that are done already are not made again."""
+        began = time.perf_counter()
+        place = self.place
+        try:
+            runs = self.runs(parameters)
+        except BadInputError as error:  # a combination that the method refuses
+            runs, results, reasons = [], [], [str(error)]
+        else:
+            outcome = execute(runs, place.bench, place.store, place.results, observe)
+            results = [place.results.last(run.id) or {} for run in runs]
+            reasons = list(dict.fromkeys(outcome.failed.values()))
+        seconds = time.perf_counter() - began
+        trial = self._judged(parameters, runs, results, reasons, seconds)
+        self.log.append(trial)
+        return trial
+
+    def _judged(
+        self,
+        parameters: Mapping[str, Value],
+        runs: Sequence[Run],
+        results: Sequence[Record],
+        reasons: Sequence[str],
+        seconds: float,
+    ) -> Trial:
+        """Put together what a trial gave. Of its records nothing but the validation error is read.
+
+        The test split thereby has no part in the choice.
+        """
+        errors = [result.get("validation_top1_error") for result in results]
+        found = [error for error in errors if error is not None]
+        whole = bool(found) and len(found) == len(runs)
+        subject = self.subject
+        return Trial(
+            study=self.id,
+            experiment=self.experiment.name,
+            dataset=self.experiment.dataset,
+            model=subject.model,
+            method=subject.variant.file.name,
+            label=subject.variant.label,
+            number=len(self.log.trials) + 1,
+            parameters=dict(parameters),
+            settings=runs[0].method.settings if runs else {},
+            runs=[_measured(run, error) for run, error in zip(runs, errors, strict=True)],
+            value=sum(found) / len(found) if whole else None,
+            state="done" if whole else "failed",
+            reason=None if whole else "; ".join(reasons),
+            seconds=round(seconds, 3),
+            time=now(),
+        )
+
+
+def _measured(run: Run, error: float | None) -> Measured:
+    return Measured(
+        run=run.id,
+        budget_unit=run.budget.unit if run.budget else None,
+        budget_asked=run.budget.kept if run.budget else None,
+        seed=run.stage.seed,
+        validation_top1_error=error,
+    )

@@ -1,0 +1,98 @@
+"""What was tried: one line of JSON per trial, readable without Optuna."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ssbench.errors import BadInputError
+from ssbench.search import Value
+from ssbench.storage import write
+
+WORST = 100.0
+"""The error, in percent, that a failed trial counts as when the next values are proposed."""
+
+
+class Measured(BaseModel):
+    """One run of a trial: its budget, seed and top-1 error on validation (None: it failed)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    budget_unit: str | None
+    budget_asked: float | str | None
+    seed: int
+    validation_top1_error: float | None
+
+
+class Trial(BaseModel):
+    """One choice of hyper-parameters, tried.
+
+    Attributes:
+        study: a hash of the search space and of all that the results depend on.
+        number: counted from 1; the first is the experiment's own choice.
+        parameters: what was chosen.
+        settings: all hyper-parameters of the method.
+        value: mean of the runs' errors, percent; None where one of them failed.
+        seconds: wall clock in the process that finished the trial.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    study: str
+    experiment: str
+    dataset: str
+    model: str
+    method: str
+    label: str
+    number: int = Field(ge=1)
+    parameters: dict[str, Value]
+    settings: dict[str, Any]
+    runs: list[Measured]
+    value: float | None
+    state: Literal["done", "failed"]
+    reason: str | None
+    seconds: float
+    time: str
+
+    @property
+    def error(self) -> float:
+        """The value, or the worst one there is."""
+        return WORST if self.value is None else self.value
+
+
+class Log:
+    """The trials of one study, in a file that is replaced in whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.trials = self._read()
+
+    def _read(self) -> list[Trial]:
+        if not self.path.exists():
+            return []
+        trials: list[Trial] = []
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, 1):
+            try:
+                trials.append(Trial.model_validate_json(line))
+            except ValidationError as error:
+                what = error.errors(include_url=False)[0]["msg"]
+                raise BadInputError(
+                    f"{self.path}, line {number}: not a trial ({what}); remove the file"
+                ) from error
+        return trials
+
+    def append(self, trial: Trial) -> None:
+        """Write a trial behind the others; kill the process, and there are those or all."""
+        self.trials.append(trial)
+        write(self.path, "".join(f"{each.model_dump_json()}\n" for each in self.trials))
+
+
+def best(trials: list[Trial]) -> Trial | None:
+    """The finished trial with the lowest error, the earliest of equals; None where all failed."""
+    done = [trial for trial in trials if trial.value is not None]
+    return min(done, key=lambda trial: (trial.error, trial.number)) if done else None
