@@ -125,9 +125,25 @@ def report(
         str, typer.Option("--format", help="Some of md,tex,html,csv.")
     ] = "md,tex,html,csv",
     out: Annotated[Path | None, typer.Option(help="Where to write [beside the records].")] = None,
+    table: Annotated[
+        int | None,
+        typer.Option(min=1, max=3, help="One of the paper's tables in place of the report."),
+    ] = None,
+    published: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Published rows of your own, CSV as bench/published.csv."
+        ),
+    ] = None,
+    no_published: Annotated[
+        bool, typer.Option("--no-published", help="Leave out the published rows of ssbench's own.")
+    ] = False,
 ) -> None:
     """Render tables and figures from records; the records are only read."""
-    for path in commands.render(results_dir, format_.split(","), out):
+    options = commands.Rendering(
+        format_.split(","), table, out, published or (), shipped=not no_published
+    )
+    for path in commands.render(results_dir, options):
         typer.echo(path)
 
 

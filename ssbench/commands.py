@@ -104,22 +104,45 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
 
 def _show(folder: Path, console: Console, *, quiet: bool) -> None:
     """Render the report, unless it is newer than every record, and print the table."""
+    published = report.collect()
     page = folder / "report.html"
     records = max(path.stat().st_mtime_ns for path in folder.glob("*.jsonl"))
     if not page.exists() or page.stat().st_mtime_ns < records:
-        report.render(folder, folder, report.FORMATS)
+        report.render(folder, folder, report.FORMATS, published)
     if quiet:
         return
-    console.print(report.terminal_table(folder, console.width))
+    console.print(report.terminal_table(folder, console.width, published))
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
 
-def render(folder: Path, formats: Sequence[str], out: Path | None) -> list[Path]:
+@dataclass(frozen=True)
+class Rendering:
+    """What to render of records, and how.
+
+    Attributes:
+        table: one of the paper's tables; None for the report.
+        out: where to write; None for beside the records.
+        published: files of published rows.
+        shipped: whether to show the published rows that ship with ssbench too.
+    """
+
+    formats: Sequence[str] = report.FORMATS
+    table: int | None = None
+    out: Path | None = None
+    published: Sequence[Path] = ()
+    shipped: bool = True
+
+
+def render(folder: Path, options: Rendering) -> list[Path]:
     """Render the report of one results folder, or of every experiment under it.
 
+    One of the paper's tables is of all these experiments together.
+
     Raises:
-        BadInputError: a format that is not known, or no records.
+        BadInputError: a format that is not known, no records, a file of published rows that is
+            none, or nothing that fits in the table.
     """
+    formats, out = options.formats, options.out
     unknown = sorted(set(formats) - set(report.FORMATS))
     if unknown or not formats:
         raise BadInputError(f"--format {','.join(formats)}: known: {', '.join(report.FORMATS)}")
@@ -128,11 +151,16 @@ def render(folder: Path, formats: Sequence[str], out: Path | None) -> list[Path]
     folders = [folder] if any(folder.glob("*.jsonl")) else _experiments(folder)
     if not folders:
         raise BadInputError(f"{folder}: no records (*.jsonl) here or one level below")
+    published = report.collect(options.published, shipped=options.shipped)
+    if options.table is not None:
+        target = out or folder
+        make_folder(target, "--out")
+        return report.render_table(options.table, folders, target, formats, published)
     written: list[Path] = []
     for source in folders:
         target = source if out is None else out if source == folder else out / source.name
         make_folder(target, "--out")
-        written += report.render(source, target, formats)
+        written += report.render(source, target, formats, published)
     return written
 
 

@@ -4,8 +4,12 @@
 [PosixPath('results/quickstart/accuracy-digits-vgg6.svg'), ...]
 """
 
+from ssbench.report.output import FORMATS
+from ssbench.report.paper_render import render_table
+from ssbench.report.published import Published
+from ssbench.report.published_files import collect
 from ssbench.report.records import load
-from ssbench.report.render import FORMATS, render
+from ssbench.report.render import render
 from ssbench.report.terminal import terminal_table
 
-__all__ = ["FORMATS", "load", "render", "terminal_table"]
+__all__ = ["FORMATS", "Published", "collect", "load", "render", "render_table", "terminal_table"]

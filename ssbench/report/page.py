@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ssbench.report import text
 from ssbench.report.captions import figure_caption
 from ssbench.report.notes import devices, superseded, versions
+from ssbench.report.published import Published
 from ssbench.report.records import Run
 from ssbench.report.rows import Row, by_table, make_rows
 from ssbench.report.tables import Table, make_table
@@ -47,18 +48,24 @@ class Page:
     sections: tuple[Section, ...]
     failures: tuple[Failure, ...]
     rows: tuple[Row, ...]
+    published: tuple[Published, ...]
 
 
-def make_page(runs: Sequence[Run]) -> Page:
-    """Make the report of all runs of an experiment, at least one."""
+def make_page(runs: Sequence[Run], published: Sequence[Published] = ()) -> Page:
+    """Make the report of all runs of an experiment, at least one.
+
+    Args:
+        runs: of one experiment.
+        published: rows of the literature; a table shows those of its network and data set.
+    """
     rows, older = make_rows(runs)
     sections = [
-        Section(tuple(group), make_table(group), "", figure_caption(group))
+        Section(tuple(group), make_table(group, published), "", figure_caption(group))
         for group in by_table(rows).values()
     ]
     return Page(
         title=runs[0].final.experiment,
-        facts=tuple(_facts(rows)),
+        facts=tuple(facts(rows)),
         warnings=tuple(superseded(older)),
         sections=tuple(_named(sections)),
         failures=tuple(
@@ -67,6 +74,7 @@ def make_page(runs: Sequence[Run]) -> Page:
             for run in row.failed
         ),
         rows=tuple(rows),
+        published=tuple(published),
     )
 
 
@@ -82,15 +90,15 @@ def _named(sections: Sequence[Section]) -> list[Section]:
     return named
 
 
-def _facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """What was run and on what, as far as records tell."""
+def facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return what was run and on what, as far as records tell."""
     runs = [run for row in rows for run in (*row.done, *row.failed)]
     stages = [stage for run in runs for stage in run.stages]
     finals = [run.final for row in rows for run in row.done]
     images = sorted({(r.train_images, r.validation_images, r.test_images) for r in finals}, key=str)
     epochs = sorted({r.epochs_total for r in finals if r.epochs_total is not None})
     free = sorted({operator for stage in stages for operator in stage.uncounted})
-    facts = [
+    found = [
         ("Data", text.listing(sorted({run.final.dataset for run in runs}))),
         ("Images", text.listing([_images(*parts) for parts in images])),
         ("Models", text.listing(sorted({run.final.model for run in runs}))),
@@ -102,7 +110,7 @@ def _facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
         ("Commit", text.listing(sorted({stage.commit for stage in stages if stage.commit}))),
         ("Operators that count as free", text.listing(free)),
     ]
-    return [(name, value) for name, value in facts if value]
+    return [(name, value) for name, value in found if value]
 
 
 def _images(train: int | None, validation: int | None, test: int | None) -> str:

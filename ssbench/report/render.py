@@ -1,32 +1,30 @@
-"""Put a report in its formats and write the files, each in whole or not at all."""
+"""A folder of records -> the files of its report."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
-
-from ssbench.errors import BadInputError
-from ssbench.report import captions, text
+from ssbench.report import captions
 from ssbench.report.csv import as_csv
 from ssbench.report.figures import draw, inline
+from ssbench.report.output import check, environment, write
 from ssbench.report.page import Page, make_page
+from ssbench.report.published import Published
 from ssbench.report.records import read_runs
 
-FORMATS = ("md", "tex", "html", "csv")
 
-
-def render(folder: Path, out: Path, formats: Sequence[str]) -> list[Path]:
+def render(
+    folder: Path, out: Path, formats: Sequence[str], published: Sequence[Published] = ()
+) -> list[Path]:
     """Write the report of an experiment.
 
     Args:
         folder: of the records; they are only read.
         out: where the files go; made if it is not there.
-        formats: some of `FORMATS`. All but CSV bring one figure per (data set, model) with them
-            as SVG and PNG, LaTeX also as PDF.
+        formats: some of `ssbench.report.FORMATS`. All but CSV bring one figure per (data set,
+            model) with them as SVG and PNG, LaTeX also as PDF.
+        published: rows of the literature; a table shows those of its network and data set.
 
     Returns:
         The files written.
@@ -35,22 +33,14 @@ def render(folder: Path, out: Path, formats: Sequence[str]) -> list[Path]:
         BadInputError: no records, a line that is not a record, several experiments in one
             folder, a format that is not known, or ``out`` cannot be written.
     """
-    unknown = sorted(set(formats) - set(FORMATS))
-    if unknown:
-        raise BadInputError(f"{', '.join(unknown)}: not a format; known: {', '.join(FORMATS)}")
-    page = make_page(read_runs(folder))
+    check(formats)
+    page = make_page(read_runs(folder), published)
     files: dict[str, bytes] = {}
     figures = _figures(page, formats) if set(formats) - {"csv"} else {}
     for stem, drawn in figures.items():
         files |= {f"{stem}.{kind}": content for kind, content in drawn.items()}
     files |= {f"report.{kind}": _content(page, kind, figures) for kind in dict.fromkeys(formats)}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        return [_write(out / name, content) for name, content in files.items()]
-    except OSError as error:
-        raise BadInputError(
-            f"{out}: cannot be written ({error.strerror}); choose another folder"
-        ) from error
+    return write(out, files)
 
 
 Figures = dict[str, dict[str, bytes]]
@@ -64,47 +54,9 @@ def _figures(page: Page, formats: Sequence[str]) -> Figures:
 
 def _content(page: Page, kind: str, figures: Figures) -> bytes:
     if kind == "csv":
-        return as_csv(page.rows).encode()
+        return as_csv(page.rows, page.published).encode()
     drawings = {stem: inline(files["svg"], stem) for stem, files in figures.items()}
-    template = _environment(kind).get_template(f"report.{kind}.j2")
+    template = environment(kind).get_template(f"report.{kind}.j2")
     return template.render(
         page=page, drawings=drawings, surgery_caption=captions.SURGERY_CAPTION
     ).encode()
-
-
-def _environment(kind: str) -> jinja2.Environment:
-    """Make the environment in which everything printed is escaped for the format."""
-    escapes: dict[str, Callable[[object], str]] = {"tex": text.tex, "md": text.markdown}
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ssbench.report"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=kind == "html",  # noqa: S701 -- for the others, finalize escapes
-        finalize=escapes.get(kind),
-    )
-    if kind != "tex":
-        return environment
-    # LaTeX has braces, percent and number signs of its own.
-    return environment.overlay(
-        block_start_string="<%",
-        block_end_string="%>",
-        variable_start_string="<<",
-        variable_end_string=">>",
-        comment_start_string="<#",
-        comment_end_string="#>",
-    )
-
-
-def _write(path: Path, content: bytes) -> Path:
-    """Replace a file in whole; a reader sees the old content or the new."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).chmod(0o644)  # mkstemp's 0600 would hide the report from colleagues
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    return path

@@ -199,18 +199,23 @@ def by_budget(rows: Iterable[Row]) -> dict[tuple[Asked, str | None], list[Row]]:
     return dict(groups)
 
 
-def rivals(group: Sequence[Row]) -> Mapping[Row, dict[int, float]]:
+def rivals(group: Sequence[Row], key: str = "test_top1_error") -> Mapping[Row, dict[int, float]]:
     """Return the test errors, by seed, of those rows of a budget that can be compared.
 
     Fewer than two rows, the dense network and budgets "own" give none: such rows are not of one
     size. Neither does a row belong that kept `UNFAIR` more than was asked, or has no result.
+
+    Args:
+        group: the rows of one budget.
+        key: which error.
     """
     if group[0].budget[0] in (None, "own"):
         return {}
     fair = [row for row in group if row.done and (row.miss() or 0) <= UNFAIR]
-    return {row: row.values("test_top1_error") for row in fair} if len(fair) > 1 else {}
+    found = {row: values for row in fair if (values := row.values(key))}
+    return found if len(found) > 1 else {}
 
 
-def best(group: Sequence[Row]) -> set[Row]:
+def best(group: Sequence[Row], key: str = "test_top1_error") -> set[Row]:
     """Return the rows of a budget to be printed in bold: see `ssbench.stats.best_rows`."""
-    return stats.best_rows(rivals(group), max(row.resolution for row in group))
+    return stats.best_rows(rivals(group, key), max(row.resolution for row in group))
