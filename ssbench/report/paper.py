@@ -35,8 +35,8 @@ COLUMNS: Mapping[int, tuple[Column, ...]] = {
     3: _BOTH,
 }
 """The columns of each table, behind network and variant."""
-PAGE = 35
-"""Lines of a table that a printed page holds beside caption and notes."""
+PAGE, FEWEST, WIDTH = 48, 10, 90
+"""Lines of text on a printed page, those that a table gets at least, and characters of a line."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,10 @@ class PaperTable:
 
     @property
     def pages(self) -> list[tuple[Group, ...]]:
-        """The groups for pages of paper."""
-        return [without_repeats(page) for page in pages(self.groups, PAGE)]
+        """The groups for pages of paper, on which caption and notes have to find room too."""
+        said = (self.caption, *(note.text for note in (*self.notes, *self.sources)))
+        left = PAGE - sum(1 + len(words) // WIDTH for words in said)
+        return [without_repeats(page) for page in pages(self.groups, max(left, FEWEST))]
 
 
 def make_tables(
@@ -134,7 +136,7 @@ def _by_network(number: int, rows: Sequence[Row], published: Sequence[Published]
         names,
         {key: set[Row]().union(*(best(group, key) for group in flat)) for key in _errors(number)},
         notes(rows, caller(names)),
-        sources.cite(sorted(published, key=lambda quote: quote.line.model)),
+        sources.cite(sorted(published, key=lambda quote: quote.line.model), shares=number == 1),
     )
     groups: list[Group] = []
     for place, own in enumerate(budgets):
@@ -154,7 +156,7 @@ def _by_size(rows: Sequence[Row], published: Sequence[Published]) -> PaperTable:
         names,
         {key: front(ordered, key) for key in _errors(3)},
         notes(ordered, caller(names)),
-        sources.cite(sorted(published, key=lambda quote: quote.line.params or inf)),
+        sources.cite(sorted(published, key=lambda quote: quote.line.params or inf), shares=False),
     )
     groups = [writer.measured(ordered), *writer.quoted(list(writer.cited.marks))]
     return _table(3, paper_captions.by_size(ordered), writer, groups, ordered)
@@ -176,7 +178,7 @@ def _table(
     return PaperTable(
         number=number,
         dataset=rows[0].like.dataset,
-        caption=" ".join([caption, *([sources.CAPTION] if cited.marks else [])]),
+        caption=" ".join([caption, *cited.caption]),
         titles=tuple(column.title for column in writer.columns),
         groups=tuple(groups),
         notes=tuple(writer.notes),

@@ -81,7 +81,7 @@ class Writer:
 
     def _quote(self, quote: Published) -> Line:
         cells = tuple(Cell(column.quote(quote)) for column in self.columns)
-        return Line(quote.line.model, quote.name, self.cited.marks[quote], cells)
+        return Line(f"{quote.line.model}, published", quote.name, self.cited.marks[quote], cells)
 
 
 def without_repeats(groups: Sequence[Group]) -> tuple[Group, ...]:

@@ -13,21 +13,28 @@ from ssbench.report.published import Line, Published
 CAPTION = (
     "In italics: published rows, each from the source in its note and not measured here. Data "
     "pipeline, recipe and choice of the epoch are the source's, and so they take no part in bold, "
-    "ranks or intervals; pruned: of the source's own dense network."
+    "ranks or intervals."
 )
+SHARES = "What is pruned of them is a share of the source's own dense network."
 
 
 @dataclass(frozen=True)
 class Cited:
-    """Published rows in printing order with their marks, and what the marks stand for."""
+    """Published rows in printing order with their marks, what these stand for, and the caption."""
 
     marks: Mapping[Published, str]
     notes: tuple[Note, ...]
+    caption: tuple[str, ...]
 
 
-def cite(published: Sequence[Published]) -> Cited:
-    """Give published rows their footnotes: first the sources, then the remarks on single rows."""
-    said = {quote: _words(quote) for quote in published}
+def cite(published: Sequence[Published], *, shares: bool = True) -> Cited:
+    """Give published rows their footnotes: first the sources, then the remarks on single rows.
+
+    Args:
+        published: in printing order.
+        shares: whether the table says which share of a network is pruned.
+    """
+    said = {quote: _words(quote, shares=shares) for quote in published}
     # Sources come before remarks, each in order of first appearance.
     ordered = dict.fromkeys(
         [words[0] for words in said.values()] + [w for words in said.values() for w in words]
@@ -36,6 +43,7 @@ def cite(published: Sequence[Published]) -> Cited:
     return Cited(
         {quote: ",".join(marks[w] for w in words) for quote, words in said.items()},
         tuple(Note(mark, words, ()) for words, mark in marks.items()),
+        (CAPTION, *([SHARES] if shares else [])) if said else (),
     )
 
 
@@ -46,14 +54,14 @@ def _letters() -> Iterator[str]:
             yield "".join(letters)
 
 
-def _words(quote: Published) -> list[str]:
+def _words(quote: Published, *, shares: bool) -> list[str]:
     """The footnotes of one row, its source first."""
     line = quote.line
     found = [f"{line.source.rstrip('.')}. {_conversion(line)}"]
     if line.note:
         found.append(f"{line.note.rstrip('.')}.")
-    if quote.dense is None:
-        found.append("No dense network of this source is known here: no share is pruned of it.")
+    if shares and quote.dense is None:
+        found.append("No dense network of this source is known here, so no share that is pruned.")
     return found
 
 

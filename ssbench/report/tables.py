@@ -147,7 +147,7 @@ def make_table(rows: Sequence[Row], published: Sequence[Published] = ()) -> Tabl
     return Table(
         dataset=like.dataset,
         model=like.model,
-        caption=" ".join([table_caption(rows), *([sources.CAPTION] if cited.marks else [])]),
+        caption=" ".join([table_caption(rows), *cited.caption]),
         titles={part: tuple(c.title for c in columns) for part, columns in COLUMNS.items()},
         groups=(*(_group(budget, found) for budget in groups.values()), *_published(cited)),
         notes=tuple(found),
