@@ -194,9 +194,30 @@ def report(
     claims: Annotated[
         list[Path] | None, typer.Option(help="Claims of your own to be decided, a TOML file.")
     ] = None,
+    table: Annotated[
+        int | None,
+        typer.Option(min=1, max=3, help="One of the paper's tables in place of the report."),
+    ] = None,
+    published: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Published rows of your own, CSV as bench/published.csv."
+        ),
+    ] = None,
+    no_published: Annotated[
+        bool, typer.Option("--no-published", help="Leave out the published rows of ssbench's own.")
+    ] = False,
 ) -> None:
     """Render tables and figures from records; the records are only read."""
-    for path in commands.render(results_dirs, format_.split(","), out, claims or ()):
+    options = commands.Rendering(
+        formats=format_.split(","),
+        table=table,
+        out=out,
+        claims=claims or (),
+        published=published or (),
+        shipped=not no_published,
+    )
+    for path in commands.render(results_dirs, options):
         typer.echo(path)
 
 

@@ -14,10 +14,11 @@ from ssbench import export as export_
 from ssbench.data import check, data_root, open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors import Outcome, execute
-from ssbench.experiment import Experiment, bench_folder, find, load
+from ssbench.experiment import Experiment, find, load
 from ssbench.exported import Format
 from ssbench.models import check as check_model
 from ssbench.models import fetch
+from ssbench.places import bench_folder
 from ssbench.plan import Run, plan_variants
 from ssbench.reach import check_reach
 from ssbench.registry import discover
@@ -130,57 +131,90 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
 
 def show(folder: Path, console: Console, *, quiet: bool) -> None:
     """Render the report, unless it is newer than every record, and print the table."""
+    published = report.collect()
     page = folder / "report.html"
     records = max(path.stat().st_mtime_ns for path in folder.glob("*.jsonl"))
     if not page.exists() or page.stat().st_mtime_ns < records:
-        shipped = claims_.shipped(bench_folder())
-        report.render(folder, folder, report.FORMATS, shipped)
+        claims = claims_.shipped(bench_folder())
+        report.render(folder, folder, report.FORMATS, claims, published)
     if quiet:
         return
-    console.print(report.terminal_table(folder, console.width))
+    console.print(report.terminal_table(folder, console.width, published))
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
 
-def render(
-    folders: Sequence[Path], formats: Sequence[str], out: Path | None, claims: Sequence[Path] = ()
-) -> list[Path]:
+@dataclass(frozen=True)
+class Rendering:
+    """What to render of records, and how.
+
+    Attributes:
+        formats: see `ssbench.report.render`.
+        table: one of the paper's tables; None for the report.
+        out: where to write; None for beside the records. Several folders need one.
+        claims: files of claims, beside those that ship with ssbench.
+        published: files of published rows.
+        shipped: whether to show the published rows that ship with ssbench too.
+    """
+
+    formats: Sequence[str] = report.FORMATS
+    table: int | None = None
+    out: Path | None = None
+    claims: Sequence[Path] = ()
+    published: Sequence[Path] = ()
+    shipped: bool = True
+
+
+def render(folders: Sequence[Path], options: Rendering) -> list[Path]:
     """Render the report of a results folder, of every experiment under it, or of several together.
+
+    One of the paper's tables is of all these experiments together.
 
     Args:
         folders: one, of records or of such folders; or several of records, for one report.
-        formats: see `ssbench.report.render`.
-        out: where to write; several folders need one.
-        claims: files of claims, beside those that ship with ssbench.
+        options: what of them, and how.
+
+    One of the paper's tables is of all these experiments together.
 
     Raises:
-        BadInputError: a format that is not known, no records, or several folders without ``out``.
+        BadInputError: a format that is not known, no records, several folders without
+            ``options.out``, a file of claims or published rows that is none, or nothing that fits
+            in the table.
     """
+    out = options.out
     known = (*report.FORMATS, *report.OPTIONAL)
-    if set(formats) - set(known) or not formats:
-        raise BadInputError(f"--format {','.join(formats)}: known: {', '.join(known)}")
+    if set(options.formats) - set(known) or not options.formats:
+        raise BadInputError(f"--format {','.join(options.formats)}: known: {', '.join(known)}")
     for folder in folders:
         if not folder.is_dir():
             raise BadInputError(f"{folder}: no such folder; name one that holds records (*.jsonl)")
-    files = [*claims_.shipped(bench_folder()), *claims]
-    if len(folders) > 1:
-        if out is None:
-            raise BadInputError("several folders in one report: say with --out where to write it")
+    if len(folders) > 1 and out is None:
+        raise BadInputError("several folders in one report: say with --out where to write it")
+    claims = [*claims_.shipped(bench_folder()), *options.claims]
+    published = report.collect(options.published, shipped=options.shipped)
+    if len(folders) > 1 and out is not None and options.table is None:
         make_folder(out, "--out")
-        return report.render(folders, out, formats, files)
-    folder = folders[0]
-    found = [folder] if any(folder.glob("*.jsonl")) else _experiments(folder)
-    if not found:
-        raise BadInputError(f"{folder}: no records (*.jsonl) here or one level below")
+        return report.render(folders, out, options.formats, claims, published)
+    found = [source for folder in folders for source in _with_records(folder)]
+    if options.table is not None:
+        target = out or folders[0]
+        make_folder(target, "--out")
+        return report.render_table(options.table, found, target, options.formats, published)
     written: list[Path] = []
     for source in found:
-        target = source if out is None else out if source == folder else out / source.name
+        target = source if out is None else out if source in folders else out / source.name
         make_folder(target, "--out")
-        written += report.render(source, target, formats, files)
+        written += report.render(source, target, options.formats, claims, published)
     return written
 
 
-def _experiments(folder: Path) -> list[Path]:
-    return sorted({path.parent for path in folder.glob("*/*.jsonl")})
+def _with_records(folder: Path) -> list[Path]:
+    """The folder, or those of every experiment under it."""
+    if any(folder.glob("*.jsonl")):
+        return [folder]
+    found = sorted({path.parent for path in folder.glob("*/*.jsonl")})
+    if not found:
+        raise BadInputError(f"{folder}: no records (*.jsonl) here or one level below")
+    return found
 
 
 def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | None) -> Path:

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from ssbench.errors import BadInputError
 from ssbench.nearest import nearest
+from ssbench.places import bench_folder
 from ssbench.recipe import Recipe
 from ssbench.retraining import Retrain
 from ssbench.sparsity.budget import Budget, Kept, Unit
@@ -135,12 +136,6 @@ class Experiment(BaseModel):
             "train": self.train.manifest(),
             "finetune": self.finetune.manifest(),
         }
-
-
-def bench_folder() -> Path:
-    """The folder of the experiments that ship with ssbench, in a checkout or a wheel."""
-    inside = Path(__file__).parent / "bench"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "bench"
 
 
 def shipped() -> dict[str, Path]:

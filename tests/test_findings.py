@@ -14,7 +14,8 @@ import pytest
 import ssbench
 from ssbench import report, stats
 from ssbench.errors import BadInputError
-from ssbench.experiment import bench_folder, shipped
+from ssbench.experiment import shipped
+from ssbench.places import bench_folder
 from ssbench.report import claims, fronts, merge, overlap, pick
 from ssbench.report.changes import changes
 from ssbench.report.findings import findings

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ssbench.experiment import bench_folder, load, shipped
+from ssbench.experiment import load, shipped
+from ssbench.places import bench_folder
 from ssbench.plan import Run, plan, stages
 from ssbench.registry import discover
 from tests.conftest import TINY

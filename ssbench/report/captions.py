@@ -13,15 +13,15 @@ def table_caption(rows: Sequence[Row]) -> str:
     """Return the caption of a (data set, model)'s table."""
     like = rows[0].like
     sentences = [
-        f"{like.model} on {like.dataset}: test error of the last epoch{_spread(rows)}.",
+        f"{like.model} on {like.dataset}: test error of the last epoch{spread_words(rows)}.",
         "Budget: the share that was to be kept.",
         "Params and MACs are those of nonzero weights, pruned: their missing share of the dense "
         "network's; connections: 2-D kernels kept.",
         "MACs: convolution and linear layers, one image, 1 per multiply-add.",
-        _epochs(rows),
+        epochs_words(rows),
         *tuning.sentences(rows),
-        *_bold(rows),
-        *_gap(rows),
+        *bold_words(list(by_budget(rows).values())),
+        *gap_words(rows),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
 
@@ -52,7 +52,8 @@ def seed_count(rows: Sequence[Row]) -> int:
     return max((len(row.done) for row in rows), default=0)
 
 
-def _spread(rows: Sequence[Row]) -> str:
+def spread_words(rows: Sequence[Row]) -> str:
+    """Say over how many seeds means are taken."""
     count = seed_count(rows)
     if count < 2:
         return ", one seed"
@@ -61,36 +62,46 @@ def _spread(rows: Sequence[Row]) -> str:
     return f", mean ± sample standard deviation over {seeds}"
 
 
-def _epochs(rows: Sequence[Row]) -> str:
+def epochs_words(rows: Sequence[Row]) -> str:
+    """Say how long the rows were trained in total."""
     totals = sorted({run.final.epochs_total or 0 for row in rows for run in row.done})
     if len(totals) == 1:
         return f"All rows: {totals[0]} epochs in total."
     return f"Total epochs differ between rows: {text.listing([str(t) for t in totals])}."
 
 
-def _bold(rows: Sequence[Row]) -> list[str]:
-    groups = [group for group in by_budget(rows).values() if rivals(group)]
+def bold_words(budgets: Sequence[Sequence[Row]]) -> list[str]:
+    """Say what bold means in a table, given its rows budget by budget."""
+    groups = [group for group in budgets if rivals(group)]
     if not any(best(group) for group in groups):
         return ["No bold: no two rows have the same budget."]
     # Each group's most seeds name its rule; bold in a group of single seeds separates nothing.
     counts = sorted({max(len(values) for values in rivals(group).values()) for group in groups})
     if counts == [1]:
         return ["Bold: the lowest error at its budget; one seed separates nothing."]
-    rules = text.listing(list(dict.fromkeys(stats.rule(count) for count in counts if count > 1)))
+    rule = rule_words(counts)
     sentences = [
-        f"Bold: the lowest mean error at its budget, or not distinguishable from it ({rules} of "
-        "the difference by seed includes 0, the spread taken as no less than that of rounding to "
-        "whole test images; not corrected for the number of comparisons), and not worse at every "
-        "seed by more than the sampling error of the test images."
+        f"Bold: the lowest mean error at its budget, or not distinguishable from it {rule}."
     ]
     if counts[0] == 1:
         sentences.append("Where a budget has one seed only, just the lowest is bold.")
-    if any((row.miss() or 0) > UNFAIR for row in rows):
+    if any((row.miss() or 0) > UNFAIR for group in budgets for row in group):
         sentences.append(f"Rows that kept over {100 * UNFAIR:g} % more than asked do not compete.")
     return sentences
 
 
-def _gap(rows: Sequence[Row]) -> list[str]:
+def rule_words(counts: Sequence[int]) -> str:
+    """Say by what rule errors are told apart, given the numbers of seeds that are compared."""
+    rules = text.listing(list(dict.fromkeys(stats.rule(count) for count in counts if count > 1)))
+    return (
+        f"({rules} of the difference by seed includes 0, the spread taken as no less than that of "
+        "rounding to whole test images; not corrected for the number of comparisons), and not "
+        "worse at every seed by more than the sampling error of the test images"
+    )
+
+
+def gap_words(rows: Sequence[Row]) -> list[str]:
+    """Say which differences the seeds cannot show."""
     count = seed_count(rows)
     if count < stats.FEW:
         return [f"No interval can be given: that takes {stats.FEW} seeds."] if count else []

@@ -1,15 +1,17 @@
 """Rows -> CSV: raw numbers, one line per row of the tables, nothing rounded.
 
 Errors are in percent, shares in [0, 1], times in seconds, sizes are counts; a cell that does not
-apply is empty. Spreads over seeds are given as mean, sd (sample), min and max.
+apply is empty. Spreads over seeds are given as mean, sd (sample), min and max. Published rows have
+their origin, source and note, and nothing in the columns that compare.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ssbench import stats
+from ssbench.report.published import Published, matching
 from ssbench.report.rows import Row, Spread, best, by_budget, by_table, rivals
 
 Cell = str | int | float | bool | None
@@ -28,20 +30,26 @@ _OF_THE_LAST_STAGE = (
 )  # fmt: skip
 
 
-def as_csv(rows: Sequence[Row]) -> str:
-    """Return the rows, at least one, as CSV with a header line."""
-    import pandas as pd  # nearly a second: only for those who write the file
-
+def as_csv(rows: Sequence[Row], published: Sequence[Published] = ()) -> str:
+    """Return the rows, at least one, and what is published of their networks, as CSV."""
     lines: list[dict[str, Cell]] = []
-    for table in by_table(rows).values():
+    for (dataset, model), table in by_table(rows).items():
         dense = [row for row in table if row.is_dense and row.done]
         for group in by_budget(table).values():
             bold = best(group)
             for row in group:
-                line = _identity(row) | {"best": row in bold} | _measured(row)
+                line = identity(row) | {"best": row in bold} | measured(row)
                 line |= _compared("best", row, _yardstick(group))
                 line |= _compared("dense", row, dense[0] if len(dense) == 1 else None)
                 lines.append(line)
+        lines += [quoted(quote) for quote in matching(published, dataset, model)]
+    return frame(lines)
+
+
+def frame(lines: Sequence[Mapping[str, Cell]]) -> str:
+    """Write lines as CSV with a header; a column that a line lacks is empty in it."""
+    import pandas as pd  # nearly a second: only for those who write the file
+
     # Objects, so that counts stay whole numbers in columns that have empty cells.
     return pd.DataFrame(lines, dtype=object).to_csv(index=False, lineterminator="\n")
 
@@ -50,9 +58,11 @@ def _yardstick(group: Sequence[Row]) -> Row | None:
     return stats.best_row(rivals(group))
 
 
-def _identity(row: Row) -> dict[str, Cell]:
+def identity(row: Row) -> dict[str, Cell]:
+    """Return what a row is of."""
     like = row.like
     return {
+        "origin": "measured",
         "experiment": like.experiment,
         "dataset": like.dataset,
         "model": like.model,
@@ -72,7 +82,30 @@ def _identity(row: Row) -> dict[str, Cell]:
     }
 
 
-def _measured(row: Row) -> dict[str, Cell]:
+def quoted(quote: Published) -> dict[str, Cell]:
+    """Return a published row under the names of what is measured, with its source."""
+    line, dense = quote.line, quote.dense
+    return {
+        "origin": "published",
+        "dataset": line.dataset,
+        "model": line.model,
+        "method": line.method,
+        "name": quote.name,
+        "test_top1_error_mean": line.top1_error,
+        "test_top5_error_mean": line.top5_error,
+        "params_dense": dense.params if dense else None,
+        "params_nonzero": line.params,
+        "macs_dense": dense.macs if dense else None,
+        "macs_nonzero": line.macs,
+        "flops": line.flops,
+        "flops_convention": line.flops_convention,
+        "source": line.source,
+        "note": line.note,
+    }
+
+
+def measured(row: Row) -> dict[str, Cell]:
+    """Return everything that was measured of a row, over its seeds."""
     line: dict[str, Cell] = {}
     for key in _ERRORS:
         line |= _spread(key, row.spread(key))

@@ -19,8 +19,13 @@ class Note:
     rows: tuple[Row, ...]
 
 
-def notes(rows: Sequence[Row]) -> list[Note]:
-    """Return the footnotes that the rows of a table need."""
+def notes(rows: Sequence[Row], call: Callable[[Row], str] = lambda row: row.name) -> list[Note]:
+    """Return the footnotes that the rows of a table need.
+
+    Args:
+        rows: in printing order.
+        call: what a footnote calls a row.
+    """
     kinds: tuple[tuple[str, str, Callable[[Row], str | None]], ...] = (
         ("†", "a whole layer lost all its weights", _collapse),
         ("‡", "failed", _failure),
@@ -35,7 +40,9 @@ def notes(rows: Sequence[Row]) -> list[Note]:
     for mark, what, say in kinds:
         said = [(row, words) for row in rows if (words := say(row)) is not None]
         if said:
-            found.append(Note(mark, f"{what}: {_by_name(said)}.", tuple(row for row, _ in said)))
+            found.append(
+                Note(mark, f"{what}: {_by_name(said, call)}.", tuple(row for row, _ in said))
+            )
     return found
 
 
@@ -66,12 +73,12 @@ def _protection(row: Row) -> str | None:
     return f"in {layers.mean:.3g} layer{'' if layers.mean == 1 else 's'}"
 
 
-def _by_name(said: Iterable[tuple[Row, str]]) -> str:
+def _by_name(said: Iterable[tuple[Row, str]], call: Callable[[Row], str]) -> str:
     """Write 'name at 5 % (words), 2 % (words); other at …', each name once."""
     places: dict[str, list[str]] = {}
     for row, words in said:
         place = "" if row.is_dense else f"at {text.asked(*row.budget)} "
-        places.setdefault(row.name, []).append(f"{place}({words})")
+        places.setdefault(call(row), []).append(f"{place}({words})")
     return "; ".join(f"{name} {', '.join(items)}" for name, items in places.items())
 
 

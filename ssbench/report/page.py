@@ -12,6 +12,7 @@ from ssbench.report.captions import figure_caption
 from ssbench.report.findings import Findings, Overall, findings, overall
 from ssbench.report.merge import Merged, Part
 from ssbench.report.notes import devices, superseded, versions
+from ssbench.report.published import Published
 from ssbench.report.records import Run
 from ssbench.report.rows import Row, by_table, make_rows
 from ssbench.report.tables import Table, make_table
@@ -53,19 +54,38 @@ class Page:
     failures: tuple[Failure, ...]
     rows: tuple[Row, ...]
     overall: Overall
+    published: tuple[Published, ...]
 
 
-def make_page(runs: Sequence[Run], claims: Sequence[Path] = ()) -> Page:
+@dataclass(frozen=True)
+class Beside:
+    """What a report holds beside the records.
+
+    Attributes:
+        claims: files of claims.
+        published: rows of the literature.
+    """
+
+    claims: Sequence[Path] = ()
+    published: Sequence[Published] = ()
+
+
+def make_page(
+    runs: Sequence[Run], claims: Sequence[Path] = (), published: Sequence[Published] = ()
+) -> Page:
     """Make the report of all runs of an experiment, at least one.
 
     Args:
         runs: of one experiment.
         claims: files of claims; those about other experiments are left aside.
+        published: rows of the literature; a table shows those of its network and data set.
     """
-    return _page(runs[0].final.experiment, [("", runs)], (), claims)
+    return _page(runs[0].final.experiment, [("", runs)], (), Beside(claims, published))
 
 
-def make_merged_page(merged: Merged, claims: Sequence[Path] = ()) -> Page:
+def make_merged_page(
+    merged: Merged, claims: Sequence[Path] = (), published: Sequence[Published] = ()
+) -> Page:
     """Make one report of several experiments; what cannot be compared has tables of its own."""
     experiments = list(dict.fromkeys(run.final.experiment for run in merged.runs))
     groups = [
@@ -73,7 +93,7 @@ def make_merged_page(merged: Merged, claims: Sequence[Path] = ()) -> Page:
         for parts in merged.parts.values()
         for part in parts
     ]
-    return _page(text.listing(experiments), groups, merged.warnings, claims)
+    return _page(text.listing(experiments), groups, merged.warnings, Beside(claims, published))
 
 
 def _apart(part: Part) -> str:
@@ -85,7 +105,7 @@ def _page(
     title: str,
     groups: Sequence[tuple[str, Sequence[Run]]],
     warnings: tuple[str, ...],
-    claims: Sequence[Path],
+    beside: Beside,
 ) -> Page:
     sections: list[Section] = []
     rows: list[Row] = []
@@ -93,10 +113,11 @@ def _page(
     for apart, runs in groups:
         made, replaced = make_rows(runs)
         rows, older = rows + made, older + replaced
-        sections += [_section(group, apart) for group in by_table(made).values()]
+        tables = by_table(made).values()
+        sections += [_section(group, apart, beside.published) for group in tables]
     return Page(
         title=title,
-        facts=tuple(_facts(rows)),
+        facts=tuple(facts(rows)),
         warnings=(*warnings, *superseded(older)),
         sections=tuple(_named(sections)),
         failures=tuple(
@@ -105,12 +126,13 @@ def _page(
             for run in row.failed
         ),
         rows=tuple(rows),
-        overall=overall(rows, _settled([run for _, runs in groups for run in runs], claims)),
+        overall=overall(rows, _settled([run for _, runs in groups for run in runs], beside.claims)),
+        published=tuple(beside.published),
     )
 
 
-def _section(rows: Sequence[Row], apart: str) -> Section:
-    table = make_table(rows)
+def _section(rows: Sequence[Row], apart: str, published: Sequence[Published]) -> Section:
+    table = make_table(rows, published)
     named = replace(table, dataset=f"{table.dataset}{apart}")
     return Section(tuple(rows), named, "", figure_caption(rows), findings(rows))
 
@@ -137,15 +159,15 @@ def _named(sections: Sequence[Section]) -> list[Section]:
     return named
 
 
-def _facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """What was run and on what, as far as records tell."""
+def facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return what was run and on what, as far as records tell."""
     runs = [run for row in rows for run in (*row.done, *row.failed)]
     stages = [stage for run in runs for stage in run.stages]
     finals = [run.final for row in rows for run in row.done]
     images = sorted({(r.train_images, r.validation_images, r.test_images) for r in finals}, key=str)
     epochs = sorted({r.epochs_total for r in finals if r.epochs_total is not None})
     free = sorted({operator for stage in stages for operator in stage.uncounted})
-    facts = [
+    found = [
         ("Data", text.listing(sorted({run.final.dataset for run in runs}))),
         ("Images", text.listing([_images(*parts) for parts in images])),
         ("Models", text.listing(sorted({run.final.model for run in runs}))),
@@ -158,7 +180,7 @@ def _facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
         ("Commit", text.listing(sorted({stage.commit for stage in stages if stage.commit}))),
         ("Operators that count as free", text.listing(free)),
     ]
-    return [(name, value) for name, value in facts if value]
+    return [(name, value) for name, value in found if value]
 
 
 def _images(train: int | None, validation: int | None, test: int | None) -> str:

@@ -221,28 +221,30 @@ def missing_seeds(row: Row, usual: Mapping[str, set[int]]) -> set[int]:
     return wanted - {run.final.seed for run in row.done}
 
 
-def rivals(group: Sequence[Row]) -> Mapping[Row, dict[int, float]]:
-    """Return the test errors, by usual seed, of those rows of a budget that can be compared.
+def rivals(group: Sequence[Row], key: str = "test_top1_error") -> Mapping[Row, dict[int, float]]:
+    """Return the errors, by usual seed, of those rows of a budget that can be compared.
 
     Fewer than two rows, the dense network and budgets "own" give none: such rows are not of one
     size. Neither does a row belong that kept `UNFAIR` more than was asked, or has no result.
+
+    Args:
+        group: the rows of one budget.
+        key: which error.
     """
     if group[0].budget[0] in (None, "own"):
         return {}
     fair = [row for row in group if row.done and (row.miss() or 0) <= UNFAIR]
-    if len(fair) < 2:
-        return {}
     usual = usual_seeds(group)
-    return {
-        row: {
-            run.final.seed: row.values("test_top1_error")[run.final.seed]
-            for run in row.done
-            if run.final.seed in usual[run.final.experiment]
-        }
-        for row in fair
-    }
+    found = {}
+    for row in fair:
+        errors = row.values(key)
+        seeds = [s for r in row.done if (s := r.final.seed) in usual[r.final.experiment]]
+        values = {seed: errors[seed] for seed in seeds if seed in errors}
+        if values:
+            found[row] = values
+    return found if len(found) > 1 else {}
 
 
-def best(group: Sequence[Row]) -> set[Row]:
+def best(group: Sequence[Row], key: str = "test_top1_error") -> set[Row]:
     """Return the rows of a budget to be printed in bold: see `ssbench.stats.best_rows`."""
-    return stats.best_rows(rivals(group), max(row.resolution for row in group))
+    return stats.best_rows(rivals(group, key), max(row.resolution for row in group))

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from ssbench.report import text
+from ssbench.report import sources, text
 from ssbench.report.captions import table_caption
+from ssbench.report.columns import (
+    MACS,
+    MACS_PRUNED,
+    PARAMS,
+    PARAMS_PRUNED,
+    Column,
+    counted,
+    kept,
+    mean,
+    top1,
+)
 from ssbench.report.notes import Note, notes, warnings
+from ssbench.report.published import Published, matching
 from ssbench.report.rows import Row, best, by_budget
 
-
-@dataclass(frozen=True)
-class Column:
-    """A column of text beside the error."""
-
-    title: str
-    write: Callable[[Row], str]
+Part = Literal["usual", "extra", "surgery"]
 
 
 @dataclass(frozen=True)
 class Line:
     """One row as text: ``error`` is 'failed' where no run has a result.
 
-    ``cells`` stand under `COLUMNS`, ``extra`` under `EXTRA`, ``surgery`` under `SURGERY`.
+    ``cells`` are those under the columns of each part of `COLUMNS`.
     """
 
     name: str
@@ -31,17 +38,16 @@ class Line:
     error: str
     bold: bool
     n: str
-    cells: tuple[str, ...]
-    extra: tuple[str, ...]
-    surgery: tuple[str, ...]
+    cells: Mapping[Part, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Group:
-    """The rows of one budget."""
+    """The rows of one budget, or the published ones."""
 
     title: str
     lines: tuple[Line, ...]
+    published: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,37 +65,18 @@ class Table:
     dataset: str
     model: str
     caption: str
-    titles: tuple[str, ...]
-    extra_titles: tuple[str, ...]
-    surgery_titles: tuple[str, ...]
+    titles: Mapping[Part, tuple[str, ...]]
     groups: tuple[Group, ...]
     notes: tuple[Note, ...]
+    sources: tuple[Note, ...]
     warnings: tuple[str, ...]
     layer_names: tuple[str, ...]
     layers: tuple[Layers, ...]
 
-
-def _mean(key: str) -> Callable[[Row], float | None]:
-    def get(row: Row) -> float | None:
-        spread = row.spread(key)
-        return spread.mean if spread else None
-
-    return get
-
-
-def _share(unit: str, *, pruned: bool) -> Callable[[Row], str]:
-    def write(row: Row) -> str:
-        kept = row.kept(unit)
-        if kept is None:
-            return text.ABSENT
-        return text.percent(1 - kept.mean if pruned else kept.mean)
-
-    return write
-
-
-def _count(key: str) -> Callable[[Row], str]:
-    get = _mean(key)
-    return lambda row: text.count(get(row))
+    @property
+    def measured(self) -> tuple[Group, ...]:
+        """The groups of measured rows."""
+        return tuple(group for group in self.groups if not group.published)
 
 
 def _epochs(row: Row) -> str:
@@ -98,7 +85,7 @@ def _epochs(row: Row) -> str:
 
 
 def _threshold(row: Row) -> str:
-    return text.number(_mean("threshold")(row))
+    return text.number(mean(row, "threshold"))
 
 
 def _before(row: Row) -> str:
@@ -112,51 +99,59 @@ def _difference(row: Row) -> str:
     return f"{spread.high:.0e}" if spread.high else "0"
 
 
-COLUMNS = (
-    Column("params", _count("params_nonzero")),
-    Column("pruned %", _share("params", pruned=True)),
-    Column("connections kept %", _share("connections", pruned=False)),
-    Column("MACs", _count("macs_nonzero")),
-    Column("pruned %", _share("macs", pruned=True)),
-    Column("epochs", _epochs),
-    Column("threshold", _threshold),
-)
-"""What every format prints."""
-EXTRA = (
-    Column("error % before finetuning", _before),
-    Column("params after surgery", _count("params_compact")),
-    Column("MACs after surgery", _count("macs_compact")),
-)
-"""What is printed where there is room."""
-SURGERY = (
-    Column("params", _count("params_compact")),
-    Column("connections", _count("connections_compact")),
-    Column("MACs", _count("macs_compact")),
-    Column("batch-norm operations", _count("norm_ops_compact")),
-    Column("pooling operations", _count("pool_ops_compact")),
-    Column("bytes", _count("bytes_compact")),
-    Column("bytes, sparse format", _count("bytes_sparse")),
-    Column("of these index", _count("bytes_index")),
-    Column("change of outputs", _difference),
-)
-"""A table of its own: the network without its silent channels, and the proof that it is one."""
+ERROR = top1("test error %")
+COLUMNS: Mapping[Part, tuple[Column, ...]] = {
+    "usual": (
+        PARAMS,
+        PARAMS_PRUNED,
+        Column("connections kept %", kept("connections")),
+        MACS,
+        MACS_PRUNED,
+        Column("epochs", _epochs),
+        Column("threshold", _threshold),
+    ),
+    "extra": (
+        Column("error % before finetuning", _before),
+        Column("params after surgery", counted("params_compact")),
+        Column("MACs after surgery", counted("macs_compact")),
+    ),
+    "surgery": (
+        Column("params", counted("params_compact")),
+        Column("connections", counted("connections_compact")),
+        Column("MACs", counted("macs_compact")),
+        Column("batch-norm operations", counted("norm_ops_compact")),
+        Column("pooling operations", counted("pool_ops_compact")),
+        Column("bytes", counted("bytes_compact")),
+        Column("bytes, sparse format", counted("bytes_sparse")),
+        Column("of these index", counted("bytes_index")),
+        Column("change of outputs", _difference),
+    ),
+}
+"""What every format prints; what is printed where there is room; and a table of its own: the
+network without its silent channels, and the proof that it is one."""
 
 
-def make_table(rows: Sequence[Row]) -> Table:
-    """Make the table of the rows of one (data set, model), given in printing order."""
+def make_table(rows: Sequence[Row], published: Sequence[Published] = ()) -> Table:
+    """Make the table of the rows of one (data set, model), given in printing order.
+
+    Args:
+        rows: at least one.
+        published: rows of the literature; those of this network and data set follow the rows.
+    """
+    like = rows[0].like
+    cited = sources.cite(matching(published, like.dataset, like.model))
     found = notes(rows)
     names = sorted({n for row in rows for run in row.done for n in run.final.layers}, key=_natural)
     groups = by_budget(rows)
     layers = [_layers(text.asked(*budget), group, names) for budget, group in groups.items()]
     return Table(
-        dataset=rows[0].like.dataset,
-        model=rows[0].like.model,
-        caption=table_caption(rows),
-        titles=tuple(column.title for column in COLUMNS),
-        extra_titles=tuple(column.title for column in EXTRA),
-        surgery_titles=tuple(column.title for column in SURGERY),
-        groups=tuple(_group(budget, found) for budget in groups.values()),
+        dataset=like.dataset,
+        model=like.model,
+        caption=" ".join([table_caption(rows), *cited.caption]),
+        titles={part: tuple(c.title for c in columns) for part, columns in COLUMNS.items()},
+        groups=(*(_group(budget, found) for budget in groups.values()), *_published(cited)),
         notes=tuple(found),
+        sources=cited.notes,
         warnings=tuple(warnings(rows)),
         layer_names=tuple(names),
         layers=tuple(layer for layer in layers if layer.lines),
@@ -169,16 +164,29 @@ def _group(rows: Sequence[Row], found: Sequence[Note]) -> Group:
         Line(
             name=row.name,
             marks="".join(note.mark for note in found if row in note.rows),
-            error=text.error(row.spread("test_top1_error")) if row.done else "failed",
+            error=ERROR.write(row),
             bold=row in bold,
             n=str(len(row.done)),
-            cells=tuple(column.write(row) for column in COLUMNS),
-            extra=tuple(column.write(row) for column in EXTRA),
-            surgery=tuple(column.write(row) for column in SURGERY),
+            cells={part: tuple(c.write(row) for c in columns) for part, columns in COLUMNS.items()},
         )
         for row in rows
     ]
     return Group(text.asked(*rows[0].budget), tuple(lines))
+
+
+def _published(cited: sources.Cited) -> list[Group]:
+    lines = [
+        Line(
+            name=quote.name,
+            marks=marks,
+            error=ERROR.quote(quote),
+            bold=False,
+            n=text.ABSENT,
+            cells={part: tuple(c.quote(quote) for c in cs) for part, cs in COLUMNS.items()},
+        )
+        for quote, marks in cited.marks.items()
+    ]
+    return [Group("published", tuple(lines), published=True)] if lines else []
 
 
 def _layers(title: str, rows: Sequence[Row], names: Sequence[str]) -> Layers:

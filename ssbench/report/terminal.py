@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE
@@ -9,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from ssbench.report.published import Published
 from ssbench.report.records import read_runs
 from ssbench.report.rows import by_table, make_rows
 from ssbench.report.tables import Table, make_table
@@ -19,12 +21,13 @@ _MATTER_MOST = {1: "params pruned %", 4: "MACs pruned %"}
 """What narrow consoles show of `COLUMNS`, with titles that are clear without their neighbours."""
 
 
-def terminal_table(folder: Path, width: int = WIDE) -> Group:
+def terminal_table(folder: Path, width: int = WIDE, published: Sequence[Published] = ()) -> Group:
     """Return the tables of an experiment's folder, to be printed on a rich console.
 
     Args:
         folder: of the records.
         width: of the console, in characters; below `WIDE` some columns are left out.
+        published: rows of the literature, for the tables whose network and data set they are of.
 
     Raises:
         BadInputError: no records, a line that is not a record, or several experiments.
@@ -32,11 +35,13 @@ def terminal_table(folder: Path, width: int = WIDE) -> Group:
     rows, _ = make_rows(read_runs(folder))
     parts: list[RenderableType] = []
     for group in by_table(rows).values():
-        table = make_table(group)
-        shown = dict(enumerate(table.titles)) if width >= WIDE else _MATTER_MOST
+        table = make_table(group, published)
+        shown = dict(enumerate(table.titles["usual"])) if width >= WIDE else _MATTER_MOST
         parts.append(_table(table, shown))
         parts += [Text(warning, style="yellow") for warning in table.warnings]
-        parts += [Text(f"{note.mark} {note.text}", style="dim") for note in table.notes]
+        parts += [
+            Text(f"{note.mark} {note.text}", style="dim") for note in (*table.notes, *table.sources)
+        ]
         parts.append(Text(table.caption, style="dim"))
     return Group(*parts)
 
@@ -55,7 +60,8 @@ def _table(table: Table, shown: dict[int, str]) -> RichTable:
                 Text(f"{line.name} {line.marks}".strip()),
                 Text(line.error, style="bold" if line.bold else ""),
                 line.n,
-                *(line.cells[index] for index in shown),
+                *(line.cells["usual"][index] for index in shown),
                 end_section=position == len(group.lines) - 1,
+                style="dim italic" if group.published else None,
             )
     return result

@@ -58,6 +58,13 @@ def error(spread: Spread | None) -> str:
     return f"{spread.mean:.2f}{deviation}"
 
 
+def fixed(value: float | None) -> str:
+    """Write a published error as it is given, in percent with at least two decimals."""
+    if value is None:
+        return ABSENT
+    return f"{value:.2f}" if round(value, 2) == value else str(value)
+
+
 def number(value: float | None) -> str:
     """Write a number with three significant digits."""
     return ABSENT if value is None else f"{value:.3g}"

@@ -1,0 +1,83 @@
+"""Columns of tables: how a measured row is written in each, and how a published one is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ssbench.report import text
+from ssbench.report.published import Published
+from ssbench.report.rows import Row
+
+
+def _absent(quote: Published) -> str:
+    del quote
+    return text.ABSENT
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Attributes:
+        title: its header.
+        write: gives a measured row's cell.
+        quote: gives a published row's cell.
+        error: the record's key of the error that is shown, whose best rows are bold; else None.
+    """
+
+    title: str
+    write: Callable[[Row], str]
+    quote: Callable[[Published], str] = _absent
+    error: str | None = None
+
+
+def mean(row: Row, key: str) -> float | None:
+    """Return a measurement's mean over seeds; None where no run has it."""
+    spread = row.spread(key)
+    return spread.mean if spread else None
+
+
+def counted(key: str) -> Callable[[Row], str]:
+    """Write the mean of a count."""
+    return lambda row: text.count(mean(row, key))
+
+
+def kept(unit: str) -> Callable[[Row], str]:
+    """Write the share of a unit that is left, in percent."""
+    return lambda row: _share(row, unit, pruned=False)
+
+
+def pruned(unit: str) -> Callable[[Row], str]:
+    """Write the share of a unit that is gone, in percent."""
+    return lambda row: _share(row, unit, pruned=True)
+
+
+def _share(row: Row, unit: str, *, pruned: bool) -> str:
+    left = row.kept(unit)
+    if left is None:
+        return text.ABSENT
+    return text.percent(1 - left.mean if pruned else left.mean)
+
+
+def _error(key: str) -> Callable[[Row], str]:
+    return lambda row: text.error(row.spread(key)) if row.done else "failed"
+
+
+def top1(title: str) -> Column:
+    """The top-1 test error under a title: 'failed' where no run has a result."""
+    key = "test_top1_error"
+    return Column(title, _error(key), lambda quote: text.fixed(quote.line.top1_error), key)
+
+
+def top5(title: str) -> Column:
+    """The top-5 test error under a title."""
+    key = "test_top5_error"
+    return Column(title, _error(key), lambda quote: text.fixed(quote.line.top5_error), key)
+
+
+SEEDS = Column("n", lambda row: str(len(row.done)))
+PARAMS = Column("params", counted("params_nonzero"), lambda f: text.count(f.line.params))
+PARAMS_PRUNED = Column("pruned %", pruned("params"), lambda f: text.percent(f.params_pruned))
+MACS = Column("MACs", counted("macs_nonzero"), lambda f: text.count(f.macs))
+MACS_PRUNED = Column("pruned %", pruned("macs"), lambda f: text.percent(f.macs_pruned))
