@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map
 
 from ssbench.errors import RunFailedError
+from ssbench.flow import Flow
 from ssbench.operations import Role
 from ssbench.structure import Structure
 
@@ -76,12 +77,7 @@ def compact(
     modes = [(module, module.training) for module in network.modules()]
     trainable = {name: p.requires_grad for name, p in network.named_parameters()}
     flow = structure.flow(masks)
-    fixed = _fixed(structure)
-    dead = {
-        layer.name: ~(flow.emitted[layer.name] & flow.needed[layer.name])
-        & (layer.name not in fixed)
-        for layer in structure.layers
-    }
+    dead = _dead(structure, flow)
     with torch.enable_grad():  # torch-pruning traces with autograd
         shears = _Shears(network.requires_grad_(True), structure, dead, example)
         for layer in structure.prunable:
@@ -162,16 +158,33 @@ def _outputs(model: nn.Module, images: Tensor) -> Tensor:
     return result
 
 
-def _fixed(structure: Structure) -> set[str]:
-    """Layers that an opaque operation reads: it may mix channels or count them (group norm)."""
+def _dead(structure: Structure, flow: Flow) -> dict[str, Tensor]:
+    """By layer, the output channels that may go.
+
+    An opaque operation may mix channels or count them (group norm): what it reads stays whole. One
+    that wakes silent channels (a sigmoid) makes them constants, which others may need.
+    """
+    fixed = _read_by(structure, Role.OPAQUE)
+    woken = _read_by(structure, Role.CHANNELWISE)
+    found = {}
+    for layer in structure.layers:
+        name = layer.name
+        needed = flow.needed[name]
+        lives = needed if name in woken else flow.emitted[name] & needed
+        found[name] = torch.zeros_like(lives) if name in fixed else ~lives
+    return found
+
+
+def _read_by(structure: Structure, role: Role) -> set[str]:
+    """Layers whose result gets to an operation of a role without passing through a layer."""
     found: set[str] = set()
-    opens = {n for n in structure.graph.nodes if structure.roles[n] is Role.OPAQUE}
+    reads = {n for n in structure.graph.nodes if structure.roles[n] is role}
     for node in reversed(structure.graph.nodes):
         if structure.roles[node] is Role.LAYER:
-            if opens.intersection(node.users):
+            if reads.intersection(node.users):
                 found.add(str(node.target))
-        elif opens.intersection(node.users):
-            opens.add(node)
+        elif reads.intersection(node.users):
+            reads.add(node)
     return found
 
 
@@ -197,7 +210,7 @@ def _on_given(structure: Structure) -> set[str]:
 class _Severed(fx.Interpreter):
     """Runs a network with its gradients cut off behind every opaque operation.
 
-    What such an operation reads stays as it is (see ``_fixed``), and what it gives is read whole.
+    What such an operation reads stays as it is (see ``_dead``), and what it gives is read whole.
     So there is nothing to follow through it, and torch-pruning, which follows gradients, need not
     guess what a reshaping or shuffling does to channels.
     """

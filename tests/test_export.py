@@ -228,7 +228,7 @@ def point_out_of_the_folder(folder: Path) -> None:
         (write_foreign_json, r"network\.json: not written by ssbench export"),
         (write_no_json, r"network\.json: not written by ssbench export"),
         (write_a_list, r"network\.json: not written by ssbench export"),
-        (name_another_network, r"'vgg7' is not known here; did you mean"),
+        (name_another_network, r"unknown model 'vgg7'; did you mean"),
         (take_another_networks_name, "the tensors fit no such network"),
         (take_other_groups, "the shapes fit no vgg6"),
         (point_out_of_the_folder, r"network\.json: not written by ssbench export"),

@@ -18,6 +18,7 @@ NO_TORCH = ("report", "stats")
 FORBIDDEN = {
     **dict.fromkeys(KNOW_NO_METHOD, ("ssbench.method", "ssbench.registry", "ssbench.methods")),
     "pipeline": ("ssbench.registry", "ssbench.methods"),
+    "search": ("torch", "optuna", "ssbench.method"),
     "report": ("torch", "ssbench.pipeline", "ssbench.method", "ssbench.structure"),
     "stats": ("torch",),
 }

@@ -515,7 +515,9 @@ def test_folders_that_cannot_be_reported(usual: Folder, tmp_path: Path) -> None:
     empty.mkdir()
     with pytest.raises(BadInputError, match="no records"):
         report.render(empty, empty, ALL)
-    with pytest.raises(BadInputError, match="docx: not a format here; known: md, tex, html, csv, parquet"):
+    with pytest.raises(
+        BadInputError, match="docx: not a format here; known: md, tex, html, csv, parquet"
+    ):
         report.render(usual.path, empty, ["docx"])
     (usual.path / "run-999.jsonl").write_text("")
     with pytest.raises(BadInputError, match="empty"):

@@ -100,6 +100,7 @@ def test_the_better_learning_rate_is_found_for_every_method(tmp_path: Path, invo
     assert found["magnitude"][0]["value"] == pytest.approx(sum(errors) / 2)
     outcome = tuned(Path("results/rates"))
     assert outcome["trials"] == 3
+    assert {entry["distinct"] for entry in outcome["methods"]} == {2}
     assert [(e["parameters"], e["trial"]) for e in outcome["methods"]] == [
         ({"finetune_lr": 0.03}, 2),
         ({"finetune_lr": 0.03}, 2),
@@ -124,6 +125,7 @@ def test_the_better_lambda_is_found(tmp_path: Path, invoke: Invoke) -> None:
     assert tuned(Path("results/lambda"))["methods"][0]["parameters"] == {"lambda": 3e-2}
 
 
+@pytest.mark.slow
 def test_the_test_split_has_no_influence(
     tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +161,7 @@ def test_the_test_split_has_no_influence(
 # Stored, resumed
 
 
+@pytest.mark.slow
 def test_more_trials_go_on_and_as_many_do_nothing(tmp_path: Path, invoke: Invoke) -> None:
     text = SMALL.replace("[0.5, 0.3]", "[0.5]") + 'methods = [{ name = "network-slimming" }]'
     path = write(tmp_path / "more.toml", text)
@@ -250,10 +253,11 @@ def test_a_failed_trial_is_kept_with_its_reason_and_the_study_goes_on(
 # Used, and stated
 
 
+@pytest.mark.slow
 def test_a_run_uses_what_was_chosen_and_the_report_says_so(tmp_path: Path, invoke: Invoke) -> None:
     methods = 'methods = [{ name = "magnitude" }, { name = "snip" }, { name = "l0" }]'
     path = write(tmp_path / "used.toml", GRID + methods)
-    assert invoke("tune", path, "--trials", 2, "--quiet").code == 0
+    assert invoke("tune", path, "--trials", 3, "--quiet").code == 0
     file = "results/used/tuning/tuned.json"
     chosen = {
         entry["label"]: entry["parameters"] for entry in tuned(Path("results/used"))["methods"]
@@ -270,12 +274,13 @@ def test_a_run_uses_what_was_chosen_and_the_report_says_so(tmp_path: Path, invok
     assert by_method["l0"]["settings"]["lambda"] == chosen["l0"]["lambda"]
     assert by_method["snip"]["tuning"] is None
     said = by_method["l0"]["tuning"]
-    assert (said["trials"], said["failed"], said["seeds"]) == (2, 0, [1000])
+    assert (said["trials"], said["failed"], said["seeds"]) == (3, 0, [1000])
     assert said["chosen"] == chosen["l0"]
     assert said["space"]["lambda"] == "0.0001 to 0.1, logarithmic"
     page = (folder / "report.html").read_text()
-    caption = "chosen on validation error by 2 trials (seed 1000, mean over 2 budgets)"
-    assert page.count(caption) >= 4  # two kinds of methods, in the head and in the caption
+    caption = "chosen on validation error by 3 trials (seed 1000, mean over 2 budgets"
+    for end in (")", ", 2 of them different)"):  # l0, and the grid of two learning rates
+        assert page.count(caption + end) >= 2  # in the head and in the caption
     assert "Not tuned: snip (weight)." in page
     assert "magnitude (weight): finetune_lr=0.03" in page
 

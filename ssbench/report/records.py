@@ -47,7 +47,8 @@ class Tuning(BaseModel):
     """How a method's hyper-parameters were chosen on the validation split.
 
     Attributes:
-        trials: so many choices were tried, of which ``failed`` came to no end.
+        trials: so many choices were tried, of which ``distinct`` differ and ``failed`` came to no
+            end.
         seeds: they were tried on.
         kept: the shares over which the error that decided is the mean; none for the dense network.
         space: by hyper-parameter, among which values; ``space_id`` is its hash.
@@ -56,6 +57,7 @@ class Tuning(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
     trials: Count
+    distinct: Count
     failed: Count
     seeds: list[int]
     kept: list[float | str]

@@ -38,6 +38,8 @@ def _how(tuning: Tuning) -> str:
     seeds = text.listing([str(seed) for seed in tuning.seeds])
     facts = [f"seed{'' if len(tuning.seeds) == 1 else 's'} {seeds}"]
     facts += [f"mean over {len(tuning.kept)} budgets"] if len(tuning.kept) > 1 else []
+    if tuning.distinct < tuning.trials:
+        facts.append(f"{tuning.distinct} of them different")
     facts += [f"{tuning.failed} of them failed"] if tuning.failed else []
     trials = f"{tuning.trials} trial{'' if tuning.trials == 1 else 's'}"
     return f"{text.listing(what)} chosen on validation error by {trials} ({', '.join(facts)})"

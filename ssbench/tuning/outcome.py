@@ -34,6 +34,7 @@ def entry(study: Study, trials: int) -> Entry:
         parameters=chosen.parameters,
         trial=chosen.number,
         trials=trials,
+        distinct=len({repr(trial.parameters) for trial in counted}),
         failed=sum(trial.value is None for trial in counted),
         kept=list(kept),
         validation_top1_error=chosen.value,

@@ -27,7 +27,8 @@ class Entry(BaseModel):
         key: what it is recognised by; see `ssbench.tuning.subjects.Subject.key`.
         parameters: the values chosen.
         trial: the number of the trial that had them.
-        trials: how many were made, and ``failed``: how many of them failed.
+        trials: how many were made; ``distinct``: how many of them differ (a finite space may have
+            fewer values); ``failed``: how many failed.
         kept: the shares over which each trial's error is the mean.
         validation_top1_error: of the chosen trial, percent.
         first_validation_top1_error: of the first one; None where it failed.
@@ -41,6 +42,7 @@ class Entry(BaseModel):
     parameters: dict[str, Value]
     trial: int
     trials: int
+    distinct: int
     failed: int
     kept: list[float | str]
     validation_top1_error: float
@@ -140,6 +142,7 @@ def said(entry: Entry, seeds: list[int]) -> dict[str, Any]:
     """What a record says of the tuning of its method."""
     return {
         "trials": entry.trials,
+        "distinct": entry.distinct,
         "failed": entry.failed,
         "seeds": seeds,
         "kept": entry.kept,
