@@ -79,6 +79,14 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try failed runs again.")
     ] = False,
+    concurrency: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto",
+            help="So many stages side by side, each in a process of its own; auto: as many as "
+            "memory and cores carry.",
+        ),
+    ] = "1",
 ) -> None:
     """Train, prune, finetune, count and report every run of an experiment that is not done."""
     options = commands.Options(
@@ -91,6 +99,7 @@ def run(
         quiet=quiet,
         retry_failed=retry_failed,
         data_root=data_root_,
+        concurrency=_concurrency(concurrency),
     )
     log = Console(stderr=True)
     try:
@@ -174,6 +183,14 @@ def new_method(
 ) -> None:
     """Write the file of a new method: it works as it is, to be changed."""
     typer.echo(skeleton.write_method(name, folder))
+
+
+def _concurrency(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise BadInputError(f"--concurrency {text}: write a number of processes from 1 on, or auto")
 
 
 def _console() -> Console:

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from ssbench import device, dryrun, progress, report
 from ssbench import export as export_
 from ssbench.data import check, data_root, open_dataset
 from ssbench.errors import BadInputError
-from ssbench.executors import Outcome, execute
+from ssbench.executors import Observer, Outcome, Setup, execute, execute_side_by_side
+from ssbench.executors.capacity import cores, fitting
 from ssbench.experiment import Experiment, find, load
 from ssbench.exported import Format
 from ssbench.models import check as check_model
@@ -38,6 +40,8 @@ class Options:
     quiet: bool = False
     retry_failed: bool = False
     data_root: Path | None = None
+    concurrency: int | None = 1
+    """So many stages side by side; None: as many as memory and cores carry."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +97,30 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     if options.retry_failed:
         ready.results.forget_failed(run.id for run in ready.runs)
     with progress.observer(ready.runs, log, quiet=options.quiet) as observer:
-        outcome = execute(ready.runs, ready.bench, ready.store, ready.results, observer)
+        outcome = _execute(ready, options, observer)
     _show(ready.results.folder, console, quiet=options.quiet)
     for name, reason in outcome.failed.items():
         log.print(f"failed: {name}: {reason}", style="red", markup=False, soft_wrap=True)
     if outcome.failed:
         log.print("failed runs stay as they are; try them again with --retry-failed")
     return outcome
+
+
+def _execute(ready: Prepared, options: Options, observer: Observer) -> Outcome:
+    """Carry out what is missing, in this process or in several."""
+    missing = [run for run in ready.runs if ready.results.last(run.id) is None]
+    workers = options.concurrency if options.concurrency else fitting(missing, ready.bench)
+    if workers == 1 or not missing:
+        return execute(ready.runs, ready.bench, ready.store, ready.results, observer)
+    setup = Setup(
+        dataset=ready.experiment.dataset,
+        data_root=data_root(options.data_root),
+        device=str(ready.bench.device),
+        method_files=tuple(options.method_files),
+        cache=options.cache or options.results / ".cache",
+        threads=max(min(torch.get_num_threads(), cores()) // workers, 1),
+    )
+    return execute_side_by_side(ready.runs, setup, ready.store, ready.results, observer, workers)
 
 
 def _show(folder: Path, console: Console, *, quiet: bool) -> None:
