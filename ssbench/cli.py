@@ -1,5 +1,7 @@
 """The command line: parse arguments, call one function each.
 
+Each command imports what it needs when it is called: help and lists do not wait for torch.
+
 Exit codes: 0 done, 1 some run failed, 2 bad input, 130 interrupted.
 """
 
@@ -13,8 +15,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ssbench import catalogue, commands, fetching, skeleton
-from ssbench.data import data_root
 from ssbench.errors import BadInputError
 
 WIDTH = 160
@@ -89,6 +89,8 @@ def run(
     ] = "1",
 ) -> None:
     """Train, prune, finetune, count and report every run of an experiment that is not done."""
+    from ssbench import commands
+
     options = commands.Options(
         overrides=set_ or (),
         device=device,
@@ -116,15 +118,31 @@ def list_(what: Listing, method_file: MethodFiles = None) -> None:
     """List methods, models, datasets or experiments."""
     console = _console()
     if what is Listing.METHODS:
-        broken = catalogue.methods(console, method_file or ())
-        if broken:
-            raise typer.Exit(2)
-    elif what is Listing.MODELS:
-        catalogue.models(console)
-    elif what is Listing.DATASETS:
-        catalogue.datasets(console)
-    else:
+        _list_methods(console, method_file or [])
+        return
+    if what is Listing.EXPERIMENTS:
+        from ssbench import catalogue
+
         catalogue.experiments(console)
+        return
+    from ssbench import inventory
+
+    (inventory.models if what is Listing.MODELS else inventory.datasets)(console)
+
+
+def _list_methods(console: Console, files: list[Path]) -> None:
+    from ssbench import catalogue, sources
+
+    found, broken = None if files else sources.described(), dict[str, str]()
+    if found is None:
+        from ssbench import inventory
+
+        found, broken = inventory.methods(files)
+    catalogue.methods(console, found)
+    for name, reason in broken.items():
+        console.print(f"{name}: cannot be loaded: {reason}", style="red", markup=False)
+    if broken:
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -136,14 +154,18 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Where to write [beside the records].")] = None,
 ) -> None:
     """Render tables and figures from records; the records are only read."""
-    for path in commands.render(results_dir, format_.split(","), out):
+    from ssbench import reading
+
+    for path in reading.render(results_dir, format_.split(","), out):
         typer.echo(path)
 
 
 @app.command()
 def show(run_id: str, results: Results = Path("results")) -> None:
     """Print the records of one run, given by its id or a part of it."""
-    catalogue.record(_console(), commands.find_run(run_id, results))
+    from ssbench import catalogue, reading
+
+    catalogue.record(_console(), reading.find_run(run_id, results))
 
 
 @app.command()
@@ -159,6 +181,8 @@ def export(
     ] = None,
 ) -> None:
     """Write a run's network without what was pruned, for use outside of ssbench."""
+    from ssbench import commands
+
     typer.echo(commands.export(run_id, to, format_.value, results, cache))
 
 
@@ -171,6 +195,9 @@ def data(
     ] = None,
 ) -> None:
     """Fetch a data set where that can be done, and verify every file of it."""
+    from ssbench import fetching
+    from ssbench.data import data_root
+
     fetching.data(name, data_root(root), _console())
 
 
@@ -182,6 +209,8 @@ def new_method(
     ] = None,
 ) -> None:
     """Write the file of a new method: it works as it is, to be changed."""
+    from ssbench import skeleton
+
     typer.echo(skeleton.write_method(name, folder))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,9 @@ from ssbench.models import check as check_model
 from ssbench.models import fetch
 from ssbench.plan import Run, plan
 from ssbench.reach import check_reach
+from ssbench.reading import find_run
 from ssbench.registry import discover
-from ssbench.storage import Record, Results, Store, make_folder
+from ssbench.storage import Results, Store, make_folder
 from ssbench.workbench import Bench
 
 
@@ -135,32 +135,6 @@ def _show(folder: Path, console: Console, *, quiet: bool) -> None:
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
 
-def render(folder: Path, formats: Sequence[str], out: Path | None) -> list[Path]:
-    """Render the report of one results folder, or of every experiment under it.
-
-    Raises:
-        BadInputError: a format that is not known, or no records.
-    """
-    unknown = sorted(set(formats) - set(report.FORMATS))
-    if unknown or not formats:
-        raise BadInputError(f"--format {','.join(formats)}: known: {', '.join(report.FORMATS)}")
-    if not folder.is_dir():
-        raise BadInputError(f"{folder}: no such folder; name one that holds records (*.jsonl)")
-    folders = [folder] if any(folder.glob("*.jsonl")) else _experiments(folder)
-    if not folders:
-        raise BadInputError(f"{folder}: no records (*.jsonl) here or one level below")
-    written: list[Path] = []
-    for source in folders:
-        target = source if out is None else out if source == folder else out / source.name
-        make_folder(target, "--out")
-        written += report.render(source, target, formats)
-    return written
-
-
-def _experiments(folder: Path) -> list[Path]:
-    return sorted({path.parent for path in folder.glob("*/*.jsonl")})
-
-
 def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | None) -> Path:
     """Write a finished run's compact network to a folder of its own.
 
@@ -187,21 +161,3 @@ def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | Non
     network, difference = export_.compact_network(record, store.tensors(stage))
     export_.export(network, export_.describe(network, record, difference), kind, to)
     return to
-
-
-def find_run(run_id: str, results: Path) -> list[Record]:
-    """Return the records of a run, given by its id or the beginning of it.
-
-    Raises:
-        BadInputError: none or several runs match.
-    """
-    paths = sorted(results.glob("*.jsonl")) + sorted(results.glob("*/*.jsonl"))
-    exact = [path for path in paths if path.stem == run_id]
-    matching = exact or [path for path in paths if run_id in path.stem]
-    if not matching:
-        raise BadInputError(f"{run_id}: no run of this id under {results}; choose --results")
-    if len(matching) > 1:
-        names = "\n  ".join(path.stem for path in matching[:10])
-        raise BadInputError(f"{run_id}: {len(matching)} runs match; say more of the id:\n  {names}")
-    lines = matching[0].read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
