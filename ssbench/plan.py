@@ -9,10 +9,14 @@ training has no first training, and what follows its pruning takes all epochs.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import itertools
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Literal
 
 from ssbench.errors import BadInputError
@@ -54,6 +58,8 @@ class Stage:
     """The most that scratch-b multiplies the epochs of ``recipe`` by."""
     start: str = ""
     """The address of the weights that the run begins with; empty: random ones."""
+    said: str = field(default="", repr=False, compare=False)
+    """All that ``id`` is made of, as JSON in which seed and parent are left open."""
 
     @property
     def epochs(self) -> int:
@@ -103,7 +109,7 @@ class Start:
 
 
 def plan(experiment: Experiment, registry: Registry, fingerprint: str, source: str) -> list[Run]:
-    """List the runs of an experiment.
+    """List the runs of an experiment, a hundred thousand of them in a second or two.
 
     Args:
         experiment: what to run.
@@ -121,13 +127,43 @@ def plan(experiment: Experiment, registry: Registry, fingerprint: str, source: s
         if experiment.start == "published":
             weights[model] = published_url(model, f"{source}: models.{index}")
     chosen = variants(experiment, registry, source)
+    with _uncollected():
+        return _runs(experiment, chosen, weights, fingerprint, source)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Hold the garbage collector back: it would go over all the runs again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _runs(
+    experiment: Experiment,
+    chosen: Sequence[Variant],
+    weights: Mapping[str, str],
+    fingerprint: str,
+    source: str,
+) -> list[Run]:
     runs: dict[str, tuple[Run, str]] = {}
-    for model, seed, variant in itertools.product(experiment.models, experiment.seeds, chosen):
+    known: dict[str, Stage] = {}
+    chains: dict[tuple[str, int, int], Stage] = {}
+    for model, seed, (number, variant) in itertools.product(
+        experiment.models, experiment.seeds, enumerate(chosen)
+    ):
         if model not in variant.models:
             continue
-        for budget in variant.budgets:
-            start = Start(experiment.dataset, fingerprint, model, seed, weights.get(model, ""))
-            stage = _chain(experiment, variant, budget, start)
+        for place, budget in enumerate(variant.budgets):
+            key = (model, number, place)
+            if key not in chains:
+                start = Start(experiment.dataset, fingerprint, model, seed, weights.get(model, ""))
+                chains[key] = _chain(experiment, variant, budget, start)
+            stage = _at_seed(chains[key], seed, fingerprint, known)
             run = _run(experiment, variant, budget, stage)
             if stage.id in runs:
                 raise BadInputError(
@@ -211,8 +247,8 @@ def _stage(
         "kind": kind,
         "dataset": start.dataset,
         "model": start.model,
-        "seed": start.seed,
-        "parent": parent.id if parent else start.fingerprint,
+        "seed": _SEED,
+        "parent": _PARENT,
         "how": how.model_dump(exclude_defaults=True),
         "method": _identity(by) if by else None,
     }
@@ -227,9 +263,10 @@ def _stage(
         settings["scratch_limit"] = scratch_limit
     if start.weights:
         settings["start"] = start.weights.rsplit("/", 1)[-1]
+    said = json.dumps(settings, sort_keys=True)
     return Stage(
         kind=kind,
-        id=_hash(settings),
+        id=_id(said, start.seed, parent.id if parent else start.fingerprint),
         parent=parent,
         dataset=start.dataset,
         model=start.model,
@@ -241,16 +278,36 @@ def _stage(
         snapshot=snapshot,
         scratch_limit=scratch_limit,
         start=start.weights,
+        said=said,
     )
 
 
+def _at_seed(stage: Stage, seed: int, fingerprint: str, known: dict[str, Stage]) -> Stage:
+    """The same stage for another seed; one that is ``known`` already is shared."""
+    parent = _at_seed(stage.parent, seed, fingerprint, known) if stage.parent else None
+    stage_id = _id(stage.said, seed, parent.id if parent else fingerprint)
+    if stage_id not in known:
+        known[stage_id] = replace(stage, id=stage_id, parent=parent, seed=seed)
+    return known[stage_id]
+
+
 def _identity(variant: Variant) -> dict[str, Any]:
-    defaults = variant.file.cls().settings
+    defaults = _defaults(variant.file.cls)
     settings = variant.method.settings
     changed = {name: value for name, value in settings.items() if value != defaults[name]}
     return {"name": variant.file.name, "file": variant.file.content, "settings": changed}
 
 
-def _hash(settings: dict[str, Any]) -> str:
-    text = json.dumps(settings, sort_keys=True)
+@cache
+def _defaults(cls: type[Method]) -> dict[str, Any]:
+    return cls().settings
+
+
+_SEED, _PARENT = "\0seed", "\0parent"
+"""Stand for what differs from seed to seed; no setting can contain them."""
+_SEED_JSON, _PARENT_JSON = json.dumps(_SEED), json.dumps(_PARENT)
+
+
+def _id(said: str, seed: int, parent: str) -> str:
+    text = said.replace(_SEED_JSON, str(seed)).replace(_PARENT_JSON, f'"{parent}"')
     return hashlib.sha256(text.encode()).hexdigest()[:24]
