@@ -1,5 +1,7 @@
 """The command line: parse arguments, call one function each.
 
+Each command imports what it needs when it is called: help and lists do not wait for torch.
+
 Exit codes: 0 done, 1 some run failed, 2 bad input, 130 interrupted.
 """
 
@@ -15,12 +17,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ssbench import catalogue, commands, comparing, fetching, separating, skeleton
-from ssbench.data import data_root
+from ssbench import cli_reading
 from ssbench.errors import BadInputError
-from ssbench.tuning.command import tune as tune_
-
-WIDTH = 160
+from ssbench.options import (
+    Cache,
+    DataRoot,
+    Device,
+    MethodFiles,
+    Named,
+    Overrides,
+    Quiet,
+    Results,
+    console,
+)
 
 app = typer.Typer(
     name="ssbench",
@@ -29,39 +38,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Results = Annotated[Path, typer.Option(help="Folder of the records and reports.")]
-DataRoot = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-root", help="Folder of all data sets [$SSBENCH_DATA, else ~/.cache/ssbench/data]."
-    ),
-]
-MethodFiles = Annotated[
-    list[Path] | None, typer.Option("--method-file", help="A method of your own, one .py file.")
-]
-
-Named = Annotated[
-    str, typer.Argument(help="A TOML file, or the name of one that ships with ssbench.")
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a value of the experiment."),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Cache = Annotated[
-    Path | None, typer.Option(help="Folder of the stage checkpoints [RESULTS/.cache].")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
-
-
-class Listing(StrEnum):
-    """What can be listed."""
-
-    METHODS = "methods"
-    MODELS = "models"
-    DATASETS = "datasets"
-    EXPERIMENTS = "experiments"
 
 
 class ExportFormat(StrEnum):
@@ -102,8 +78,18 @@ def run(
     max_seeds: Annotated[
         int, typer.Option("--max-seeds", min=3, help="The seeds at which --until-separated ends.")
     ] = 20,
+    concurrency: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto",
+            help="So many stages side by side, each in a process of its own; auto: as many as "
+            "memory and cores carry.",
+        ),
+    ] = "1",
 ) -> None:
     """Train, prune, finetune, count and report every run of an experiment that is not done."""
+    from ssbench import commands, separating
+
     options = commands.Options(
         overrides=set_ or (),
         device=device,
@@ -115,13 +101,14 @@ def run(
         retry_failed=retry_failed,
         data_root=data_root_,
         tuned=tuned,
+        concurrency=_concurrency(concurrency),
     )
     log = Console(stderr=True)
     with _interruptible(log):
-        outcome = commands.run(experiment, options, _console(), log)
+        outcome = commands.run(experiment, options, console(), log)
         if until_separated is not None and not dry_run:
             pair = separating.rows_of(until_separated)
-            outcome = separating.run(experiment, options, pair, max_seeds, _console(), log)
+            outcome = separating.run(experiment, options, pair, max_seeds, console(), log)
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -148,6 +135,9 @@ def tune(
     quiet: Quiet = False,
 ) -> None:
     """Choose hyper-parameters on the validation split, by equally many trials for every method."""
+    from ssbench import commands
+    from ssbench.tuning.command import tune as tune_
+
     options = commands.Options(
         overrides=set_ or (),
         device=device,
@@ -160,94 +150,9 @@ def tune(
     )
     log = Console(stderr=True)
     with _interruptible(log):
-        outcome = tune_(experiment, options, trials, seeds or (), _console(), log)
+        outcome = tune_(experiment, options, trials, seeds or (), console(), log)
     if outcome.failed:
         raise typer.Exit(1)
-
-
-@app.command("list")
-def list_(what: Listing, method_file: MethodFiles = None) -> None:
-    """List methods, models, datasets or experiments."""
-    console = _console()
-    if what is Listing.METHODS:
-        broken = catalogue.methods(console, method_file or ())
-        if broken:
-            raise typer.Exit(2)
-    elif what is Listing.MODELS:
-        catalogue.models(console)
-    elif what is Listing.DATASETS:
-        catalogue.datasets(console)
-    else:
-        catalogue.experiments(console)
-
-
-@app.command()
-def report(
-    results_dirs: Annotated[
-        list[Path],
-        typer.Argument(help="A folder of records, or of such folders; several make one report."),
-    ],
-    format_: Annotated[
-        str, typer.Option("--format", help="Some of md,tex,html,csv,parquet.")
-    ] = "md,tex,html,csv",
-    out: Annotated[Path | None, typer.Option(help="Where to write [beside the records].")] = None,
-    claims: Annotated[
-        list[Path] | None, typer.Option(help="Claims of your own to be decided, a TOML file.")
-    ] = None,
-    table: Annotated[
-        int | None,
-        typer.Option(min=1, max=3, help="One of the paper's tables in place of the report."),
-    ] = None,
-    published: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE", help="Published rows of your own, CSV as bench/published.csv."
-        ),
-    ] = None,
-    no_published: Annotated[
-        bool, typer.Option("--no-published", help="Leave out the published rows of ssbench's own.")
-    ] = False,
-) -> None:
-    """Render tables and figures from records; the records are only read."""
-    options = commands.Rendering(
-        formats=format_.split(","),
-        table=table,
-        out=out,
-        claims=claims or (),
-        published=published or (),
-        shipped=not no_published,
-    )
-    for path in commands.render(results_dirs, options):
-        typer.echo(path)
-
-
-@app.command()
-def compare(
-    first: Annotated[str, typer.Argument(help="A folder of records, or NAME@SHARE of a row.")],
-    second: Annotated[str, typer.Argument(help="The other folder or row.")],
-    results: Results = Path("results"),
-    model: Annotated[str | None, typer.Option(help="The rows' network.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="The rows' data set.")] = None,
-) -> None:
-    """Compare two folders of results, or two rows: what differs, and is it beyond noise?"""
-    comparing.compare(first, second, comparing.Where(results, model, dataset), _console())
-
-
-@app.command()
-def overlap(
-    results_dir: Annotated[Path, typer.Argument(help="A folder of records.")],
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder of the stage checkpoints [beside the folder].")
-    ] = None,
-) -> None:
-    """Compare the masks of all methods, two by two: is it just magnitude?"""
-    comparing.overlap(results_dir, cache, _console())
-
-
-@app.command()
-def show(run_id: str, results: Results = Path("results")) -> None:
-    """Print the records of one run, given by its id or a part of it."""
-    catalogue.record(_console(), commands.find_run(run_id, results))
 
 
 @app.command()
@@ -261,6 +166,8 @@ def export(
     cache: Cache = None,
 ) -> None:
     """Write a run's network without what was pruned, for use outside of ssbench."""
+    from ssbench import commands
+
     typer.echo(commands.export(run_id, to, format_.value, results, cache))
 
 
@@ -273,7 +180,10 @@ def data(
     ] = None,
 ) -> None:
     """Fetch a data set where that can be done, and verify every file of it."""
-    fetching.data(name, data_root(root), _console())
+    from ssbench import fetching
+    from ssbench.data import data_root
+
+    fetching.data(name, data_root(root), console())
 
 
 @app.command("new-method")
@@ -284,6 +194,8 @@ def new_method(
     ] = None,
 ) -> None:
     """Write the file of a new method: it works as it is, to be changed."""
+    from ssbench import skeleton
+
     typer.echo(skeleton.write_method(name, folder))
 
 
@@ -297,10 +209,17 @@ def _interruptible(log: Console) -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _console() -> Console:
-    """A console for results: a file or pipe has no width, so tables get all they need."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
+def _concurrency(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise BadInputError(f"--concurrency {text}: write a number of processes from 1 on, or auto")
+
+
+app.command("list")(cli_reading.list_)
+for _command in (cli_reading.report, cli_reading.compare, cli_reading.overlap, cli_reading.show):
+    app.command()(_command)
 
 
 def main() -> None:

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from ssbench import device, dryrun, progress, report
 from ssbench import export as export_
 from ssbench.data import check, data_root, open_dataset
 from ssbench.errors import BadInputError
-from ssbench.executors import Outcome, execute
+from ssbench.executors import Observer, Outcome, Setup, execute, execute_side_by_side
+from ssbench.executors.capacity import cores, fitting
 from ssbench.experiment import Experiment, find, load
 from ssbench.exported import Format
 from ssbench.models import check as check_model
 from ssbench.models import fetch
 from ssbench.places import bench_folder
-from ssbench.plan import Run, plan_variants
+from ssbench.plan import plan_variants
 from ssbench.reach import check_reach
+from ssbench.reading import find_run
 from ssbench.registry import discover
 from ssbench.report import claims as claims_
-from ssbench.storage import Record, Results, Store, make_folder
+from ssbench.stage import Run
+from ssbench.storage import Results, Store, make_folder
 from ssbench.tuning import tuned as tuned_
 from ssbench.variants import variants
 from ssbench.workbench import Bench
@@ -43,6 +46,8 @@ class Options:
     retry_failed: bool = False
     data_root: Path | None = None
     tuned: Path | None = None
+    concurrency: int | None = 1
+    """So many stages side by side; None: as many as memory and cores carry."""
 
 
 @dataclass(frozen=True)
@@ -120,13 +125,30 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     if options.retry_failed:
         ready.results.forget_failed(run.id for run in ready.runs)
     with progress.observer(ready.runs, log, quiet=options.quiet) as observer:
-        outcome = execute(ready.runs, ready.bench, ready.store, ready.results, observer)
+        outcome = _execute(ready, options, observer)
     show(ready.results.folder, console, quiet=options.quiet)
     for name, reason in outcome.failed.items():
         log.print(f"failed: {name}: {reason}", style="red", markup=False, soft_wrap=True)
     if outcome.failed:
         log.print("failed runs stay as they are; try them again with --retry-failed")
     return outcome
+
+
+def _execute(ready: Prepared, options: Options, observer: Observer) -> Outcome:
+    """Carry out what is missing, in this process or in several."""
+    missing = [run for run in ready.runs if ready.results.last(run.id) is None]
+    workers = options.concurrency if options.concurrency else fitting(missing, ready.bench)
+    if workers == 1 or not missing:
+        return execute(ready.runs, ready.bench, ready.store, ready.results, observer)
+    setup = Setup(
+        dataset=ready.experiment.dataset,
+        data_root=data_root(options.data_root),
+        device=str(ready.bench.device),
+        method_files=tuple(options.method_files),
+        cache=options.cache or options.results / ".cache",
+        threads=max(min(torch.get_num_threads(), cores()) // workers, 1),
+    )
+    return execute_side_by_side(ready.runs, setup, ready.store, ready.results, observer, workers)
 
 
 def show(folder: Path, console: Console, *, quiet: bool) -> None:
@@ -141,80 +163,6 @@ def show(folder: Path, console: Console, *, quiet: bool) -> None:
         return
     console.print(report.terminal_table(folder, console.width, published))
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
-
-
-@dataclass(frozen=True)
-class Rendering:
-    """What to render of records, and how.
-
-    Attributes:
-        formats: see `ssbench.report.render`.
-        table: one of the paper's tables; None for the report.
-        out: where to write; None for beside the records. Several folders need one.
-        claims: files of claims, beside those that ship with ssbench.
-        published: files of published rows.
-        shipped: whether to show the published rows that ship with ssbench too.
-    """
-
-    formats: Sequence[str] = report.FORMATS
-    table: int | None = None
-    out: Path | None = None
-    claims: Sequence[Path] = ()
-    published: Sequence[Path] = ()
-    shipped: bool = True
-
-
-def render(folders: Sequence[Path], options: Rendering) -> list[Path]:
-    """Render the report of a results folder, of every experiment under it, or of several together.
-
-    One of the paper's tables is of all these experiments together.
-
-    Args:
-        folders: one, of records or of such folders; or several of records, for one report.
-        options: what of them, and how.
-
-    One of the paper's tables is of all these experiments together.
-
-    Raises:
-        BadInputError: a format that is not known, no records, several folders without
-            ``options.out``, a file of claims or published rows that is none, or nothing that fits
-            in the table.
-    """
-    out = options.out
-    known = (*report.FORMATS, *report.OPTIONAL)
-    if set(options.formats) - set(known) or not options.formats:
-        raise BadInputError(f"--format {','.join(options.formats)}: known: {', '.join(known)}")
-    for folder in folders:
-        if not folder.is_dir():
-            raise BadInputError(f"{folder}: no such folder; name one that holds records (*.jsonl)")
-    if len(folders) > 1 and out is None:
-        raise BadInputError("several folders in one report: say with --out where to write it")
-    claims = [*claims_.shipped(bench_folder()), *options.claims]
-    published = report.collect(options.published, shipped=options.shipped)
-    if len(folders) > 1 and out is not None and options.table is None:
-        make_folder(out, "--out")
-        return report.render(folders, out, options.formats, claims, published)
-    found = [source for folder in folders for source in _with_records(folder)]
-    if options.table is not None:
-        target = out or folders[0]
-        make_folder(target, "--out")
-        return report.render_table(options.table, found, target, options.formats, published)
-    written: list[Path] = []
-    for source in found:
-        target = source if out is None else out if source in folders else out / source.name
-        make_folder(target, "--out")
-        written += report.render(source, target, options.formats, claims, published)
-    return written
-
-
-def _with_records(folder: Path) -> list[Path]:
-    """The folder, or those of every experiment under it."""
-    if any(folder.glob("*.jsonl")):
-        return [folder]
-    found = sorted({path.parent for path in folder.glob("*/*.jsonl")})
-    if not found:
-        raise BadInputError(f"{folder}: no records (*.jsonl) here or one level below")
-    return found
 
 
 def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | None) -> Path:
@@ -243,21 +191,3 @@ def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | Non
     network, difference = export_.compact_network(record, store.tensors(stage))
     export_.export(network, export_.describe(network, record, difference), kind, to)
     return to
-
-
-def find_run(run_id: str, results: Path) -> list[Record]:
-    """Return the records of a run, given by its id or the beginning of it.
-
-    Raises:
-        BadInputError: none or several runs match.
-    """
-    paths = sorted(results.glob("*.jsonl")) + sorted(results.glob("*/*.jsonl"))
-    exact = [path for path in paths if path.stem == run_id]
-    matching = exact or [path for path in paths if run_id in path.stem]
-    if not matching:
-        raise BadInputError(f"{run_id}: no run of this id under {results}; choose --results")
-    if len(matching) > 1:
-        names = "\n  ".join(path.stem for path in matching[:10])
-        raise BadInputError(f"{run_id}: {len(matching)} runs match; say more of the id:\n  {names}")
-    lines = matching[0].read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from rich.tree import Tree
 
-from ssbench.plan import Run, Stage, stages
+from ssbench.plan import stages
 from ssbench.progress import duration, share
+from ssbench.stage import Run, Stage
 from ssbench.storage import Store
 from ssbench.workbench import Bench
 
@@ -53,15 +55,21 @@ def estimate(runs: Sequence[Run], bench: Bench, store: Store) -> Estimate:
         seen = stage.epochs * len(bench.train)
         kind = (stage.model, stage.recipe.batch_size)
         if kind not in speeds:
-            speeds[kind] = images_per_second(bench, *kind)
+            speeds[kind] = train_briefly(bench, *kind)
         images += seen
         macs += 3 * bench.dense(stage.model).macs * seen
         seconds += seen / speeds[kind]
     return Estimate(len(missing), sum(stage.epochs for stage in missing), images, macs, seconds)
 
 
-def images_per_second(bench: Bench, model_name: str, batch_size: int) -> float:
-    """Time training steps on random images for a moment, after one step of warm-up."""
+def train_briefly(
+    bench: Bench, model_name: str, batch_size: int, seconds: float = TRIAL_SECONDS
+) -> float:
+    """Time training steps on random images, after one step of warm-up.
+
+    Returns:
+        Images per second; infinite where no more than the first step was to be done.
+    """
     model = bench.place(bench.model(model_name, 0)).train()
     images = torch.randn(batch_size, *bench.example.shape[1:], device=bench.device)
     labels = torch.zeros(batch_size, dtype=torch.long, device=bench.device)
@@ -75,8 +83,10 @@ def images_per_second(bench: Bench, model_name: str, batch_size: int) -> float:
         return float(loss.detach())  # waits for the device
 
     step()
+    if not seconds:
+        return math.inf
     began, steps = time.perf_counter(), 0
-    while time.perf_counter() - began < TRIAL_SECONDS:
+    while time.perf_counter() - began < seconds:
         step()
         steps += 1
     return steps * batch_size / (time.perf_counter() - began)

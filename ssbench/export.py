@@ -16,13 +16,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ssbench.certificate import compact_certified, noise
 from ssbench.errors import BadInputError, RunFailedError
 from ssbench.exported import DESCRIPTION, Description, Format, checksum, load, read
 from ssbench.models import build
 from ssbench.state import State, restore
 from ssbench.storage import make_folder, sync
 from ssbench.structure import structure_of
-from ssbench.surgery import compact_certified, noise
 
 SAME = 1e-4
 """The largest relative difference of outputs at which a file passes."""

@@ -19,6 +19,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
 from torch import Tensor, nn
@@ -127,14 +128,20 @@ class Pruning(Protocol):
         """Prune by the method's own ``scores`` until this share of the budget's unit is left."""
 
 
+@cache
+def _named(hook: Callable[..., Any]) -> frozenset[str]:
+    """The arguments of a hook: looked up once, as hooks are called at every step."""
+    return frozenset(inspect.signature(hook).parameters)
+
+
 def wants(hook: Callable[..., Any], fact: str) -> bool:
     """Whether a method's hook asks for something by naming it as an argument."""
-    return fact in inspect.signature(hook).parameters
+    return fact in _named(getattr(hook, "__func__", hook))
 
 
 def offer(hook: Callable[..., Any], model: nn.Module, **facts: object) -> Any:
     """Call a method's hook with those of the ``facts`` that its signature names."""
-    named = inspect.signature(hook).parameters
+    named = _named(getattr(hook, "__func__", hook))
     return hook(model, **{name: fact for name, fact in facts.items() if name in named})
 
 

@@ -8,19 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssbench.certificate import compact_certified
 from ssbench.counting import nonzero
 from ssbench.device import peak_memory
 from ssbench.method import offer, wants
-from ssbench.plan import Stage
 from ssbench.precision import products
 from ssbench.pruning import Pruning, attached, prune
 from ssbench.recipe import Recipe
 from ssbench.retraining import SCRATCH, scratch_b
 from ssbench.seeds import derive
 from ssbench.sizes import byte_sizes, operations, sizes
+from ssbench.stage import Stage
 from ssbench.state import State, Tensors, restore
 from ssbench.structure import structure_of
-from ssbench.surgery import compact_certified
 from ssbench.training import Epoch, Hooks, Listener, Trained, hold, train
 from ssbench.workbench import Bench
 

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-Precision = Literal["fp32", "tf32", "bf16"]
-"""``fp32``: IEEE single precision. ``tf32``: convolutions and linear layers multiply with 10 bits
-of mantissa (CUDA). ``bf16``: they compute in bfloat16, by autocast; weights, statistics of batch
-norms, penalties and the optimiser stay in float32."""
+from ssbench.recipe import Precision
 
 
 @contextmanager
@@ -40,7 +36,7 @@ def forward(
     Args:
         model: the network; its parameters are read at every call.
         device: where it lies.
-        precision: see `Precision`.
+        precision: see `ssbench.recipe.Precision`.
         compiled: by torch.compile, on CUDA with CUDA graphs; the first step takes long.
     """
     call: Callable[[Tensor], Tensor] = model

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.text import Text
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from ssbench.plan import Run, Stage, stages
+from ssbench.plan import stages
 from ssbench.record import Record
+from ssbench.stage import Run, Stage
 from ssbench.training import Epoch
 
 
@@ -22,28 +22,27 @@ class Work:
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.left = {stage.id: stage.epochs for stage in stages(list(runs))}
-        self.began, self.epochs, self.inside = 0.0, 0, 0
+        self.began, self.epochs = 0.0, 0
 
     def start(self) -> None:
         """Begin to measure at the first stage that is carried out."""
         self.began = self.began or time.monotonic()
 
-    def epoch(self) -> None:
+    def epoch(self, stage: Stage) -> None:
         """Count one finished epoch."""
         self.epochs += 1
-        self.inside += 1
+        self.left[stage.id] = max(self.left.get(stage.id, 0) - 1, 0)
 
     def finish(self, stage: Stage) -> None:
         """Take a stage off the list."""
         self.left.pop(stage.id, None)
-        self.inside = 0
 
     def seconds_left(self) -> float | None:
         """Estimate from all that happened so far, evaluation and surgery included."""
         if not self.epochs:
             return None
         pace = (time.monotonic() - self.began) / self.epochs
-        return pace * max(sum(self.left.values()) - self.inside, 0)
+        return pace * sum(self.left.values())
 
 
 class Quiet:
@@ -69,8 +68,8 @@ class Quiet:
 
     def epoch(self, stage: Stage, epoch: Epoch) -> None:
         """Note a finished epoch."""
-        del stage, epoch
-        self.work.epoch()
+        del epoch
+        self.work.epoch(stage)
 
     def stage_done(self, stage: Stage) -> None:
         """Note that a stage is finished."""
@@ -99,24 +98,20 @@ class Plain(Quiet):
 
 
 class Rich(Quiet):
-    """A live display: runs done of all, and the stage under way."""
+    """A live display: runs done of all, and a line for each stage under way."""
 
     def __init__(self, runs: Sequence[Run], console: Console) -> None:
         super().__init__(runs, console)
         self.bars = Progress(
-            TextColumn("{task.description:<6}"),
+            TextColumn("{task.description:<8}"),
             BarColumn(40),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
         )
         self.runs = self.bars.add_task("runs", total=self.total, note="")
-        self.stage = self.bars.add_task("epochs", total=None, note="", visible=False)
-        self.line = Text()
-        self.live = Live(self._view(), console=console, refresh_per_second=8, transient=True)
-
-    def _view(self) -> Group:
-        return Group(self.bars, self.line)
+        self.under_way: dict[str, tuple[TaskID, str]] = {}
+        self.live = Live(self.bars, console=console, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> Self:
         """Start the display."""
@@ -130,28 +125,35 @@ class Rich(Quiet):
         self.live.stop()
 
     def stage_started(self, run: Run, stage: Stage) -> None:
-        """Show which stage of which run is under way."""
+        """Show a stage, and a run that it belongs to."""
         super().stage_started(run, stage)
-        self.bars.reset(self.stage, total=stage.epochs or 1, visible=True, note=stage.kind)
-        self.line = Text(f"{describe(run)}, {stage.kind}", style="dim")
-        self.live.update(self._view())
+        name = describe(run)
+        task = self.bars.add_task(stage.kind, total=stage.epochs or 1, note=name)
+        self.under_way[stage.id] = (task, name)
 
     def epoch(self, stage: Stage, epoch: Epoch) -> None:
         """Show loss, error and speed of the epoch."""
         super().epoch(stage, epoch)
+        task, name = self.under_way[stage.id]
         note = (
             f"loss {epoch.loss:.4f}  error {epoch.error:.2f} %  "
-            f"{epoch.images_per_second:,.0f} images/s"
+            f"{epoch.images_per_second:,.0f} images/s  {name}"
         )
-        self.bars.update(self.stage, completed=epoch.number, note=note)
+        self.bars.update(task, completed=epoch.number, note=note)
         self.bars.update(self.runs, note=f"{duration(self.work.seconds_left())} left")
+
+    def stage_done(self, stage: Stage) -> None:
+        """Take a stage's line away."""
+        super().stage_done(stage)
+        if stage.id in self.under_way:
+            self.bars.remove_task(self.under_way.pop(stage.id)[0])
 
     def run_done(self, run: Run, result: Record, *, before: bool) -> None:
         """Move the bar of the runs; print failures so that they stay on the screen."""
         super().run_done(run, result, before=before)
         self.bars.update(self.runs, completed=self.finished)
         if result["status"] == "failed":
-            self.live.console.print(f"{describe(run)}: {ending(result)}", style="red")
+            self.live.console.print(f"{describe(run)}: {ending(result)}", style="red", markup=False)
 
 
 def observer(runs: Sequence[Run], console: Console, *, quiet: bool) -> Quiet:

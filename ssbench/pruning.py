@@ -11,18 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssbench.certificate import compact_certified
 from ssbench.counting import count, nonzero
 from ssbench.method import Method, offer
-from ssbench.plan import Stage
 from ssbench.recipe import Recipe
 from ssbench.seeds import derive
 from ssbench.sizes import byte_sizes, make_share, operations, sizes
 from ssbench.sparsity import Budget, Selection, select
 from ssbench.sparsity.sample import mask_sample
 from ssbench.sparsity.units import Units
+from ssbench.stage import Stage
 from ssbench.state import State, Tensors, restore
 from ssbench.structure import Structure, structure_of
-from ssbench.surgery import compact_certified, held
+from ssbench.surgery import held
 from ssbench.training import hold
 from ssbench.workbench import Bench
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
 
-from ssbench.precision import Precision
+if TYPE_CHECKING:
+    from torch import nn
 
 Schedule = Literal["one-cycle", "step", "wide-step", "cosine", "constant"]
+Precision = Literal["fp32", "tf32", "bf16"]
+"""``fp32``: IEEE single precision. ``tf32``: convolutions and linear layers multiply with 10 bits
+of mantissa (CUDA). ``bf16``: they compute in bfloat16, by autocast; weights, statistics of batch
+norms, penalties and the optimiser stay in float32."""
 
 
 class Recipe(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from ssbench.plan import Run, Stage
+from ssbench.stage import Run, Stage
 
 FORMAT = 1
 Record = dict[str, Any]

@@ -22,6 +22,7 @@ from typing import TypeVar
 from ssbench.errors import BadInputError
 from ssbench.method import Method
 from ssbench.nearest import nearest
+from ssbench.sources import GROUP, method_folder
 
 Value = TypeVar("Value")
 PACKAGE = "ssbench.methods"
@@ -78,15 +79,10 @@ def discover(files: Sequence[Path] = ()) -> Registry:
     return Registry(dict(sorted(methods.items())), broken)
 
 
-def method_folder() -> Path:
-    """The folder of the methods that ship with ssbench."""
-    return Path(next(iter(importlib.import_module(PACKAGE).__path__)))
-
-
 def _sources(files: Sequence[Path]) -> Iterable[tuple[str, Callable[[], ModuleType]]]:
     for path in sorted(method_folder().glob("[!_]*.py")):
         yield _name(path.stem), partial(importlib.import_module, f"{PACKAGE}.{path.stem}")
-    for entry in importlib.metadata.entry_points(group=PACKAGE):
+    for entry in importlib.metadata.entry_points(group=GROUP):
         yield _name(entry.name), entry.load
     for path in files:
         yield _name(path.stem), partial(_import_file, path)

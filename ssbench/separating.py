@@ -18,12 +18,12 @@ from ssbench import commands, progress, stats
 from ssbench.commands import Options
 from ssbench.errors import BadInputError
 from ssbench.executors import Outcome, execute
-from ssbench.plan import Run
 from ssbench.report.pick import find_row, find_rows
 from ssbench.report.records import read_runs
 from ssbench.report.rows import Row, make_rows
 from ssbench.report.text import asked
 from ssbench.report.verdicts import Pair, judge
+from ssbench.stage import Run
 
 Names = tuple[str, str]
 

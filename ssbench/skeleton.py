@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from ssbench.errors import BadInputError
-from ssbench.registry import method_folder
-from ssbench.storage import make_folder, write
+from ssbench.files import make_folder, write
+from ssbench.sources import method_folder
 
 TEMPLATE = '''"""{title}: what it is, and where it comes from (paper, equation)."""
 

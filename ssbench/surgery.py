@@ -1,7 +1,7 @@
 """From masks to a smaller network that computes the same, with torch-pruning's dependency graph.
 
 >>> zeros = held(structure, model, masks)      # apply these to the parameters first
->>> small, difference = compact_certified(model, structure, masks, images)
+>>> small = compact(model, structure, masks, example)
 
 A channel goes where it is *silent* (always zero) or *unneeded* (nobody reads it), together with
 all channels that are tied to it by an addition, a depthwise convolution and the like, and only if
@@ -11,7 +11,7 @@ these may go too. That changes no output.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,13 +19,9 @@ import torch_pruning as tp
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map
 
-from ssbench.errors import RunFailedError
 from ssbench.flow import Flow
 from ssbench.operations import Role
 from ssbench.structure import Structure
-
-TOLERANCE = 1e-5
-"""The largest relative difference of outputs at which two networks count as the same."""
 
 
 def held(structure: Structure, model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -87,75 +83,6 @@ def compact(
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(trainable[name])
     return network
-
-
-def certify(masked: nn.Module, compacted: nn.Module, images: Tensor) -> float:
-    """Compare two networks in eval mode.
-
-    Both are copied to double precision, so that rounding (and TF32) cannot hide or feign a
-    difference.
-
-    Args:
-        masked: the network in its dense shapes, its parameters zero wherever ``held`` says so.
-        compacted: the network after surgery.
-        images: what both are shown, [N, C, H, W].
-
-    Returns:
-        The largest absolute difference of outputs, relative to max(1, largest absolute output).
-
-    Raises:
-        RunFailedError: the networks cannot be compared: an output is not finite, or the shapes
-            of the smaller network do not fit together.
-    """
-    expected = _outputs(masked, images)
-    try:
-        result = _outputs(compacted, images)
-    except RuntimeError as error:
-        raise RunFailedError(f"the network after surgery cannot be run: {error}") from error
-    if not (expected.isfinite().all() and result.isfinite().all()):
-        raise RunFailedError("an output of the network is not finite")
-    scale = max(1.0, float(expected.abs().max()))
-    return float((expected - result).abs().max()) / scale
-
-
-def noise(example_shape: Sequence[int], seed: int = 0, count: int = 8) -> Tensor:
-    """Draw standard normal images [count, C, H, W]: they excite what real ones leave at rest."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn((count, *tuple(example_shape)[-3:]), generator=generator)
-
-
-def compact_certified(
-    model: nn.Module, structure: Structure, masks: Mapping[str, Tensor], images: Tensor
-) -> tuple[nn.Module, float]:
-    """Do as ``compact`` and check the result with ``certify``.
-
-    Args:
-        model: as for ``compact``.
-        structure: as for ``compact``.
-        masks: as for ``compact``.
-        images: what the networks are compared on, [N, C, H, W].
-
-    Returns:
-        The smaller network, and what ``certify`` says.
-
-    Raises:
-        RunFailedError: the outputs differ by more than ``TOLERANCE``.
-    """
-    network = compact(model, structure, masks, torch.zeros_like(images[:1]))
-    difference = certify(model, network, images)
-    if difference > TOLERANCE:
-        raise RunFailedError(
-            f"surgery changed the outputs of {type(model).__name__} by {difference:.1e} "
-            f"(allowed: {TOLERANCE:.0e}); were the parameters set to zero as held() says?"
-        )
-    return network, difference
-
-
-def _outputs(model: nn.Module, images: Tensor) -> Tensor:
-    network = copy.deepcopy(model).eval().double()
-    with torch.no_grad():
-        result: Tensor = network(images.double().to(next(network.parameters()).device))
-    return result
 
 
 def _dead(structure: Structure, flow: Flow) -> dict[str, Tensor]:

@@ -17,6 +17,9 @@ from ssbench.registry import MethodFile, Registry
 from ssbench.retraining import REWINDS, Retrain
 from ssbench.sparsity.budget import Budget
 
+MOST_TOLD = 3
+"""So many values of one setting show that it differs; there are three units."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -193,13 +196,35 @@ def make_method(file: MethodFile, settings: Mapping[str, Any], place: str) -> Me
 
 def _labelled(found: list[Variant]) -> list[Variant]:
     """Name each variant by its method and, where a method stands twice, by what differs."""
-    return [
-        replace(
-            variant,
-            label=variant.label or _label(variant, [v for v in found if v.file == variant.file]),
-        )
-        for variant in found
-    ]
+    by_file: dict[str, list[Variant]] = {}
+    alike: dict[tuple[str, Method], list[Variant]] = {}
+    for variant in found:
+        by_file.setdefault(variant.file.name, []).append(variant)
+        alike.setdefault((variant.file.name, variant.method), []).append(variant)
+    telling = {name: _telling(peers) for name, peers in by_file.items()}
+
+    def peers(variant: Variant) -> list[Variant]:
+        same = alike[variant.file.name, variant.method]
+        return same + [v for v in telling[variant.file.name] if v.method != variant.method]
+
+    labels = [variant.label or _label(variant, peers(variant)) for variant in found]
+    return [replace(variant, label=label) for variant, label in zip(found, labels, strict=True)]
+
+
+def _telling(peers: list[Variant]) -> list[Variant]:
+    """A few of the peers that differ in whatever any two of them differ in.
+
+    To compare each of thousands with all the others would take minutes.
+    """
+    found: dict[str, dict[str, Variant]] = {}
+    for peer in peers:
+        aspects = {f.name: getattr(peer, f.name) for f in fields(peer) if f.name != "file"}
+        units = sorted({budget.unit for budget in peer.budgets if budget})
+        for name, value in (aspects | peer.method.settings | {"units": units}).items():
+            values = found.setdefault(name, {})
+            if len(values) < MOST_TOLD:
+                values.setdefault(repr(value), peer)
+    return [peer for values in found.values() for peer in values.values()]
 
 
 def _label(variant: Variant, peers: list[Variant]) -> str:

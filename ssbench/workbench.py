@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssbench.certificate import noise
 from ssbench.counting import Counts, count
 from ssbench.data import DataSet, Files, Split
 from ssbench.data.batches import Batches
@@ -19,7 +20,6 @@ from ssbench.models import build, fetch, load
 from ssbench.recipe import Recipe
 from ssbench.seeds import derive
 from ssbench.structure import structure_of
-from ssbench.surgery import noise
 
 EVALUATION_BATCH = 1024
 FOLDER_EVALUATION_BATCH = 128

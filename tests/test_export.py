@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import ssbench
+from ssbench.certificate import noise
 from ssbench.data import open_dataset
 from ssbench.errors import BadInputError
 from ssbench.export import compact_network, describe, export, run_onnx
@@ -20,7 +21,7 @@ from ssbench.exported import read
 from ssbench.method import structure_of
 from ssbench.models import MODELS
 from ssbench.report.records import load as load_records
-from ssbench.surgery import held, noise
+from ssbench.surgery import held
 from tests.conftest import Invoke
 
 FORMATS = ["safetensors", "onnx", "pt2"]

@@ -6,8 +6,9 @@ import pytest
 
 from ssbench.experiment import load, shipped
 from ssbench.places import bench_folder
-from ssbench.plan import Run, plan, stages
+from ssbench.plan import plan, stages
 from ssbench.registry import discover
+from ssbench.stage import Run
 from tests.conftest import TINY
 
 REGISTRY = discover()

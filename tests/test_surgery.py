@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ssbench.certificate import certify, compact_certified, noise
 from ssbench.counting import count
 from ssbench.errors import RunFailedError
 from ssbench.method import structure_of
 from ssbench.models import MODELS
-from ssbench.surgery import certify, compact, compact_certified, held, noise
+from ssbench.surgery import compact, held
 
 NETWORKS = {"vgg6": (1, 8), "lenet5": (1, 28), "resnet20": (3, 16), "mobilenet": (3, 32),
             "densenet40": (3, 16)}  # fmt: skip

@@ -1,5 +1,8 @@
-"""Ways to carry out a plan. So far one: stage after stage, in this process."""
+"""Ways to carry out a plan: stage after stage in this process, or side by side in several."""
 
-from ssbench.executors.local import Observer, Outcome, execute
+from ssbench.executors.hand import Observer, Outcome
+from ssbench.executors.local import execute
+from ssbench.executors.parallel import execute_side_by_side
+from ssbench.executors.worker import Setup
 
-__all__ = ["Observer", "Outcome", "execute"]
+__all__ = ["Observer", "Outcome", "Setup", "execute", "execute_side_by_side"]

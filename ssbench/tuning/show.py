@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ssbench import dryrun, progress
-from ssbench.plan import Run
 from ssbench.search import written
+from ssbench.stage import Run
 from ssbench.tuning.outcome import entry
 from ssbench.tuning.ready import Prepared
 from ssbench.tuning.study import Study

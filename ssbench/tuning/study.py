@@ -12,10 +12,11 @@ from pathlib import Path
 from ssbench.errors import BadInputError
 from ssbench.executors import Observer, execute
 from ssbench.experiment import Experiment
-from ssbench.plan import Run, plan_variants
+from ssbench.plan import plan_variants
 from ssbench.record import Record, now
 from ssbench.search import Value, identity
 from ssbench.seeds import derive
+from ssbench.stage import Run
 from ssbench.storage import Results, Store
 from ssbench.tuning.sampler import propose
 from ssbench.tuning.subjects import Subject

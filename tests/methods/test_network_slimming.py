@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from ssbench.certificate import certify
 from ssbench.counting import count
 from ssbench.method import structure_of
 from ssbench.models import MODELS
 from ssbench.registry import discover
 from ssbench.sparsity import Budget, select
 from ssbench.sparsity.units import Units
-from ssbench.surgery import certify, compact, held
+from ssbench.surgery import compact, held
 
 DENSE = count(MODELS["vgg6"](1, 10), torch.zeros(1, 1, 8, 8))
 Slimming = discover().methods["network-slimming"].cls

@@ -1,0 +1,125 @@
+"""The commands that train nothing: they list what there is, and read records."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ssbench.options import MethodFiles, Results, console
+
+
+class Listing(StrEnum):
+    """What can be listed."""
+
+    METHODS = "methods"
+    MODELS = "models"
+    DATASETS = "datasets"
+    EXPERIMENTS = "experiments"
+
+
+def list_(what: Listing, method_file: MethodFiles = None) -> None:
+    """List methods, models, datasets or experiments."""
+    out = console()
+    if what is Listing.METHODS:
+        _list_methods(out, method_file or [])
+        return
+    if what is Listing.EXPERIMENTS:
+        from ssbench import catalogue
+
+        catalogue.experiments(out)
+        return
+    from ssbench import inventory
+
+    (inventory.models if what is Listing.MODELS else inventory.datasets)(out)
+
+
+def _list_methods(console: Console, files: list[Path]) -> None:
+    from ssbench import catalogue, sources
+
+    found, broken = None if files else sources.described(), dict[str, str]()
+    if found is None:
+        from ssbench import inventory
+
+        found, broken = inventory.methods(files)
+    catalogue.methods(console, found)
+    for name, reason in broken.items():
+        console.print(f"{name}: cannot be loaded: {reason}", style="red", markup=False)
+    if broken:
+        raise typer.Exit(2)
+
+
+def report(
+    results_dirs: Annotated[
+        list[Path],
+        typer.Argument(help="A folder of records, or of such folders; several make one report."),
+    ],
+    format_: Annotated[
+        str, typer.Option("--format", help="Some of md,tex,html,csv,parquet.")
+    ] = "md,tex,html,csv",
+    out: Annotated[Path | None, typer.Option(help="Where to write [beside the records].")] = None,
+    claims: Annotated[
+        list[Path] | None, typer.Option(help="Claims of your own to be decided, a TOML file.")
+    ] = None,
+    table: Annotated[
+        int | None,
+        typer.Option(min=1, max=3, help="One of the paper's tables in place of the report."),
+    ] = None,
+    published: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Published rows of your own, CSV as bench/published.csv."
+        ),
+    ] = None,
+    no_published: Annotated[
+        bool, typer.Option("--no-published", help="Leave out the published rows of ssbench's own.")
+    ] = False,
+) -> None:
+    """Render tables and figures from records; the records are only read."""
+    from ssbench import reading
+
+    options = reading.Rendering(
+        formats=format_.split(","),
+        table=table,
+        out=out,
+        claims=claims or (),
+        published=published or (),
+        shipped=not no_published,
+    )
+    for path in reading.render(results_dirs, options):
+        typer.echo(path)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="A folder of records, or NAME@SHARE of a row.")],
+    second: Annotated[str, typer.Argument(help="The other folder or row.")],
+    results: Results = Path("results"),
+    model: Annotated[str | None, typer.Option(help="The rows' network.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="The rows' data set.")] = None,
+) -> None:
+    """Compare two folders of results, or two rows: what differs, and is it beyond noise?"""
+    from ssbench import comparing
+
+    comparing.compare(first, second, comparing.Where(results, model, dataset), console())
+
+
+def overlap(
+    results_dir: Annotated[Path, typer.Argument(help="A folder of records.")],
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of the stage checkpoints [beside the folder].")
+    ] = None,
+) -> None:
+    """Compare the masks of all methods, two by two: is it just magnitude?"""
+    from ssbench import comparing
+
+    comparing.overlap(results_dir, cache, console())
+
+
+def show(run_id: str, results: Results = Path("results")) -> None:
+    """Print the records of one run, given by its id or a part of it."""
+    from ssbench import catalogue, reading
+
+    catalogue.record(console(), reading.find_run(run_id, results))

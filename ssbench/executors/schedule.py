@@ -1,0 +1,59 @@
+"""Which stages can be carried out now, and which runs are finished by them."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+
+from ssbench.plan import stages
+from ssbench.stage import Run, Stage
+from ssbench.storage import Store
+
+
+class Schedule:
+    """The stages that are missing, each once, with its parent before it.
+
+    Attributes:
+        ready: stages that can be carried out at once. What builds on a finished stage comes before
+            what begins anew, so that runs are finished early.
+    """
+
+    def __init__(self, runs: Sequence[Run], store: Store) -> None:
+        missing = {stage.id: stage for stage in stages(list(runs)) if not store.has(stage.id)}
+        self.ready: deque[Stage] = deque()
+        self._after: dict[str, list[Stage]] = defaultdict(list)
+        for stage in missing.values():
+            if stage.parent and stage.parent.id in missing:
+                self._after[stage.parent.id].append(stage)
+            else:
+                self.ready.append(stage)
+        self._runs: dict[str, list[Run]] = defaultdict(list)
+        self._left: dict[str, int] = {}
+        for run in runs:
+            of_run = [stage.id for stage in run.stages if stage.id in missing]
+            self._left[run.id] = len(of_run)
+            for stage_id in of_run:
+                self._runs[stage_id].append(run)
+
+    def complete(self) -> list[str]:
+        """The ids of runs of which no stage is missing."""
+        return [run for run, left in self._left.items() if left == 0]
+
+    def first_run(self, stage: Stage) -> Run:
+        """The first run that a missing stage belongs to."""
+        return self._runs[stage.id][0]
+
+    def done(self, stage: Stage) -> Iterable[Run]:
+        """Note that a stage is finished; return the runs that are finished with it."""
+        self.ready.extendleft(reversed(self._after.pop(stage.id, [])))
+        for run in self._runs.pop(stage.id):
+            self._left[run.id] -= 1
+            if self._left[run.id] == 0:
+                yield run
+
+    def failed(self, stage: Stage) -> list[Run]:
+        """Note that a stage failed; what builds on it is dropped. Return the runs that fail."""
+        below = self._after.pop(stage.id, [])
+        while below:
+            below += self._after.pop(below.pop().id, [])
+        return self._runs.pop(stage.id)

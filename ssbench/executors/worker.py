@@ -1,0 +1,98 @@
+"""A process that carries out stages, one after the other, as it is told through a pipe."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+
+from ssbench.data import open_dataset
+from ssbench.errors import BadInputError
+from ssbench.executors.hand import Hand, StageFailedError
+from ssbench.registry import discover
+from ssbench.stage import Stage
+from ssbench.storage import Store
+from ssbench.training import Epoch
+from ssbench.workbench import Bench
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker needs to know before its first stage.
+
+    Attributes:
+        threads: so many may torch use in this process.
+    """
+
+    dataset: str
+    data_root: Path
+    device: str
+    method_files: tuple[Path, ...]
+    cache: Path
+    threads: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """The stage is in the store."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The stage could not be finished."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Nothing can go on: the input is at fault."""
+
+    message: str
+
+
+Message = Epoch | Done | Failed | Refused
+
+
+def work(setup: Setup, pipe: Connection) -> None:
+    """Carry out every stage that comes through the pipe, until it is closed at the other end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in good order, with nothing left over
+    torch.set_num_threads(setup.threads)
+    try:
+        hand = _hand(setup)
+        while True:
+            stage: Stage = pipe.recv()
+            pipe.send(_carry_out(hand, stage, pipe))
+    except BadInputError as error:
+        pipe.send(Refused(str(error)))
+    except (EOFError, BrokenPipeError):
+        return  # the process that asked is gone; what is unfinished is of no use
+
+
+def _hand(setup: Setup) -> Hand:
+    discover(setup.method_files)  # stages name classes that only their files define
+    dataset = open_dataset(setup.dataset, setup.data_root, "dataset")
+    return Hand(Bench(dataset, torch.device(setup.device)), Store(setup.cache))
+
+
+def _carry_out(hand: Hand, stage: Stage, pipe: Connection) -> Message:
+    gone: list[BrokenPipeError] = []
+
+    def listen(epoch: Epoch) -> None:
+        try:
+            pipe.send(epoch)
+        except BrokenPipeError as error:
+            gone.append(error)
+            raise
+
+    try:
+        hand.carry_out(stage, listen)
+    except StageFailedError as failure:
+        if gone:
+            raise gone[0] from failure
+        return Failed(str(failure))
+    return Done()

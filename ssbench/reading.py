@@ -1,0 +1,107 @@
+"""What the commands do that only read records: no torch is imported for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssbench import report
+from ssbench.errors import BadInputError
+from ssbench.files import make_folder
+from ssbench.places import bench_folder
+from ssbench.report import claims as claims_
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What to render of records, and how.
+
+    Attributes:
+        formats: see `ssbench.report.render`.
+        table: one of the paper's tables; None for the report.
+        out: where to write; None for beside the records. Several folders need one.
+        claims: files of claims, beside those that ship with ssbench.
+        published: files of published rows.
+        shipped: whether to show the published rows that ship with ssbench too.
+    """
+
+    formats: Sequence[str] = report.FORMATS
+    table: int | None = None
+    out: Path | None = None
+    claims: Sequence[Path] = ()
+    published: Sequence[Path] = ()
+    shipped: bool = True
+
+
+def render(folders: Sequence[Path], options: Rendering) -> list[Path]:
+    """Render the report of a results folder, of every experiment under it, or of several together.
+
+    One of the paper's tables is of all these experiments together.
+
+    Args:
+        folders: one, of records or of such folders; or several of records, for one report.
+        options: what of them, and how.
+
+    Raises:
+        BadInputError: a format that is not known, no records, several folders without
+            ``options.out``, a file of claims or published rows that is none, or nothing that fits
+            in the table.
+    """
+    out = options.out
+    known = (*report.FORMATS, *report.OPTIONAL)
+    if set(options.formats) - set(known) or not options.formats:
+        raise BadInputError(f"--format {','.join(options.formats)}: known: {', '.join(known)}")
+    for folder in folders:
+        if not folder.is_dir():
+            raise BadInputError(f"{folder}: no such folder; name one that holds records (*.jsonl)")
+    if len(folders) > 1 and out is None:
+        raise BadInputError("several folders in one report: say with --out where to write it")
+    claims = [*claims_.shipped(bench_folder()), *options.claims]
+    published = report.collect(options.published, shipped=options.shipped)
+    if len(folders) > 1 and out is not None and options.table is None:
+        make_folder(out, "--out")
+        return report.render(folders, out, options.formats, claims, published)
+    found = [source for folder in folders for source in _with_records(folder)]
+    if options.table is not None:
+        target = out or folders[0]
+        make_folder(target, "--out")
+        return report.render_table(options.table, found, target, options.formats, published)
+    written: list[Path] = []
+    for source in found:
+        target = source if out is None else out if source in folders else out / source.name
+        make_folder(target, "--out")
+        written += report.render(source, target, options.formats, claims, published)
+    return written
+
+
+def _with_records(folder: Path) -> list[Path]:
+    """The folder, or those of every experiment under it."""
+    if any(folder.glob("*.jsonl")):
+        return [folder]
+    found = sorted({path.parent for path in folder.glob("*/*.jsonl")})
+    if not found:
+        raise BadInputError(f"{folder}: no records (*.jsonl) here or one level below")
+    return found
+
+
+def find_run(run_id: str, results: Path) -> list[Record]:
+    """Return the records of a run, given by its id or the beginning of it.
+
+    Raises:
+        BadInputError: none or several runs match.
+    """
+    paths = sorted(results.glob("*.jsonl")) + sorted(results.glob("*/*.jsonl"))
+    exact = [path for path in paths if path.stem == run_id]
+    matching = exact or [path for path in paths if run_id in path.stem]
+    if not matching:
+        raise BadInputError(f"{run_id}: no run of this id under {results}; choose --results")
+    if len(matching) > 1:
+        names = "\n  ".join(path.stem for path in matching[:10])
+        raise BadInputError(f"{run_id}: {len(matching)} runs match; say more of the id:\n  {names}")
+    lines = matching[0].read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]

@@ -1,0 +1,207 @@
+"""Stages side by side: the same records bit for bit, each stage once, failures and interrupts."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ssbench.data.digits import digits
+from ssbench.device import resolve
+from ssbench.executors import capacity
+from ssbench.executors.capacity import cores, fitting
+from ssbench.executors.schedule import Schedule
+from ssbench.experiment import Experiment
+from ssbench.plan import plan, stages
+from ssbench.registry import discover
+from ssbench.storage import Store
+from ssbench.workbench import Bench
+from tests.conftest import Invoke
+from tests.test_resume import results, weights
+
+COUNTED = '''
+"""Writes down by which process it is trained and scored."""
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from ssbench.method import Method, prunable_weights
+
+@dataclass(frozen=True, kw_only=True)
+class Counted(Method):
+    """Write a line for every training."""
+    grain = "weight"
+    deadly: bool = False
+    log: str = ""
+
+    def attach(self, model, *, fresh=True):
+        pass
+
+    def penalty(self, model):
+        return None
+
+    def parameter_groups(self, model):
+        with Path(self.log).open("a") as log:
+            log.write(f"train {self.deadly} {os.getpid()}\\n")
+        return []
+
+    def scores(self, model):
+        if self.deadly:
+            os.kill(os.getpid(), 9)
+        return {name: weight.abs() for name, weight in prunable_weights(model).items()}
+'''
+EXPERIMENT = """
+dataset = "digits"
+models = ["vgg6"]
+seeds = [0, 1]
+budget = { kept = [0.5, 0.2] }
+train = { epochs = 1, lr = 0.05, schedule = "one-cycle", shift = 1 }
+finetune = { epochs = 1, lr = 0.02, schedule = "one-cycle", shift = 1 }
+methods = [
+    { name = "counted", log = "LOG" },
+    { name = "l0", budget = { unit = "params", kept = 0.5 } },
+    { name = "magnitude" },
+]
+"""
+
+
+def ssbench(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "ssbench", "run", "kill.toml", "--quiet"]
+    command += ["--method-file", "counted.py", *arguments]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+
+
+def prepared(folder: Path, text: str = EXPERIMENT) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "kill.toml").write_text(text.replace("LOG", "trained.txt"))
+    (folder / "counted.py").write_text(COUNTED)
+    return folder
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, err = process.communicate(timeout=300)
+    return process.returncode, err
+
+
+@pytest.mark.slow
+def test_side_by_side_is_sequential_bit_for_bit_and_every_stage_is_done_once(
+    tmp_path: Path,
+) -> None:
+    one, two = prepared(tmp_path / "one"), prepared(tmp_path / "two")
+    assert ended(ssbench(one)) == (0, "")
+    assert ended(ssbench(two, "--concurrency", "2")) == (0, "")
+    assert len(results(one)) == 10
+    assert results(two) == results(one)
+    assert weights(two) == weights(one)
+    lines = (two / "trained.txt").read_text().splitlines()
+    assert len(lines) == 2  # two seeds: both budgets of a seed share its training
+    assert len({line.split()[-1] for line in lines}) == 2  # in two processes
+    before = (two / "results" / "kill" / "report.html").stat().st_mtime_ns
+    assert ended(ssbench(two, "--concurrency", "2")) == (0, "")  # nothing is left to do
+    assert (two / "results" / "kill" / "report.html").stat().st_mtime_ns == before
+    assert (two / "trained.txt").read_text().splitlines() == lines
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_fails_its_stage_alone(tmp_path: Path) -> None:
+    text = EXPERIMENT.replace('{ name = "counted",', '{ name = "counted", deadly = [false, true],')
+    folder = prepared(tmp_path / "deadly", text)
+    code, err = ended(ssbench(folder, "--concurrency", "2"))
+    assert code == 1
+    assert "Traceback" not in err
+    found = results(folder)
+    failed = {run: stages_[-1] for run, stages_ in found.items() if stages_[-1]["reason"]}
+    assert len(found) == 14
+    assert len(failed) == 4
+    for last in failed.values():
+        assert last["settings"]["deadly"] is True
+        assert str(last["reason"]).startswith("prune: the worker process was killed by signal 9")
+        assert last["stage"] == "prune"
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_every_process_and_loses_nothing(tmp_path: Path) -> None:
+    folder = prepared(tmp_path / "stopped")
+    process = ssbench(folder, "--concurrency", "2")
+    root = folder / "results" / ".cache" / "stages"
+    deadline = time.monotonic() + 120
+    while not list(root.glob("[!u]*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    code, err = ended(process)
+    assert code == 130
+    assert "start again to go on" in err
+    assert "Traceback" not in err
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # nobody of the group is left
+    kept = {path.name for path in root.glob("[!u]*")}
+    assert ended(ssbench(folder, "--concurrency", "2")) == (0, "")
+    assert kept <= {path.name for path in root.glob("[!u]*")}
+    assert len(results(folder)) == 10
+
+
+def test_the_schedule_gives_every_stage_once_after_its_parent(tmp_path: Path) -> None:
+    experiment = Experiment.model_validate(
+        {
+            "name": "x",
+            "dataset": "digits",
+            "models": ["vgg6"],
+            "budget": {"kept": [0.5, 0.1], "passes": 2},
+            "methods": [{"name": "magnitude"}, {"name": "l0"}, {"name": "dense"}],
+        }
+    )
+    runs = plan(experiment, discover(), "data", "x.toml")
+    schedule = Schedule(runs, Store(tmp_path))
+    given: list[str] = []
+    finished: list[str] = []
+    while schedule.ready:
+        stage = schedule.ready.popleft()
+        assert stage.parent is None or stage.parent.id in given
+        given.append(stage.id)
+        finished += [run.id for run in schedule.done(stage)]
+    assert sorted(given) == sorted({stage.id for stage in stages(runs)})
+    assert sorted(finished) == sorted(run.id for run in runs)
+
+
+def test_a_failed_stage_takes_what_builds_on_it_along(tmp_path: Path) -> None:
+    experiment = Experiment.model_validate(
+        {
+            "name": "x",
+            "dataset": "digits",
+            "models": ["vgg6"],
+            "seeds": [0],
+            "methods": [{"name": "magnitude"}, {"name": "l0"}],
+        }
+    )
+    runs = plan(experiment, discover(), "data", "x.toml")
+    schedule = Schedule(runs, Store(tmp_path))
+    failed = {run.id for run in schedule.failed(schedule.ready.popleft())}
+    assert failed == {run.id for run in runs if run.file.name == "magnitude"}
+    finished = []
+    while schedule.ready:
+        finished += [run.id for run in schedule.done(schedule.ready.popleft())]
+    assert set(finished) == {run.id for run in runs} - failed
+
+
+def test_auto_fits_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(digits(), resolve("cpu"))
+    assert 1 <= fitting([], bench) <= cores()
+    monkeypatch.setattr(capacity, "_free_memory", lambda: 0)
+    assert fitting([], bench) == 1
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
+def test_a_wrong_number_of_processes_is_refused(value: str, tiny: Path, invoke: Invoke) -> None:
+    ended_ = invoke("run", tiny, "--concurrency", value)
+    assert ended_.code == 2
+    assert "--concurrency" in ended_.err
