@@ -17,8 +17,9 @@ from ssbench.method import Method, offer
 from ssbench.recipe import Recipe
 from ssbench.seeds import derive
 from ssbench.sizes import byte_sizes, make_share, operations, sizes
-from ssbench.sparsity import Budget, Selection, select
+from ssbench.sparsity import Budget
 from ssbench.sparsity.sample import mask_sample
+from ssbench.sparsity.select import Selection, select
 from ssbench.sparsity.units import Units
 from ssbench.stage import Stage
 from ssbench.state import State, Tensors, restore

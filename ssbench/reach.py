@@ -9,7 +9,8 @@ import torch
 from ssbench.errors import BadInputError
 from ssbench.method import Grain, to_grain
 from ssbench.sizes import make_share
-from ssbench.sparsity import Budget, least_share
+from ssbench.sparsity import Budget
+from ssbench.sparsity.select import least_share
 from ssbench.sparsity.units import Units
 from ssbench.stage import Run
 from ssbench.structure import structure_of
