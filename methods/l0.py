@@ -15,7 +15,7 @@ it, else its inputs are maps that have a gate already.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,10 @@ class L0(Method):
         weight_decay: the L2 part of the price of gated weights, also over N.
         drop_rate: initial probability of a closed gate (paper: 0.3 for WRN, 0.5 for LeNet).
         gate_lr: learning rate of the gates relative to the recipe's.
+        gates: ``all``, or ``blocks``: only convolutions with a batch norm of their own behind them,
+            the first layer apart. In a residual network with pre-activation that is the first
+            convolution of each block, which alone the paper gates in WRN-28-10. What has no
+            gate is not pruned.
     """
 
     paper: ClassVar[str] = "Louizos et al., ICLR 2018"
@@ -59,10 +63,11 @@ class L0(Method):
     weight_decay: float = 5e-4
     drop_rate: float = 0.3
     gate_lr: float = 1.0
+    gates: Literal["all", "blocks"] = "all"
 
     def attach(self, model: nn.Module) -> None:
         """Hang a gate on every gated module."""
-        for layer in _gated(model):
+        for layer in _to_gate(model, self.gates):
             units = layer.outputs if layer.kind == "conv" else layer.inputs
             gate = HardConcrete(units, self.drop_rate).to(module_of(model, layer).weight.device)
             site = _site(model, layer)
@@ -163,8 +168,24 @@ def _probability(log_alpha: Tensor) -> Tensor:
 
 
 def _gated(model: nn.Module) -> list[Layer]:
-    """The layers with a gate."""
+    """The layers that already have a gate."""
+    return [layer for layer in structure_of(model).layers if hasattr(_site(model, layer), "gate")]
+
+
+def _to_gate(model: nn.Module, gates: str) -> list[Layer]:
+    """The layers that get a gate."""
     structure = structure_of(model)
+    if gates == "blocks":
+        found = [
+            layer
+            for layer in structure.layers[1:]
+            if _site(model, layer) != module_of(model, layer)
+        ]
+        if not found:
+            raise ValueError(
+                "no convolution has a batch norm of its own behind it; take gates = 'all'"
+            )
+        return found
     hidden = any(layer.kind == "linear" for layer in structure.prunable)
     return [
         layer

@@ -160,3 +160,18 @@ def test_a_closed_gate_silences_its_map_and_detach_keeps_it_closed() -> None:
     assert (norm.weight[:5] == 0).all()
     assert (norm.bias[:5] == 0).all()
     assert (norm.weight[5:] != 0).all()
+
+
+def test_in_blocks_only_the_first_convolution_of_each_has_a_gate() -> None:
+    """As in section 4.2 of the paper for WRN-28-10."""
+    with torch.device("meta"):
+        model = MODELS["wrn28-10"](3, 10)
+    L0(gates="blocks").attach(model)
+    assert [layer.name for layer in module._gated(model)] == [
+        f"blocks.{number}.branch.0" for number in range(12)
+    ]
+
+
+def test_a_network_without_batch_norms_has_no_blocks_to_gate() -> None:
+    with pytest.raises(ValueError, match="take gates = 'all'"):
+        L0(gates="blocks").attach(MODELS["lenet5"](1, 10))
