@@ -68,7 +68,7 @@ def attached(stage: Stage, bench: Bench, weights: Mapping[str, Tensor]) -> nn.Mo
     model = bench.place(model)
     if stage.method:
         torch.manual_seed(derive(stage.seed, "attach"))
-        offer(stage.method.attach, model, fresh=not weights)
+        offer(stage.method.attach, model, fresh=not (weights or stage.start))
     return bench.place(model)
 
 
