@@ -17,7 +17,8 @@ from ssbench.plan import Stage
 from ssbench.recipe import Recipe
 from ssbench.seeds import derive
 from ssbench.sizes import byte_sizes, make_share, operations, sizes
-from ssbench.sparsity import Budget, Selection, select
+from ssbench.sparsity import Budget
+from ssbench.sparsity.select import Selection, select
 from ssbench.sparsity.units import Units
 from ssbench.state import State, Tensors
 from ssbench.structure import Structure, structure_of

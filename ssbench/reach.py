@@ -10,7 +10,8 @@ from ssbench.errors import BadInputError
 from ssbench.method import Grain, to_grain
 from ssbench.plan import Run
 from ssbench.sizes import make_share
-from ssbench.sparsity import Budget, least_share
+from ssbench.sparsity import Budget
+from ssbench.sparsity.select import least_share
 from ssbench.sparsity.units import Units
 from ssbench.structure import structure_of
 from ssbench.workbench import Bench

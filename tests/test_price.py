@@ -8,8 +8,9 @@ from ssbench.counting import count
 from ssbench.method import prunable_weights, structure_of, to_grain
 from ssbench.models import MODELS
 from ssbench.sizes import make_share
-from ssbench.sparsity import Budget, select
+from ssbench.sparsity import Budget
 from ssbench.sparsity.price import price
+from ssbench.sparsity.select import select
 from ssbench.sparsity.units import Units
 
 NETWORKS = {"vgg6": (1, 8), "lenet5": (1, 28), "resnet20": (3, 16), "mobilenet": (3, 32),

@@ -14,7 +14,8 @@ from ssbench.errors import RunFailedError
 from ssbench.method import prunable_weights, structure_of, to_grain
 from ssbench.models import MODELS
 from ssbench.sizes import make_share
-from ssbench.sparsity import Budget, Selection, select
+from ssbench.sparsity import Budget
+from ssbench.sparsity.select import Selection, select
 from ssbench.sparsity.units import Units
 
 MODEL = MODELS["vgg6"](1, 10)

@@ -9,7 +9,8 @@ from ssbench.counting import count
 from ssbench.method import prunable_weights, structure_of
 from ssbench.models import MODELS
 from ssbench.registry import discover
-from ssbench.sparsity import Budget, select
+from ssbench.sparsity import Budget
+from ssbench.sparsity.select import select
 from ssbench.sparsity.units import Units
 
 Magnitude = discover().methods["magnitude"].cls

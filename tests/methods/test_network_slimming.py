@@ -11,7 +11,8 @@ from ssbench.counting import count
 from ssbench.method import structure_of
 from ssbench.models import MODELS
 from ssbench.registry import discover
-from ssbench.sparsity import Budget, select
+from ssbench.sparsity import Budget
+from ssbench.sparsity.select import select
 from ssbench.sparsity.units import Units
 from ssbench.surgery import certify, compact, held
 

@@ -1,0 +1,169 @@
+"""One step of a run, and the hash of all that can change its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any, Literal
+
+from ssbench.method import Method
+from ssbench.recipe import Recipe
+from ssbench.retraining import Retrain
+from ssbench.sparsity.budget import Budget
+from ssbench.variants import Variant
+
+PROTOCOL = 2
+"""Raised when a change of the harness changes results; part of every stage's id."""
+
+Kind = Literal["train", "prune", "finetune"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run; ``id`` is a hash of all that can change its result."""
+
+    kind: Kind
+    id: str
+    parent: Stage | None
+    dataset: str
+    model: str
+    seed: int
+    method: Method | None = field(repr=False)
+    """None in a training that no method changes."""
+    recipe: Recipe | None = None
+    budget: Budget | None = None
+    """Also that of a training during which the method prunes."""
+    retrain: Retrain = "finetune"
+    """How a training goes on from what was pruned before it."""
+    snapshot: int | None = None
+    """The epoch of a first training whose weights are kept to be rewound to."""
+    scratch_limit: float = 1.0
+    """The most that scratch-b multiplies the epochs of ``recipe`` by."""
+    start: str = ""
+    """The address of the weights that the run begins with; empty: random ones."""
+    said: str = field(default="", repr=False, compare=False)
+    """All that ``id`` is made of, as JSON in which seed and parent are left open."""
+
+    @property
+    def epochs(self) -> int:
+        """The epochs of this stage alone; with scratch-b the most that it can have."""
+        return round(self.recipe.epochs * self.scratch_limit) if self.recipe else 0
+
+    @property
+    def epochs_total(self) -> int:
+        """The epochs from the start of the run to the end of this stage."""
+        return self.epochs + (self.parent.epochs_total if self.parent else 0)
+
+    def chain(self) -> list[Stage]:
+        """All stages from the first to this one."""
+        return [*(self.parent.chain() if self.parent else []), self]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a chain of stages begins with."""
+
+    dataset: str
+    fingerprint: str
+    model: str
+    seed: int
+    weights: str = ""
+    """Their address; empty: random ones."""
+
+
+def make_stage(
+    start: Start,
+    kind: Kind,
+    parent: Stage | None,
+    by: Variant | None,
+    how: Recipe | Budget,
+    *,
+    budget: Budget | None = None,
+    retrain: Retrain = "finetune",
+    snapshot: int | None = None,
+    scratch_limit: float = 1.0,
+) -> Stage:
+    """Make a stage with its id.
+
+    Args:
+        start: what its chain begins with.
+        kind: what is done.
+        parent: the stage before it.
+        by: the method that acts; None in a training that no method changes.
+        how: the recipe of a training, or the budget of a pruning.
+        budget: of a training during which the method prunes.
+        retrain: see `Stage`.
+        snapshot: see `Stage`.
+        scratch_limit: see `Stage`.
+    """
+    settings: dict[str, Any] = {
+        "protocol": PROTOCOL,
+        "kind": kind,
+        "dataset": start.dataset,
+        "model": start.model,
+        "seed": _SEED,
+        "parent": _PARENT,
+        "how": how.model_dump(exclude_defaults=True),
+        "method": _identity(by) if by else None,
+    }
+    # What most stages do not have is left out, so that their ids do not depend on it.
+    if budget:
+        settings["budget"] = budget.model_dump(exclude_defaults=True)
+    if retrain != "finetune":
+        settings["retrain"] = retrain
+    if snapshot is not None:
+        settings["snapshot"] = snapshot
+    if scratch_limit != 1:
+        settings["scratch_limit"] = scratch_limit
+    if start.weights:
+        settings["start"] = start.weights.rsplit("/", 1)[-1]
+    said = json.dumps(settings, sort_keys=True)
+    return Stage(
+        kind=kind,
+        id=_id(said, start.seed, parent.id if parent else start.fingerprint),
+        parent=parent,
+        dataset=start.dataset,
+        model=start.model,
+        seed=start.seed,
+        method=by.method if by else None,
+        recipe=how if isinstance(how, Recipe) else None,
+        budget=how if isinstance(how, Budget) else budget,
+        retrain=retrain,
+        snapshot=snapshot,
+        scratch_limit=scratch_limit,
+        start=start.weights,
+        said=said,
+    )
+
+
+def at_seed(stage: Stage, seed: int, fingerprint: str, known: dict[str, Stage]) -> Stage:
+    """The same stage for another seed; one that is ``known`` already is shared."""
+    parent = at_seed(stage.parent, seed, fingerprint, known) if stage.parent else None
+    stage_id = _id(stage.said, seed, parent.id if parent else fingerprint)
+    if stage_id not in known:
+        known[stage_id] = replace(stage, id=stage_id, parent=parent, seed=seed)
+    return known[stage_id]
+
+
+def _identity(variant: Variant) -> dict[str, Any]:
+    defaults = _defaults(variant.file.cls)
+    settings = variant.method.settings
+    changed = {name: value for name, value in settings.items() if value != defaults[name]}
+    return {"name": variant.file.name, "file": variant.file.content, "settings": changed}
+
+
+@cache
+def _defaults(cls: type[Method]) -> dict[str, Any]:
+    return cls().settings
+
+
+_SEED, _PARENT = "\0seed", "\0parent"
+"""Stand for what differs from seed to seed; no setting can contain them."""
+_SEED_JSON, _PARENT_JSON = json.dumps(_SEED), json.dumps(_PARENT)
+
+
+def _id(said: str, seed: int, parent: str) -> str:
+    text = said.replace(_SEED_JSON, str(seed)).replace(_PARENT_JSON, f'"{parent}"')
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
