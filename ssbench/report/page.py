@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ssbench.report import text
+from ssbench.report import sharing, text
 from ssbench.report.captions import figure_caption
 from ssbench.report.notes import devices, superseded, versions
 from ssbench.report.records import Run
@@ -97,6 +97,7 @@ def _facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
         ("Methods", text.listing(list(dict.fromkeys(row.name for row in rows)))),
         ("Seeds", text.listing([str(seed) for seed in sorted({run.final.seed for run in runs})])),
         ("Epochs in total", text.listing([str(count) for count in epochs])),
+        ("Shared stages", sharing.said(runs)),
         ("Hardware", " | ".join(devices(stages))),
         ("Versions", " | ".join(versions(stages))),
         ("Commit", text.listing(sorted({stage.commit for stage in stages if stage.commit}))),
