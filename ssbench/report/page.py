@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ssbench.report import claims as claims_
-from ssbench.report import text, tuning
+from ssbench.report import sharing, text, tuning
 from ssbench.report.captions import figure_caption
 from ssbench.report.findings import Findings, Overall, findings, overall
 from ssbench.report.merge import Merged, Part
@@ -175,6 +175,7 @@ def facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
         ("Seeds", text.listing([str(seed) for seed in sorted({run.final.seed for run in runs})])),
         ("Epochs in total", text.listing([str(count) for count in epochs])),
         *tuning.facts(rows),
+        ("Shared stages", sharing.said(runs)),
         ("Hardware", " | ".join(devices(stages))),
         ("Versions", " | ".join(versions(stages))),
         ("Commit", text.listing(sorted({stage.commit for stage in stages if stage.commit}))),

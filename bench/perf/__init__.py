@@ -1,0 +1,1 @@
+"""Performance benchmarks, each beside its peer: ``uv run python -m bench.perf.NAME``."""

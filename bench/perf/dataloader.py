@@ -1,0 +1,127 @@
+"""The training loop beside the usual recipe: torchvision's DataLoader, transforms and workers.
+
+Both train the same network on the same images with random crops and flips.
+
+    uv run python -m bench.perf.dataloader [--model vgg-small] [--dataset fashion-mnist]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from bench.perf.measure import heading, interleaved, quartiles, random_images, ratio
+from ssbench.data import DataSet, Split, data_root, open_dataset
+from ssbench.device import resolve
+from ssbench.recipe import Recipe
+from ssbench.training import Hooks, train
+from ssbench.workbench import Bench
+
+
+def main() -> None:
+    """Print the ratio of both ways."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="vgg-small")
+    parser.add_argument("--dataset", default="random", help="or a data set by name")
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--images", type=int, default=4096)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    device = resolve(options.device)
+    print(heading(device))
+    if options.dataset == "random":
+        found = random_images(options.model, options.images)
+    else:
+        found = _first(options)
+    bench = Bench(found, device)
+    recipe = Recipe(epochs=1, batch_size=128, lr=0.01, shift=4, flip=True)
+    networks = [bench.place(bench.model(options.model, 0)).train() for _ in range(2)]
+    usual_ = usual(networks[0], found, device, options.workers)
+    loader = bench.augmented(recipe)
+
+    def ours() -> None:
+        train(networks[1], recipe, loader, 0, Hooks(), lambda _: None)
+
+    seconds = interleaved({"usual": usual_, "ours": ours}, options.rounds)
+    for name, values in seconds.items():
+        print(f"{name:8} {options.images / quartiles(values)[1]:10,.0f} images/s")
+    print(f"ours over usual: {ratio(seconds['usual'], seconds['ours'])}")
+
+
+def _first(options: argparse.Namespace) -> DataSet:
+    """The first images of a data set."""
+    whole = open_dataset(options.dataset, data_root(options.data_root), "--dataset")
+    train_, few = whole.train, whole.validation
+    if not isinstance(train_, Split):
+        raise SystemExit("--dataset: one that lies in memory")
+    part = Split(train_.images[: options.images], train_.labels[: options.images])
+    return DataSet(whole.name, whole.classes, part, few, few, fixed=whole.normalisation)
+
+
+class Images(Dataset[tuple[torch.Tensor, int]]):
+    """As torchvision's own data sets: a PIL image each, then the transforms."""
+
+    def __init__(self, split: Split, transform: v2.Transform) -> None:
+        self.images = split.images.permute(0, 2, 3, 1).squeeze(3).contiguous().numpy()
+        self.labels, self.transform = split.labels.tolist(), transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        from PIL import Image
+
+        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
+
+
+def usual(
+    model: torch.nn.Module, found: DataSet, device: torch.device, workers: int
+) -> Callable[[], None]:
+    """Make an epoch as tutorials write it: workers stay alive between epochs."""
+    split = found.train
+    assert isinstance(split, Split)  # noqa: S101 -- the callers make no other
+    mean, sd = ([value / 255 for value in part.flatten().tolist()] for part in found.normalisation)
+    transform = v2.Compose(
+        [
+            v2.RandomCrop(split.images.shape[2], padding=4),
+            v2.RandomHorizontalFlip(),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(mean, sd),
+        ]
+    )
+    loader = DataLoader(
+        Images(split, transform),
+        batch_size=128,
+        shuffle=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
+    )
+    optimiser = torch.optim.SGD(
+        model.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-4
+    )
+
+    def epoch() -> None:
+        total = 0.0
+        for images, labels in loader:
+            inputs = images.to(device, non_blocking=True)
+            loss = F.cross_entropy(model(inputs), labels.to(device, non_blocking=True))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += loss.item()
+
+    return epoch
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Images per second of the training loop beside a bare loop by hand of the same network.
+
+The bare loop has normalised float images ready in memory and keeps no account of loss or errors.
+
+    uv run python -m bench.perf.loop [--model vgg-small] [--batch-size 128] [--images 2048]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from bench.perf.measure import heading, interleaved, quartiles, random_images, ratio
+from ssbench.device import resolve
+from ssbench.recipe import Recipe
+from ssbench.training import Hooks, train
+from ssbench.workbench import Bench
+
+
+def main() -> None:
+    """Print the ratio of both loops."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="vgg-small")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--images", type=int, default=2048)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    device = resolve(options.device)
+    print(heading(device))
+    bench = Bench(random_images(options.model, options.images), device)
+    recipe = Recipe(epochs=1, batch_size=options.batch_size, lr=0.01, shift=0, flip=False)
+    augmented = recipe.model_copy(update={"shift": 4, "flip": True})
+
+    def ours(how: Recipe) -> None:
+        model = networks[how is augmented]
+        train(model, how, bench.augmented(how), 0, Hooks(), lambda _: None)
+
+    networks = [bench.place(bench.model(options.model, 0)).train() for _ in range(3)]
+    seconds = interleaved(
+        {
+            "bare": bare(networks[2], bench, recipe),
+            "ours": lambda: ours(recipe),
+            "ours, augmented": lambda: ours(augmented),
+        },
+        options.rounds,
+    )
+    for name, values in seconds.items():
+        speed = options.images / quartiles(values)[1]
+        print(
+            f"{name:16} {speed:10,.0f} images/s, of the bare loop {ratio(seconds['bare'], values)}"
+        )
+
+
+def bare(model: torch.nn.Module, bench: Bench, recipe: Recipe) -> Callable[[], None]:
+    """Make a loop as one writes it by hand, of one epoch."""
+    (batch,) = bench.loader(bench.train, len(bench.train)).in_order()
+    inputs, labels = batch[0], batch[1]
+    optimiser = torch.optim.SGD(
+        model.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True
+    )
+
+    def epoch() -> None:
+        order = torch.randperm(len(labels), device=labels.device)
+        for where in order.split(recipe.batch_size):
+            images = inputs[where].contiguous(memory_format=torch.channels_last)
+            loss = F.cross_entropy(model(images), labels[where])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+    return epoch
+
+
+if __name__ == "__main__":
+    main()

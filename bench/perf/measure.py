@@ -1,0 +1,77 @@
+"""What all benchmarks share: turns taken, ratios with their spread, and what they ran on."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+
+import torch
+
+from ssbench.data import DataSet, Split
+from ssbench.device import describe
+
+
+def interleaved(
+    subjects: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1
+) -> dict[str, list[float]]:
+    """Call the subjects in turns, so that whatever else the machine does meets all alike.
+
+    Returns:
+        Wall-clock seconds of every call but those of the warm-up, by subject.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in subjects}
+    for number in range(warm_up + rounds):
+        names = list(subjects)
+        turn = number % len(names)  # who goes first changes: what one leaves behind meets another
+        for name in names[turn:] + names[:turn]:
+            call = subjects[name]
+            wait()
+            began = time.perf_counter()
+            call()
+            wait()
+            if number >= warm_up:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def wait() -> None:
+    """Wait for the device: on a GPU calls return before they are done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def ratio(ours: list[float], peer: list[float]) -> str:
+    """The median over rounds of ``ours / peer``, with the quartiles."""
+    found = sorted(first / second for first, second in zip(ours, peer, strict=True))
+    low, middle, high = quartiles(found)
+    return f"{middle:.3f} [{low:.3f}, {high:.3f}], n = {len(found)}"
+
+
+def quartiles(values: list[float]) -> tuple[float, float, float]:
+    """The quartiles; of one value, that value."""
+    if len(values) < 2:
+        return values[0], values[0], values[0]
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, middle, high
+
+
+def heading(device: torch.device) -> str:
+    """Hardware and versions."""
+    facts = describe(device)
+    versions = f"python {platform.python_version()}, torch {version('torch')}"
+    return f"{facts['device_name']}, {facts['threads']} threads, {versions}"
+
+
+def random_images(model: str, count: int) -> DataSet:
+    """Random images of the shape that a network takes, with ten classes."""
+    shape = (1, 28, 28) if model == "vgg-small" else (3, 32, 32)
+    generator = torch.Generator().manual_seed(0)
+
+    def split(images: int) -> Split:
+        pixels = torch.randint(0, 256, (images, *shape), dtype=torch.uint8, generator=generator)
+        return Split(pixels, torch.randint(0, 10, (images,), generator=generator))
+
+    return DataSet("random", 10, split(count), split(64), split(64))

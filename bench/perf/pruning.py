@@ -1,0 +1,73 @@
+"""Seconds to select, and to operate on, a big network.
+
+uv run python -m bench.perf.pruning [--model resnet50]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+
+from bench.perf.measure import heading, interleaved, quartiles
+from ssbench.counting import count
+from ssbench.device import resolve
+from ssbench.method import Grain, to_grain
+from ssbench.models import build
+from ssbench.sizes import make_share
+from ssbench.sparsity import Budget
+from ssbench.sparsity.select import select
+from ssbench.sparsity.units import Units
+from ssbench.structure import structure_of
+from ssbench.surgery import compact, held
+
+
+def main() -> None:
+    """Print the seconds of each case."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="resnet50")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    print(f"{heading(resolve('cpu'))}; {options.model}")
+    torch.manual_seed(0)
+    model = build(options.model, 3, 1000)
+    structure = structure_of(model)
+    example = torch.zeros(1, 3, 224, 224)
+    dense = count(model, example)
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    grains: tuple[Grain, ...] = ("connection", "filter", "weight")
+    cases = [(grain, scope, False) for grain in grains for scope in ("global", "layerwise")]
+    for grain, scope, tied in [*cases, ("connection", "global", True)]:
+        budget = Budget(kept=0.25, scope="global" if scope == "global" else "layerwise")
+        scores = {
+            layer.weight: to_grain(model.get_parameter(layer.weight).detach().abs(), grain)
+            for layer in structure.prunable
+        }
+        if tied:  # as where scores are rounded: many units are equal at the cut
+            scores = {name: (100 * score).round() for name, score in scores.items()}
+        share = make_share(budget, model, dense)
+
+        def choose(scores=scores, budget=budget, share=share):  # type: ignore[no-untyped-def]
+            units = Units.of(structure, scores, shapes)
+            return select(units, budget, dense, share, None)
+
+        name = f"select {grain}, {scope}{', tied' if tied else ''}"
+        values = interleaved({name: choose}, options.rounds)[name]
+        print(f"{name:34} {_spread(values)}")
+    masks = choose().masks
+    zeros = held(structure, model, masks)
+    for name, mask in zeros.items():
+        model.get_parameter(name).data.mul_(mask)
+    values = interleaved(
+        {"surgery": lambda: compact(model, structure, masks, example)}, options.rounds
+    )
+    print(f"{'surgery, connection':34} {_spread(values['surgery'])}")
+
+
+def _spread(values: list[float]) -> str:
+    low, middle, high = quartiles(values)
+    return f"{middle:.3f} s [{low:.3f}, {high:.3f}], n = {len(values)}"
+
+
+if __name__ == "__main__":
+    main()

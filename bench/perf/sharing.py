@@ -1,0 +1,62 @@
+"""Epochs of an experiment against the naive plan and the least possible; side by side or not.
+
+uv run python -m bench.perf.sharing [--experiment quickstart] [--concurrency 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.perf.measure import heading, ratio
+from ssbench.data import data_root, open_dataset
+from ssbench.device import resolve
+from ssbench.experiment import find, load
+from ssbench.plan import plan, stages
+from ssbench.registry import discover
+from ssbench.report.records import read_runs
+from ssbench.report.sharing import sharing
+
+SHORT = ["--set", "train.epochs=2", "--set", "finetune.epochs=1", "--set", "seeds=[0,1]"]
+
+
+def main() -> None:
+    """Print the epochs, and the seconds with one process and with several."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--experiment", default="quickstart")
+    parser.add_argument("--concurrency", default="2")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    print(heading(resolve("auto")))
+    experiment = load(find(options.experiment), SHORT[1::2])
+    data = open_dataset(experiment.dataset, data_root(None), options.experiment)
+    runs = plan(experiment, discover(), data.fingerprint, options.experiment)
+    seconds: dict[str, list[float]] = {"1": [], options.concurrency: []}
+    for _ in range(options.rounds):
+        for concurrency, taken in seconds.items():
+            with tempfile.TemporaryDirectory() as folder:
+                taken.append(_run(options.experiment, concurrency, Path(folder)))
+                done = sharing(read_runs(Path(folder) / experiment.name))
+    least = sum(stage.epochs for stage in stages(runs))
+    print(f"epochs: naive {done.naive_epochs}, least {least}, trained {done.epochs}")
+    found = ratio(seconds["1"], seconds[options.concurrency])
+    print(f"throughput of {options.concurrency} processes over one, one thread each: {found}")
+
+
+def _run(experiment: str, concurrency: str, folder: Path) -> float:
+    """Carry out the experiment as a user does; the start of the processes counts."""
+    command = [sys.executable, "-m", "ssbench", "run", experiment, "--quiet", *SHORT]
+    command += ["--results", str(folder), "--concurrency", concurrency]
+    began = time.perf_counter()
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(command, env=environment, check=True)  # noqa: S603 -- our own command
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
