@@ -12,7 +12,6 @@ import jinja2
 from ssbench.errors import BadInputError
 from ssbench.report import captions, text
 from ssbench.report.csv import as_csv
-from ssbench.report.figures import draw, inline
 from ssbench.report.frame import as_parquet
 from ssbench.report.merge import merge
 from ssbench.report.page import Page, make_merged_page, make_page
