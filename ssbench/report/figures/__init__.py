@@ -128,11 +128,15 @@ def draw(
         label: ends the names of the figures' files.
         published: results from papers for the same network and data.
     """
+    # Altair checks each part of a chart when it is made, over and over.
+    from altair.utils.schemapi import debug_mode
+
     where = f"{rows[0].like.model} on {rows[0].like.dataset}"
     figures = []
     for kind, title, caption, make in _KINDS:
         quoted = published if make is error_against_sizes else ()
-        spec = error_against_sizes(rows, looks, quoted) if quoted else make(rows, looks)
+        with debug_mode(False):
+            spec = error_against_sizes(rows, looks, quoted) if quoted else make(rows, looks)
         if spec is not None:
             said = f"{where}: {caption}"
             said += f" Crosses: {', '.join(sorted({r.source for r in quoted}))}." if quoted else ""

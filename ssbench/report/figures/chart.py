@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,20 +41,22 @@ def theme(*, dark: bool) -> dict[str, Any]:
     ink, dim, grid = (
         ("#e4e6e8", "#a0a6ac", "#363b41") if dark else ("#1a1b1c", "#5c6166", "#dfe2e5")
     )
-    text = {"font": _FONT}
     return {
         "background": None,
         "font": _FONT,
         "axis": {
             "labelColor": ink, "titleColor": ink, "domainColor": dim, "tickColor": dim,
-            "gridColor": grid, "labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal",
-            "titlePadding": 6, "labelOverlap": "greedy", "gridWidth": 0.7,
+            "gridColor": grid, "labelFontSize": 11, "titleFontSize": 12,
+            "titleFontWeight": "normal", "titlePadding": 6,
+            "labelOverlap": "greedy", "gridWidth": 0.7,
         },
         "legend": {"labelColor": ink, "titleColor": ink, "labelFontSize": 11, "titleFontSize": 11,
-                   "titleFontWeight": "normal"} | {"symbolStrokeWidth": 1.5},
-        "header": {"labelColor": ink, "titleColor": ink, "labelFontSize": 11, "labelFontWeight": "bold"},
-        "title": {"color": ink, "fontSize": 12, "fontWeight": "bold", "anchor": "start"},
-        "text": {"color": ink, "fontSize": 11} | text,
+                   "titleFontWeight": "normal", "symbolStrokeWidth": 1.5},
+        "header": {"labelColor": ink, "titleColor": ink, "labelFontSize": 11,
+                   "labelFontWeight": "bold"},
+        "title": {"color": ink, "fontSize": 12, "fontWeight": "bold", "anchor": "start",
+                  "subtitleColor": dim, "subtitleFontSize": 10},
+        "text": {"color": ink, "fontSize": 11, "font": _FONT},
         "rule": {"color": dim},
         "view": {"stroke": None},
         "concat": {"spacing": 28},
@@ -62,17 +65,36 @@ def theme(*, dark: bool) -> dict[str, Any]:
 
 def finish(chart: Any) -> dict[str, Any]:
     """Return a chart's spec; the data stand in it once, and nothing has to be fetched."""
-    spec: dict[str, Any] = chart.to_dict()
+    # Tests check every figure against Vega-Lite's schema; doing so here takes seconds.
+    spec: dict[str, Any] = chart.to_dict(validate=False)
     # Its default is a theme of Altair's, which would win over the page's own.
     spec.pop("config", None)
-    return spec
+    datasets: dict[str, str] = {}
+    spec = _short_names(spec, datasets)
+    return spec | {"datasets": {name: json.loads(text) for text, name in datasets.items()}}
 
 
-def values(points: Iterable[Point]) -> alt.Data:
-    """Return data for a chart."""
+def _short_names(part: Any, datasets: dict[str, str]) -> Any:
+    """Give each data set that stands in place of its name a short one, and note which."""
+    if isinstance(part, dict):
+        return {
+            key: {"name": datasets.setdefault(value["name"], f"data-{len(datasets)}")}
+            if key == "data"
+            else _short_names(value, datasets)
+            for key, value in part.items()
+        }
+    return [_short_names(item, datasets) for item in part] if isinstance(part, list) else part
+
+
+def values(points: Iterable[Point]) -> alt.NamedData:
+    """Return data for a chart.
+
+    Altair copies a chart deeply whenever it is combined, with every datum. So the data travel as
+    text in place of their name until `finish` puts them into the spec, each set once.
+    """
     import altair as alt
 
-    return alt.Data(values=[dict(point) for point in points])
+    return alt.NamedData(name=json.dumps([dict(point) for point in points], sort_keys=True))
 
 
 def floor(rows: Sequence[Row]) -> float:
@@ -114,15 +136,20 @@ def error_axis(points: Sequence[Point], title: str = "test error (%)", **how: An
     lows = [float(point.get("error_low", point["error"])) for point in points]
     highs = [float(point.get("error_high", point["error"])) for point in points]
     if max(found) < 8 * min(found):
-        return alt.Y("error:Q", title=title, scale=alt.Scale(zero=False), **how)
+        margin = 0.06 * (max(highs) - min(lows)) or 0.1
+        domain = [max(0.0, min(lows) - margin), max(highs) + margin]
+        return alt.Y("error:Q", title=title, scale=alt.Scale(domain=domain, nice=False), **how)
     low, high = min(lows) / 1.15, min(110.0, max(highs) * 1.15)
     scale = alt.Scale(type="log", domain=[low, high], nice=False)
-    axis = alt.Axis(values=_ticks(low, high), format="~g")
+    axis = alt.Axis(values=ticks(low, high), format="~g")
     return alt.Y("error:Q", title=f"{title}, log scale", scale=scale, axis=axis, **how)
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten, only the powers where there would be too many."""
+def ticks(low: float, high: float) -> list[float]:
+    """Return the ticks of a logarithmic axis.
+
+    1, 2 and 5 times the powers of ten, only the powers where there would be too many.
+    """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     digits = (1,) if len(decades) > 5 else (1, 2, 5)
     found = [digit * 10.0**power for power in decades for digit in digits]
@@ -142,7 +169,7 @@ def log_axis(places: Sequence[float], title: str, *, field: str, falls: bool = F
 
     low, high = min(places) / 1.15, max(places) * 1.15
     scale = alt.Scale(type="log", domain=[low, high], nice=False, reverse=falls)
-    axis = alt.Axis(values=_ticks(low, high), format="~s" if high > 1000 else "~g")
+    axis = alt.Axis(values=ticks(low, high), format="~s" if high > 1000 else "~g")
     return alt.X(f"{field}:Q", title=title, scale=scale, axis=axis)
 
 
@@ -160,7 +187,7 @@ _PICKED = "picked"
 
 
 def picked() -> alt.Parameter:
-    """Return the choice of methods by a click on the legend; to be added to one layer of a figure."""
+    """Return the choice of methods by a click on the legend, to be added to one layer."""
     import altair as alt
 
     return alt.selection_point(name=_PICKED, fields=["method"], bind="legend")

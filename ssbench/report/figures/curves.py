@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 from ssbench import stats
-from ssbench.report.figures.chart import Point, asked, chosen, finish, picked, tooltip, values
+from ssbench.report.figures.chart import (
+    Point,
+    asked,
+    chosen,
+    finish,
+    picked,
+    ticks,
+    tooltip,
+    values,
+)
 from ssbench.report.figures.looks import DENSE, Looks
 from ssbench.report.records import Run
 from ssbench.report.rows import Row
 
 WIDTH, HEIGHT = 390, 220
-_PANELS = (("loss", "training loss (cross-entropy per image), log scale"),
+_PANELS = (("loss", "training loss (cross-entropy), log scale"),
            ("error", "training error (%), log scale"))  # fmt: skip
 
 
@@ -54,18 +64,19 @@ def _curve(row: Row) -> list[Point]:
         return []
     return [
         {
-            "method": row.name, "budget": asked(row), "epoch": number, "stage": each[0][2],
-            "loss": stats.mean(loss for loss, _, _ in each),
-            "error": stats.mean(error for _, error, _ in each),
+            "method": row.name, "budget": asked(row), "epoch": number,
+            "stage": each[0][2], "part": each[0][3],
+            "loss": stats.mean(loss for loss, _, _, _ in each),
+            "error": stats.mean(error for _, error, _, _ in each),
         }
         for number, each in enumerate(zip(*series, strict=False), 1)
     ]  # fmt: skip
 
 
-def _epochs(run: Run) -> list[tuple[float, float, str]]:
+def _epochs(run: Run) -> list[tuple[float, float, str, int]]:
     return [
-        (loss, error, stage.stage)
-        for stage in run.stages
+        (loss, error, stage.stage, number)
+        for number, stage in enumerate(run.stages)
         for loss, error in zip(stage.curve_loss or (), stage.curve_error or (), strict=True)
     ]
 
@@ -98,7 +109,8 @@ def _panel(
 
     x = alt.X("epoch:Q", title="epoch, all stages", scale=alt.Scale(nice=False, zero=False))
     scale = alt.Scale(type="log", nice=False)
-    axis = alt.Axis(format="~g", tickCount=6)
+    found = [point[key] for point in above(curves)]
+    axis = alt.Axis(format="~g", values=ticks(min(found), max(found)))
     y = alt.Y(f"{key}:Q", title=title, scale=scale, axis=axis)
     colour, shape = looks.colour(names), looks.shape(names)
     shown = tooltip(("method:N", "method"), ("budget:N", "budget"), ("stage:N", "stage"),
@@ -106,7 +118,9 @@ def _panel(
     lines = alt.Chart(values(above(curves))).mark_line(strokeWidth=1.4)
     breaks = alt.Chart(values({"epoch": end} for end in _breaks(curves)))
     layers: list[Any] = [
-        lines.encode(x, y, colour, looks.dash(names), opacity=chosen(), tooltip=shown),
+        lines.encode(
+            x, y, colour, looks.dash(names), detail="part:O", opacity=chosen(), tooltip=shown
+        ),
         breaks.mark_rule(strokeDash=[3, 3], color=DENSE).encode(alt.X("epoch:Q")),
     ]
     if key == "error" and ends:
@@ -121,7 +135,7 @@ def _breaks(curves: Sequence[Point]) -> list[float]:
     """Where one stage ends and the next begins."""
     found = {
         (one["epoch"] + two["epoch"]) / 2
-        for one, two in zip(curves, curves[1:], strict=False)
-        if one["method"] == two["method"] and one["stage"] != two["stage"]
+        for one, two in itertools.pairwise(curves)
+        if one["method"] == two["method"] and one["part"] != two["part"]
     }
     return sorted(found)

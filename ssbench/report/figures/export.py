@@ -8,7 +8,7 @@ from ssbench.report.figures.chart import theme
 
 KINDS = ("svg", "png", "pdf")
 _PAPER = {"light": "#ffffff", "dark": "#15171a"}
-_PIXELS = 2.5
+_PIXELS = 2.0
 """Pixels of a PNG for each of the spec."""
 
 
@@ -28,7 +28,7 @@ def convert(spec: dict[str, Any], kind: str, *, dark: bool = False) -> bytes:
 
     config = theme(dark=dark)
     if kind == "svg":
-        return vl_convert.vegalite_to_svg(spec, config=config).encode()  # type: ignore[no-any-return]
+        return vl_convert.vegalite_to_svg(spec, config=config).encode()
     if kind == "pdf":
         return bytes(vl_convert.vegalite_to_pdf(spec, config=config))
     config["background"] = _PAPER["dark" if dark else "light"]
@@ -39,4 +39,4 @@ def script() -> str:
     """Return the JavaScript that draws specs in a page, whole: it asks the network for nothing."""
     import vl_convert
 
-    return str(vl_convert.javascript_bundle())
+    return str(vl_convert.javascript_bundle())  # type: ignore[call-arg]

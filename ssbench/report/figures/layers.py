@@ -7,7 +7,16 @@ from typing import Any
 
 from ssbench import stats
 from ssbench.report.collapse import natural
-from ssbench.report.figures.chart import Point, asked, chosen, finish, picked, tooltip, values
+from ssbench.report.figures.chart import (
+    Point,
+    asked,
+    chosen,
+    finish,
+    picked,
+    ticks,
+    tooltip,
+    values,
+)
 from ssbench.report.figures.looks import Looks
 from ssbench.report.overlap import by_share
 from ssbench.report.rows import Row
@@ -70,9 +79,10 @@ def _panel(
     import altair as alt
 
     placed = [dict(point) | {"place": max(low, point["kept"])} for point in points]
-    x = alt.X("layer:O", sort=order, title="layer", axis=alt.Axis(labelAngle=-40))
+    x = alt.X("layer:O", sort=order, title="layer", axis=_every(len(order)))
     scale = alt.Scale(type="log", domain=[low, 100], nice=False)
-    y = alt.Y("place:Q", title=_TITLE, scale=scale, axis=alt.Axis(format="~g", tickCount=5))
+    axis = alt.Axis(format="~g", values=ticks(low, 100.0))
+    y = alt.Y("place:Q", title=_TITLE, scale=scale, axis=axis)
     shown = tooltip(("method:N", "method"), ("budget:N", "budget"), ("layer:N", "layer"),
                     ("kept:Q", "weights kept (%)"), ("dead:N", "without a weight in"))  # fmt: skip
     colour, shape = looks.colour(names), looks.shape(names)
@@ -109,16 +119,15 @@ def collapse_map(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
         if point["method"] in dying
     ]
     base = alt.Chart(values(shares)).encode(
-        alt.X(
-            "budget:O", sort=budgets, title="budget", axis=alt.Axis(labelAngle=-40, labelLimit=0)
-        ),
+        alt.X("budget:O", sort=budgets, title="budget", axis=_every(len(budgets))),
         alt.Y("layer:O", sort=order, title="layer"),
     )
     most = max(point["seeds"] for point in shares)
     ticks = alt.Legend(values=list(range(most + 1)), format="d", gradientLength=120)
     colour = alt.Color(
         "seeds:Q", title="seeds without a weight",
-        scale=alt.Scale(domain=[0, most], range=["#b9bfc51f", "#d55e00"]), legend=ticks,
+        scale=alt.Scale(domain=[0, most], range=["#b9bfc51f", "#d55e00"], interpolate="rgb"),
+        legend=ticks,
     )  # fmt: skip
     shown = tooltip(("method:N", "method"), ("budget:N", "budget"), ("layer:N", "layer"),
                     ("kept:Q", "weights kept (%)"), ("dead:N", "without a weight in"))  # fmt: skip
@@ -129,5 +138,13 @@ def collapse_map(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
     return finish(cells.facet(facet=alt.Facet("method:N", title=None), columns=3))
 
 
+def _every(count: int) -> Any:
+    """An axis of slanted labels, all of them where there is room."""
+    import altair as alt
+
+    return alt.Axis(labelAngle=-40, labelLimit=0, labelOverlap="greedy" if count > 20 else False)
+
+
 def _mark(point: Point) -> str:
-    return f"{point['kept']:.2g}" if point["kept"] else "0"
+    kept = point["kept"]
+    return f"{kept:.0f}" if kept >= 10 or not kept else f"{kept:.2g}"

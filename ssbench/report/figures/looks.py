@@ -86,5 +86,10 @@ def legend(names: Sequence[str], width: int = 800) -> alt.Legend:
     longest = max((len(name) for name in names), default=1)
     columns = max(1, min(4, len(names), width // (6 * longest + 40)))
     return alt.Legend(
-        orient="bottom", columns=columns, labelLimit=0, symbolSize=70, symbolOpacity=1
+        orient="bottom",
+        columns=columns,
+        labelLimit=0,
+        symbolSize=70,
+        symbolOpacity=1,
+        symbolDash=[1, 0],
     )

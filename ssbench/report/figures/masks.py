@@ -10,7 +10,7 @@ from ssbench.report.figures.looks import Looks
 from ssbench.report.overlap import overlaps
 from ssbench.report.rows import Row
 
-STEP = 34
+STEP = 27
 
 
 def mask_overlap(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
@@ -33,7 +33,12 @@ def mask_overlap(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
     names = looks.only([name for pair in pairs for name in (pair.first, pair.second)])
     budgets = list(dict.fromkeys(pair.budget for pair in pairs))
     base = alt.Chart(values(points)).encode(
-        alt.X("second:N", sort=names, title=None, axis=alt.Axis(labelAngle=-40, labelLimit=0)),
+        alt.X(
+            "second:N",
+            sort=names,
+            title=None,
+            axis=alt.Axis(labelAngle=-60, labelLimit=0, labelOverlap=False),
+        ),
         alt.Y("first:N", sort=names, title=None, axis=alt.Axis(labelLimit=0)),
     )
     colour = alt.Color(
@@ -43,9 +48,12 @@ def mask_overlap(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
     )  # fmt: skip
     shown = tooltip(("first:N", "method"), ("second:N", "and"), ("overlap:Q", "overlap"),
                     ("chance:Q", "by chance"), ("budget:N", "budget"))  # fmt: skip
+    ink = alt.ColorValue(
+        alt.Undefined, condition={"test": "datum.overlap > 0.6", "value": "#ffffff"}
+    )
     cells = alt.layer(
         base.mark_rect(stroke="#84898f", strokeWidth=0.3).encode(colour, tooltip=shown),
-        base.mark_text(fontSize=10).encode(text="said:N"),
-    ).properties(width=STEP * len(names), height=STEP * 0.7 * len(names))
+        base.mark_text(fontSize=9).encode(text="said:N", color=ink),
+    ).properties(width=STEP * len(names), height=STEP * 0.75 * len(names))
     facet = alt.Facet("budget:N", sort=budgets, title=None)
-    return finish(cells.facet(facet=facet, columns=3))
+    return finish(cells.facet(facet=facet, columns=5))

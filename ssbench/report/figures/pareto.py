@@ -67,10 +67,13 @@ def _panel(rows: Sequence[Row], whole: Sequence[Row], unit: str, looks: Looks) -
                     ("size:Q", _AXES[unit]))  # fmt: skip
     every = alt.Chart(values(pruned)).mark_point(size=46, strokeWidth=1.4)
     only = alt.Chart(values(p for p in pruned if p["front"])).mark_point(filled=True, size=60)
+    dense = alt.Chart(values(p for p in points if p["method"] not in looks.colours))
     return alt.layer(
         line.mark_line(interpolate="step-after", strokeWidth=1.2, color="#84898f").encode(x, y),
         every.encode(
             x, y, looks.colour(names), looks.shape(names), opacity=chosen(), tooltip=shown
         ),
         only.encode(x, y, looks.colour(names), looks.shape(names), opacity=chosen(), tooltip=shown),
+        dense.mark_text(text="dense", fontSize=10, dy=-9).encode(x, y, tooltip=shown),
+        dense.mark_point(filled=True, size=40, color="#84898f").encode(x, y, tooltip=shown),
     ).properties(width=WIDTH, height=HEIGHT)

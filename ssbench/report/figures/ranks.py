@@ -29,7 +29,11 @@ def rank_diagram(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
     import altair as alt
 
     panels = [_panel(ranks, looks) for ranks in rankings(rows)]
-    return finish(alt.hconcat(*panels).resolve_scale(color="independent")) if panels else None
+    return (
+        finish(alt.hconcat(*panels).resolve_scale(color="independent", shape="independent"))
+        if panels
+        else None
+    )
 
 
 def _panel(ranks: Ranks, looks: Looks) -> Any:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
-from ssbench.report.figures.chart import Point, finish, tooltip, values
+from ssbench.report.figures.chart import Point, finish, ticks, tooltip, values
 from ssbench.report.figures.looks import Looks
 from ssbench.report.records import Histogram, Record
 from ssbench.report.rows import Row
 
 WIDTH, HEIGHT = 250, 130
+_RIGHT = 0.85
+"""Thresholds further right than this have their names at the left."""
 
 
 def score_histograms(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
@@ -44,35 +47,59 @@ def _panel(name: str, found: Sequence[tuple[Row, Record]], looks: Looks) -> Any:
     assert scores is not None  # noqa: S101 -- the caller has looked
     same = [(row, record) for row, record in found if record.score_histogram == scores]
     cuts = [
-        {"threshold": record.threshold, "kept": _kept(row)}
-        for row, record in same
+        {
+            "place": 6 + 11 * number,
+            "right": _at(record.threshold, scores) > _RIGHT,
+            "threshold": record.threshold,
+            "kept": _kept(row),
+        }
+        for number, (row, record) in enumerate(same)
         if record.threshold is not None and scores.low <= record.threshold <= scores.high
     ]
     scale = alt.Scale(type="log" if scores.scale == "log" else "linear",
                       domain=[scores.low, scores.high], nice=False)  # fmt: skip
     noun = f"score{', log scale' if scores.scale == 'log' else ''}"
-    axis = alt.Axis(format="~g" if scores.high < 1e4 else "~e", tickCount=5)
-    bars = alt.Chart(values(_bins(scores))).mark_bar(
-        color=looks.colours[name], opacity=0.75, binSpacing=0
-    )
+    axis = alt.Axis(tickCount=5, format="~g")
+    if scores.scale == "log":
+        axis = alt.Axis(values=ticks(scores.low, scores.high), format=".0e")
+    bars = alt.Chart(values(_bins(scores))).mark_rect(color=looks.colours[name], opacity=0.75)
     rules = alt.Chart(values(cuts))
     x = alt.X("from:Q", title=noun, scale=scale, axis=axis)
     below = f"; {scores.below:,} further left" if scores.below else ""
     return alt.layer(
         bars.encode(
-            x, alt.X2("to:Q"), alt.Y("count:Q", title="units"),
+            x, alt.X2("to:Q"), alt.Y("count:Q", title="units"), alt.Y2Datum(0),
             tooltip=tooltip(("from:Q", "score from"), ("to:Q", "to"), ("count:Q", "units")),
         ),
         rules.mark_rule(strokeWidth=1.1).encode(
             alt.X("threshold:Q", scale=scale),
             tooltip=tooltip(("kept:N", "kept"), ("threshold:Q", "threshold")),
         ),
-        rules.mark_text(angle=270, align="right", baseline="bottom", dx=-2, dy=-1, fontSize=9)
-        .encode(alt.X("threshold:Q", scale=scale), y=alt.value(0), text="kept:N"),
+        _names([cut for cut in cuts if not cut["right"]], scale, "left"),
+        _names([cut for cut in cuts if cut["right"]], scale, "right"),
     ).properties(
         width=WIDTH, height=HEIGHT,
-        title=alt.Title(name, subtitle=f"{_units(scores):,} units{below}", subtitleFontSize=10),
+        title=alt.Title(name, subtitle=f"{_units(scores):,} units{below}"),
     )  # fmt: skip
+
+
+def _names(cuts: Sequence[Point], scale: Any, side: Literal["left", "right"]) -> Any:
+    """The kept shares beside their thresholds, each a line lower than the one before."""
+    import altair as alt
+
+    marks = alt.Chart(values(cuts)).mark_text(
+        align=side, dx=3 if side == "left" else -3, fontSize=9
+    )
+    return marks.encode(
+        alt.X("threshold:Q", scale=scale), alt.Y("place:Q", scale=None, axis=None), text="kept:N"
+    )
+
+
+def _at(score: float, scores: Histogram) -> float:
+    """Where a score stands between the ends of the axis, from 0 to 1."""
+    if scores.scale == "log":
+        return math.log(score / scores.low) / math.log(scores.high / scores.low)
+    return (score - scores.low) / ((scores.high - scores.low) or 1.0)
 
 
 def _units(scores: Histogram) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ssbench.report.figures.chart import (
     UNITS,
@@ -132,8 +132,12 @@ def _draw(
 
 
 def _panel(
-    panel: _Panel, points: list[Point], quoted: list[Point], errors: list[Point], looks: Looks
-) -> alt.LayerChart:
+    panel: _Panel,
+    points: Sequence[Point],
+    quoted: Sequence[Point],
+    errors: Sequence[Point],
+    looks: Looks,
+) -> Any:
     import altair as alt
 
     pruned = [point for point in points if not point["dense"]]
@@ -154,7 +158,8 @@ def _panel(
         .mark_point(filled=True, size=48)
         .encode(
             x, y, looks.colour(names), looks.shape(names), opacity=faded,
-            tooltip=tooltip(("method:N", "method"), ("budget:N", "budget"), ("said:N", "test error"),
+            tooltip=tooltip(("method:N", "method"), ("budget:N", "budget"),
+                            ("said:N", "test error"),
                             ("n:Q", "seeds"), ("size:Q", panel.title)),
         ),
     ]  # fmt: skip
@@ -174,7 +179,8 @@ def _dense(points: list[Point], x: alt.X, y: alt.Y, *, at_left: bool) -> list[An
 
     chart = alt.Chart(values(points))
     line = chart.mark_rule(strokeDash=[4, 3], strokeWidth=1.2, color=DENSE).encode(y)
-    side, place = ("left", 3) if at_left else ("right", WIDTH - 3)
+    side: Literal["left", "right"] = "left" if at_left else "right"
+    place = 3 if at_left else WIDTH - 3
     name = chart.mark_text(align=side, baseline="bottom", dy=-2, fontSize=10).encode(
         y, x=alt.value(place), text=alt.value("dense")
     )

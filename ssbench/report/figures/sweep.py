@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ssbench.report.figures.chart import (
+    UNITS,
     asked,
     error_axis,
     error_point,
@@ -30,12 +31,10 @@ def sweeps(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
     import altair as alt
 
     del looks
-    panels = [_panel(method, key, group) for method, key, group in swept(rows)]
-    return (
-        finish(alt.concat(*panels, columns=3).resolve_legend(color="independent"))
-        if panels
-        else None
-    )
+    groups = swept(rows)
+    shares = list(dict.fromkeys(_share(row) for _, _, group in groups for row in group))
+    panels = [_panel(method, key, group, shares) for method, key, group in groups]
+    return finish(alt.concat(*panels, columns=3)) if panels else None
 
 
 def swept(rows: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
@@ -57,25 +56,27 @@ def swept(rows: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
     return found
 
 
-def _panel(method: str, key: str, rows: Sequence[Row]) -> Any:
+def _panel(method: str, key: str, rows: Sequence[Row], shares: Sequence[str]) -> Any:
     import altair as alt
 
     low = floor(rows)
     points = [
         error_point(row, low)
-        | {"value": row.like.settings[key], "budget": asked(row), "share": row.budget[0]}
+        | {"value": row.like.settings[key], "budget": asked(row), "share": _share(row)}
         for row in rows
     ]
     numbers = sorted({point["value"] for point in points})
-    wide = numbers[0] > 0 and numbers[-1] > 8 * numbers[0]
+    wide = numbers[0] > 0 and numbers[-1] > 3 * numbers[0]
     scale = alt.Scale(type="log" if wide else "linear", nice=False, zero=False, padding=12)
     axis = alt.Axis(values=numbers, format="~g")
     x = alt.X("value:Q", title=f"{key}{', log scale' if wide else ''}", scale=scale, axis=axis)
-    budgets = list(dict.fromkeys(asked(row) for row in rows))
     colour = alt.Color(
-        "budget:O", title="kept", sort=budgets, scale=alt.Scale(domain=budgets, range=_shades(len(budgets))),
-        legend=alt.Legend(orient="bottom", columns=2, labelLimit=0),
+        "share:O", title="kept", sort=shares,
+        scale=alt.Scale(domain=shares, range=_shades(len(shares))),
+        legend=alt.Legend(orient="bottom", direction="horizontal"),
     )  # fmt: skip
+    units = dict.fromkeys(UNITS[row.budget[1]] for row in rows if row.budget[1])
+    title = f"{method} (share of {' or '.join(units)} kept)"
     y = error_axis(points)
     chart = alt.Chart(values(points))
     shown = tooltip(("method:N", "method"), ("budget:N", "kept"), ("value:Q", key),
@@ -86,7 +87,12 @@ def _panel(method: str, key: str, rows: Sequence[Row]) -> Any:
         ),
         chart.mark_line(strokeWidth=1.5).encode(x, y, colour),
         chart.mark_point(filled=True, size=46, opacity=1).encode(x, y, colour, tooltip=shown),
-    ).properties(width=WIDTH, height=HEIGHT, title=method)
+    ).properties(width=WIDTH, height=HEIGHT, title=title)
+
+
+def _share(row: Row) -> str:
+    share = row.budget[0]
+    return f"{100 * share:.4g} %" if isinstance(share, float | int) else "own threshold"
 
 
 def _shades(count: int) -> list[str]:
