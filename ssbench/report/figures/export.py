@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ssbench.report.figures.chart import theme
@@ -28,11 +29,33 @@ def convert(spec: dict[str, Any], kind: str, *, dark: bool = False) -> bytes:
 
     config = theme(dark=dark)
     if kind == "svg":
-        return vl_convert.vegalite_to_svg(spec, config=config).encode()
+        return _counted_anew(vl_convert.vegalite_to_svg(spec, config=config)).encode()
     if kind == "pdf":
-        return bytes(vl_convert.vegalite_to_pdf(spec, config=config))
+        return _in_order(bytes(vl_convert.vegalite_to_pdf(spec, config=config)))
     config["background"] = _PAPER["dark" if dark else "light"]
     return bytes(vl_convert.vegalite_to_png(spec, config=config, scale=_PIXELS))
+
+
+_ENTRIES = re.compile(rb"<<\n((?: *\S+ \d+ 0 R\n)+)")
+"""A dictionary's entries that refer to other objects, a line each."""
+
+
+def _in_order(pdf: bytes) -> bytes:
+    """Sort the entries of a PDF's dictionaries, which come in another order each time.
+
+    No byte is added or taken, so the file's table of offsets stays true.
+    """
+
+    def ordered(found: re.Match[bytes]) -> bytes:
+        return b"<<\n" + b"".join(sorted(found[1].splitlines(keepends=True)))
+
+    return _ENTRIES.sub(ordered, pdf)
+
+
+def _counted_anew(svg: str) -> str:
+    """Number the gradients of an SVG from 0: they are counted through all that were drawn."""
+    names = list(dict.fromkeys(re.findall(r"gradient_\d+", svg)))
+    return re.sub(r"gradient_\d+", lambda found: f"gradient-{names.index(found[0])}", svg)
 
 
 def script() -> str:

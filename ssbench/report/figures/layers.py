@@ -93,7 +93,7 @@ def _panel(
             x, y, colour, shape, opacity=chosen(), tooltip=shown
         ),
         alt.Chart(values(point for point in placed if point["died"]))
-        .mark_text(text="\N{MULTIPLICATION SIGN}", fontSize=20, fontWeight="bold")
+        .mark_text(text="\N{MULTIPLICATION SIGN}", fontSize=20)
         .encode(x, y, tooltip=shown),
     ).properties(width=max(210, 26 * len(order)), height=HEIGHT, title=title)
 

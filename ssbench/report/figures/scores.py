@@ -12,7 +12,7 @@ from ssbench.report.records import Histogram, Record
 from ssbench.report.rows import Row
 
 WIDTH, HEIGHT = 250, 130
-_RIGHT = 0.85
+_RIGHT = 0.93
 """Thresholds further right than this have their names at the left."""
 
 
