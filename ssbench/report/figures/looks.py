@@ -71,12 +71,12 @@ class Looks:
         return alt.Shape(f"{field}:N", scale=scale, title=None, **how)
 
     def dash(self, names: Sequence[str], field: str = "method") -> alt.StrokeDash:
-        """Encode the method as the dashes of its line; the legend shows colour and marker."""
+        """Encode the method as the dashes of its line."""
         import altair as alt
 
         shown = self.only(names)
         scale = alt.Scale(domain=shown, range=[list(self.dashes[name]) for name in shown])
-        return alt.StrokeDash(f"{field}:N", scale=scale, legend=None)
+        return alt.StrokeDash(f"{field}:N", scale=scale, legend=legend(shown), title=None)
 
 
 def legend(names: Sequence[str], width: int = 800) -> alt.Legend:
