@@ -58,7 +58,7 @@ def report(
         typer.Argument(help="A folder of records, or of such folders; several make one report."),
     ],
     format_: Annotated[
-        str, typer.Option("--format", help="Some of md,tex,html,csv,parquet.")
+        str, typer.Option("--format", help="Some of md,tex,html,csv,parquet,svg,png,pdf.")
     ] = "md,tex,html,csv",
     out: Annotated[Path | None, typer.Option(help="Where to write [beside the records].")] = None,
     claims: Annotated[

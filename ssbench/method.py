@@ -48,8 +48,9 @@ class Method(ABC):
     every step ``penalty`` and ``after_step``, and once at the prune stage ``scores``, ``detach``.
     A hook may ask for more by naming a keyword-only argument with a default: ``images`` (number
     of training images, int); in ``attach`` ``fresh`` (False where the network was trained
-    before: it begins with published weights, or was pruned already; bool); in ``scores`` ``batches`` (see `Batches`) and ``example`` (one image
-    of zeros, [1, C, H, W], on the network's device); in ``after_step`` ``pruning`` (see
+    before: it begins with published weights, or was pruned already; bool); in ``scores``
+    ``batches`` (see `Batches`) and ``example`` (one image of zeros, [1, C, H, W], on the network's
+    device); in ``after_step`` ``pruning`` (see
     `Pruning`).
     """
 

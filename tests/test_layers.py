@@ -22,7 +22,9 @@ FORBIDDEN = {
     "report": ("torch", "ssbench.pipeline", "ssbench.method", "ssbench.structure"),
     "stats": ("torch",),
 }
-OPTIONAL = {"matplotlib", "onnxruntime", "optuna", "pandas", "scipy", "timm", "torchvision"}
+OPTIONAL = {
+    "altair", "onnxruntime", "optuna", "pandas", "scipy", "timm", "torchvision", "vl_convert",
+}  # fmt: skip
 """Slow or optional libraries that few commands need: the only ones imported inside functions."""
 
 

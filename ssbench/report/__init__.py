@@ -1,7 +1,7 @@
 """Records -> tables, figures and pages; reads records only and imports no torch.
 
 >>> render(Path("results/quickstart"), Path("results/quickstart"), ["md", "tex", "html", "csv"])
-[PosixPath('results/quickstart/accuracy-digits-vgg6.svg'), ...]
+[PosixPath('results/quickstart/error-digits-vgg6.png'), ...]
 """
 
 from ssbench.report.frame import load_results

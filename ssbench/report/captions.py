@@ -42,7 +42,7 @@ def figure_caption(rows: Sequence[Row]) -> str:
     points = "mean over seeds, bands ± 1 sample standard deviation" if several else "one seed"
     dense = " Dashed: the dense network." if any(row.is_dense and row.done for row in rows) else ""
     return (
-        f"{like.model} on {like.dataset}: test accuracy of the last epoch against the share of "
+        f"{like.model} on {like.dataset}: test error of the last epoch against the share of "
         f"params, connections and MACs (of nonzero weights) that is kept; {points}.{dense}"
     )
 

@@ -11,11 +11,12 @@ import jinja2
 
 from ssbench.errors import BadInputError
 from ssbench.report import text
+from ssbench.report.figures import KINDS
 
 FORMATS = ("md", "tex", "html", "csv")
 """What is written unless other formats are asked for."""
-OPTIONAL = ("parquet",)
-"""What needs a library that is not always installed."""
+OPTIONAL = ("parquet", *KINDS)
+"""What is written on request: all runs as one table, and every figure as a file."""
 
 
 def check(formats: Sequence[str], known: Sequence[str] = FORMATS) -> None:

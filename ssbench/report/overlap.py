@@ -84,11 +84,10 @@ def by_share(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     found = []
     for share in shares:
         group = [row for row in rows if row.budget[0] == share and row.done]
-        units = {row.budget[1] for row in group}
-        title = text.asked(share, next(iter(units), None))
-        if len(units) > 1 and isinstance(share, float | int):
-            title = f"{100 * share:.4g} % (of different units)"
-        found.append((title, group))
+        units = list(dict.fromkeys(row.budget[1] for row in group))
+        titles = [text.asked(share, unit) for unit in units] or [text.asked(share, None)]
+        others = [title.rpartition(" ")[2] for title in titles[1:]] if share != "own" else []
+        found.append((" or ".join([titles[0], *others]), group))
     return found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from ssbench.report import claims as claims_
 from ssbench.report import sharing, text, tuning
 from ssbench.report.captions import figure_caption
+from ssbench.report.figures import FIRST
 from ssbench.report.findings import Findings, Overall, findings, overall
 from ssbench.report.merge import Merged, Part
 from ssbench.report.notes import devices, superseded, versions
@@ -31,7 +32,7 @@ class Section:
     @property
     def label(self) -> str:
         """The key for references to the table and figure."""
-        return self.stem.removeprefix("accuracy-")
+        return self.stem.removeprefix(f"{FIRST}-")
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def _named(sections: Sequence[Section]) -> list[Section]:
     """Give the figures names that differ even where two models' names differ in a '/' only."""
     named: list[Section] = []
     for section in sections:
-        stem = text.slug(f"accuracy-{section.table.dataset}-{section.table.model}")
+        stem = text.slug(f"{FIRST}-{section.table.dataset}-{section.table.model}")
         taken = {other.stem for other in named}
         if stem in taken:
             stem = next(f"{stem}-{i}" for i in range(2, 10_000) if f"{stem}-{i}" not in taken)

@@ -130,8 +130,6 @@ class Record(BaseModel):
     uncounted: dict[str, int] = {}
     layers: dict[str, Share] = {}
     seconds_train: Seconds | None = None
-    stage_id: str | None = None
-    epochs: Count | None = None
     seconds_penalty: Seconds | None = None
     seconds_prune: Seconds | None = None
     images_per_second: float | None = None

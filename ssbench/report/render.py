@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ssbench.errors import BadInputError
 from ssbench.report import captions
 from ssbench.report.csv import as_csv
-from ssbench.report.figures import draw, inline
+from ssbench.report.figures import KINDS, Figure, Looks, convert, draw, draw_overall
+from ssbench.report.figures.embed import charts
 from ssbench.report.frame import as_parquet
 from ssbench.report.merge import merge
 from ssbench.report.output import FORMATS, OPTIONAL, check, environment, write
 from ssbench.report.page import Page, make_merged_page, make_page
 from ssbench.report.published import Published
 from ssbench.report.records import read_runs
+
+TEXTS = ("md", "tex", "html")
+"""The formats that text is written in, with each table's own figure beside it."""
 
 
 def render(
@@ -29,9 +34,9 @@ def render(
     Args:
         folders: of the records, one or several; they are only read.
         out: where the files go; made if it is not there.
-        formats: some of `ssbench.report.FORMATS` and `ssbench.report.OPTIONAL`. All but CSV and
-            Parquet bring one figure per (data set, model) with them as SVG and PNG, LaTeX also as
-            PDF.
+        formats: some of `ssbench.report.FORMATS` and `ssbench.report.OPTIONAL`. Markdown, LaTeX
+            and HTML bring one figure per (data set, model) with them as SVG and PNG, LaTeX also as
+            PDF; "svg", "png" and "pdf" write every figure so.
         claims: files of claims, see `ssbench.report.claims`.
         published: rows of the literature; a table shows those of its network and data set.
 
@@ -50,31 +55,69 @@ def render(
     else:
         page = make_merged_page(merge(several), claims, published)
     files: dict[str, bytes] = {}
-    figures = _figures(page, formats) if set(formats) - {"csv", "parquet"} else {}
-    for stem, drawn in figures.items():
-        files |= {f"{stem}.{kind}": content for kind, content in drawn.items()}
-    files |= {f"report.{kind}": _content(page, kind, figures) for kind in dict.fromkeys(formats)}
+    drawn = _draw(page) if set(formats) - {"csv", "parquet"} else Drawn({}, [])
+    files |= _images(drawn, formats)
+    for kind in dict.fromkeys(formats):
+        if kind not in KINDS:
+            files[f"report.{kind}"] = _content(page, kind, drawn)
     return write(out, files)
 
 
-Figures = dict[str, dict[str, bytes]]
+@dataclass(frozen=True)
+class Drawn:
+    """The figures of a page: by the stem of their section, and those of all tables together."""
+
+    sections: dict[str, list[Figure]]
+    overall: list[Figure]
+
+    @property
+    def all(self) -> list[Figure]:
+        """Every figure, in the order of the page."""
+        return [figure for group in (*self.sections.values(), self.overall) for figure in group]
+
+    @property
+    def first(self) -> dict[str, Figure]:
+        """The figure that stands beside each table, by its stem."""
+        return {stem: group[0] for stem, group in self.sections.items() if group[0].stem == stem}
 
 
-def _figures(page: Page, formats: Sequence[str]) -> Figures:
-    kinds = ["svg", "png", *(["pdf"] if "tex" in formats else [])]
-    drawn = {section.stem: draw(section.rows, kinds) for section in page.sections}
-    return {stem: files for stem, files in drawn.items() if files}
+def _draw(page: Page) -> Drawn:
+    looks = Looks.of(page.rows)
+    drawn = {s.stem: draw(s.rows, looks, s.label) for s in page.sections}
+    return Drawn({stem: group for stem, group in drawn.items() if group},
+                 draw_overall(page.rows, looks))  # fmt: skip
 
 
-def _content(page: Page, kind: str, figures: Figures) -> bytes:
+def _images(drawn: Drawn, formats: Sequence[str]) -> dict[str, bytes]:
+    """The figures as files: each table's own with every text format, all of them on request."""
+    kinds = {"svg", "png", *(["pdf"] if "tex" in formats else [])}
+    wanted = {
+        f"{figure.stem}.{kind}": (figure, kind)
+        for figure in drawn.first.values()
+        for kind in sorted(kinds)
+        if set(formats) & set(TEXTS)
+    }
+    wanted |= {
+        f"{figure.stem}.{kind}": (figure, kind)
+        for kind in KINDS
+        if kind in formats
+        for figure in drawn.all
+    }
+    return {name: convert(figure.spec, kind) for name, (figure, kind) in wanted.items()}
+
+
+def _content(page: Page, kind: str, drawn: Drawn) -> bytes:
     if kind == "csv":
         return as_csv(page.rows, page.published).encode()
     if kind == "parquet":
         return _parquet(page)
-    drawings = {stem: inline(files["svg"], stem) for stem, files in figures.items()}
     template = environment(kind).get_template(f"report.{kind}.j2")
     return template.render(
-        page=page, drawings=drawings, surgery_caption=captions.SURGERY_CAPTION
+        page=page,
+        drawings=drawn.first,
+        figures=drawn,
+        charts=charts(drawn.all) if kind == "html" else None,
+        surgery_caption=captions.SURGERY_CAPTION,
     ).encode()
 
 

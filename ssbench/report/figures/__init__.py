@@ -1,0 +1,154 @@
+"""Rows -> figures: each a function that gives a Vega-Lite spec, drawn only where its data exist.
+
+>>> [figure.stem for figure in draw(rows, Looks.of(rows))]
+['error-digits-vgg6', 'sizes-digits-vgg6', ...]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ssbench.report.figures.ablation import before_and_after
+from ssbench.report.figures.chart import Figure, theme
+from ssbench.report.figures.cost import cost
+from ssbench.report.figures.curves import training_curves
+from ssbench.report.figures.export import KINDS, convert, script
+from ssbench.report.figures.layers import collapse_map, kept_by_layer
+from ssbench.report.figures.looks import Looks
+from ssbench.report.figures.masks import mask_overlap
+from ssbench.report.figures.pareto import pareto_front
+from ssbench.report.figures.ranks import rank_diagram
+from ssbench.report.figures.scores import score_histograms
+from ssbench.report.figures.size import Reference, error_against_shares, error_against_sizes
+from ssbench.report.figures.sweep import sweeps
+from ssbench.report.rows import Row
+
+__all__ = ["FIRST", "KINDS", "Figure", "Looks", "Reference", "convert", "draw", "draw_overall",
+           "script", "theme"]  # fmt: skip
+
+FIRST = "error"
+"""The kind of figure that stands beside every table."""
+_SEEDS = "Means over seeds, bands and bars ± 1 sample standard deviation."
+_KINDS: tuple[
+    tuple[str, str, str, Callable[[Sequence[Row], Looks], dict[str, Any] | None]], ...
+] = (
+    (
+        FIRST,
+        "Error against what is kept",
+        "test error of the last epoch against the share of params, connections (2-D kernels) and "
+        f"MACs of nonzero weights that is kept. {_SEEDS} Dashed: the dense network.",
+        error_against_shares,
+    ),
+    (
+        "sizes",
+        "Error against size",
+        "test error of the last epoch against nonzero params, MACs of nonzero weights (1 per "
+        "multiply-add, one image) and bytes of the compact network with each tensor in its "
+        f"smallest format. {_SEEDS} Dashed: the dense network.",
+        error_against_sizes,
+    ),
+    (
+        "pareto",
+        "Pareto front",
+        "filled marks are the rows that no other row beats in both test error and size, joined by "
+        "a step line (the dense network counts too); open marks are all others.",
+        pareto_front,
+    ),
+    (
+        "finetuning",
+        "Before and after finetuning",
+        "test error against the share of the budget's unit (connections, params or MACs) that was "
+        f"to be kept, right after pruning and at the end. {_SEEDS}",
+        before_and_after,
+    ),
+    (
+        "layers",
+        "Kept in each layer",
+        "the share of its weights that every prunable layer keeps, means over seeds, a panel for "
+        "each share that was to be kept. Crosses: the layer lost all weights in some seed.",
+        kept_by_layer,
+    ),
+    (
+        "collapse",
+        "Layers without a weight",
+        "in how many seeds a layer lost all its weights; the number in a cell is the share of its "
+        "weights that it keeps, in %, mean over seeds. Methods without such a layer are left out.",
+        collapse_map,
+    ),
+    (
+        "scores",
+        "Scores and thresholds",
+        "the scores of all units (weights, connections or filters: the method's grain) when they "
+        "were pruned, at the first seed; lines are the thresholds of the shares that were to be "
+        "kept.",
+        score_histograms,
+    ),
+    (
+        "masks",
+        "Overlap of masks",
+        "weights kept by both of two methods as a share of those kept by either, at the same seed, "
+        "mean over seeds, from a sample of 4,096 prunable weights.",
+        mask_overlap,
+    ),
+    (
+        "sweep",
+        "Hyper-parameters",
+        "test error of the last epoch against the hyper-parameter that was swept. Means over "
+        "seeds, bars ± 1 sample standard deviation.",
+        sweeps,
+    ),
+    (
+        "cost",
+        "Error against cost",
+        "test error of the last epoch against the seconds that one seed took on the hardware of "
+        "the records, all stages together, shared ones included, and against the epochs in total "
+        "where rows differ in them.",
+        cost,
+    ),
+    (
+        "training",
+        "Training",
+        "loss and error on the training images, as they were trained on, by epoch, each method at "
+        "its smallest budget, means over seeds. Marks: error on the validation images at the end "
+        "of a stage. Dashed lines part the stages.",
+        training_curves,
+    ),
+)
+
+
+def draw(
+    rows: Sequence[Row], looks: Looks, label: str, published: Sequence[Reference] = ()
+) -> list[Figure]:
+    """Draw every figure of a (data set, model) whose data are there.
+
+    Args:
+        rows: of one table, in printing order.
+        looks: of all methods of the report.
+        label: ends the names of the figures' files.
+        published: results from papers for the same network and data.
+    """
+    # Altair checks each part of a chart when it is made, over and over.
+    from altair.utils.schemapi import debug_mode
+
+    where = f"{rows[0].like.model} on {rows[0].like.dataset}"
+    figures = []
+    for kind, title, caption, make in _KINDS:
+        quoted = published if make is error_against_sizes else ()
+        with debug_mode(False):
+            spec = error_against_sizes(rows, looks, quoted) if quoted else make(rows, looks)
+        if spec is not None:
+            said = f"{where}: {caption}"
+            said += f" Crosses: {', '.join(sorted({r.source for r in quoted}))}." if quoted else ""
+            figures.append(Figure(f"{kind}-{label}", title, said, spec))
+    return figures
+
+
+def draw_overall(rows: Sequence[Row], looks: Looks) -> list[Figure]:
+    """Draw the figures of all tables of a report together."""
+    spec = rank_diagram(rows, looks)
+    caption = (
+        "Average rank by mean test error over all (data set, model, share kept). A thick line "
+        "joins methods whose ranks differ by less than Nemenyi's critical difference (95 %)."
+    )
+    return [] if spec is None else [Figure("ranks", "Average ranks", caption, spec)]

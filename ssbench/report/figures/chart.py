@@ -1,0 +1,201 @@
+"""What all figures share: their parts, their axes, and how they look on paper and on screens."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ssbench.report.rows import Row
+
+if TYPE_CHECKING:
+    import altair as alt
+
+Point = Mapping[str, Any]
+"""One datum of a figure: plain JSON values."""
+UNITS = {"params": "params", "connections": "connections", "macs": "MACs"}
+_FONT = "system-ui, 'Liberation Sans', Arial, sans-serif"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure as data.
+
+    Attributes:
+        stem: the name of its files, without an ending.
+        title: a few words.
+        caption: what is shown, in which units, of which network and data set.
+        spec: Vega-Lite, with all its data, without colours of text and background.
+    """
+
+    stem: str
+    title: str
+    caption: str
+    spec: dict[str, Any]
+
+
+def theme(*, dark: bool) -> dict[str, Any]:
+    """Return the configuration that goes with a figure's spec, for a light or a dark page.
+
+    One weight of one font throughout: with two, no PDF would be the same twice.
+    """
+    ink, dim, grid = (
+        ("#e4e6e8", "#a0a6ac", "#363b41") if dark else ("#1a1b1c", "#5c6166", "#dfe2e5")
+    )
+    return {
+        "background": None,
+        "font": _FONT,
+        "axis": {
+            "labelColor": ink, "titleColor": ink, "domainColor": dim, "tickColor": dim,
+            "gridColor": grid, "labelFontSize": 11, "titleFontSize": 12,
+            "titleFontWeight": "normal", "titlePadding": 6,
+            "labelOverlap": "greedy", "gridWidth": 0.7,
+        },
+        "legend": {"labelColor": ink, "titleColor": ink, "labelFontSize": 11, "titleFontSize": 11,
+                   "titleFontWeight": "normal", "symbolStrokeWidth": 1.5},
+        "header": {"labelColor": ink, "titleColor": ink, "labelFontSize": 13,
+                   "labelFontWeight": "normal"},
+        "title": {"color": ink, "fontSize": 13, "fontWeight": "normal", "anchor": "start",
+                  "subtitleColor": dim, "subtitleFontSize": 10},
+        "text": {"color": ink, "fontSize": 11, "font": _FONT},
+        "rule": {"color": dim},
+        "view": {"stroke": None},
+        "concat": {"spacing": 28},
+    }  # fmt: skip
+
+
+def finish(chart: Any) -> dict[str, Any]:
+    """Return a chart's spec; the data stand in it once, and nothing has to be fetched."""
+    # Tests check every figure against Vega-Lite's schema; doing so here takes seconds.
+    spec: dict[str, Any] = chart.to_dict(validate=False)
+    # Its default is a theme of Altair's, which would win over the page's own.
+    spec.pop("config", None)
+    datasets: dict[str, str] = {}
+    spec = _short_names(spec, datasets)
+    return spec | {"datasets": {name: json.loads(text) for text, name in datasets.items()}}
+
+
+def _short_names(part: Any, datasets: dict[str, str]) -> Any:
+    """Give each data set that stands in place of its name a short one, and note which."""
+    if isinstance(part, dict):
+        return {
+            key: {"name": datasets.setdefault(value["name"], f"data-{len(datasets)}")}
+            if key == "data"
+            else _short_names(value, datasets)
+            for key, value in part.items()
+        }
+    return [_short_names(item, datasets) for item in part] if isinstance(part, list) else part
+
+
+def values(points: Iterable[Point]) -> alt.NamedData:
+    """Return data for a chart.
+
+    Altair copies a chart deeply whenever it is combined, with every datum. So the data travel as
+    text in place of their name until `finish` puts them into the spec, each set once.
+    """
+    import altair as alt
+
+    return alt.NamedData(name=json.dumps([dict(point) for point in points], sort_keys=True))
+
+
+def floor(rows: Sequence[Row]) -> float:
+    """Return half a test image in percent: where a logarithmic axis shows an error of 0."""
+    return max((row.resolution for row in rows), default=0.0) / 2 or 0.01
+
+
+def error_point(row: Row, low: float) -> dict[str, Any]:
+    """Return a row's test error in percent for a logarithmic axis, with its spread and its text."""
+    error = row.spread("test_top1_error")
+    assert error is not None  # noqa: S101 -- a finished run has a test error
+    sd = error.sd or 0.0
+    return {
+        "method": row.name,
+        "error": max(low, error.mean),
+        "error_low": max(low, error.mean - sd),
+        "error_high": min(100.0, max(low, error.mean + sd)),
+        "said": f"{error.mean:.2f} %" + ("" if error.sd is None else f" ± {error.sd:.2f}"),
+        "n": error.n,
+        "budget": asked(row),
+    }
+
+
+def asked(row: Row) -> str:
+    """Write a row's budget for a tooltip."""
+    from_text, unit = row.budget
+    if from_text is None:
+        return "dense"
+    if from_text == "own":
+        return "the method's own threshold"
+    return f"{100 * from_text:.4g} % of {UNITS.get(unit or '', unit)}"
+
+
+def error_axis(points: Sequence[Point], title: str = "test error (%)", **how: Any) -> alt.Y:
+    """Return the axis of errors: logarithmic where they span a factor of eight."""
+    import altair as alt
+
+    found = [float(point["error"]) for point in points]
+    lows = [float(point.get("error_low", point["error"])) for point in points]
+    highs = [float(point.get("error_high", point["error"])) for point in points]
+    if max(found) < 8 * min(found):
+        margin = 0.06 * (max(highs) - min(lows)) or 0.1
+        domain = [max(0.0, min(lows) - margin), max(highs) + margin]
+        return alt.Y("error:Q", title=title, scale=alt.Scale(domain=domain, nice=False), **how)
+    low, high = min(lows) / 1.15, min(110.0, max(highs) * 1.15)
+    scale = alt.Scale(type="log", domain=[low, high], nice=False)
+    axis = alt.Axis(values=ticks(low, high), format="~g")
+    return alt.Y("error:Q", title=f"{title}, log scale", scale=scale, axis=axis, **how)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Return the ticks of a logarithmic axis.
+
+    1, 2 and 5 times the powers of ten, only the powers where there would be too many.
+    """
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    digits = (1,) if len(decades) > 5 else (1, 2, 5)
+    found = [digit * 10.0**power for power in decades for digit in digits]
+    return [tick for tick in found if low <= tick <= high]
+
+
+def log_axis(places: Sequence[float], title: str, *, field: str, falls: bool = False) -> alt.X:
+    """Return a logarithmic horizontal axis of sizes or shares.
+
+    Args:
+        places: all values that are drawn, above 0.
+        title: with its unit.
+        field: of the data.
+        falls: large values at the left.
+    """
+    import altair as alt
+
+    low, high = min(places) / 1.15, max(places) * 1.15
+    scale = alt.Scale(type="log", domain=[low, high], nice=False, reverse=falls)
+    axis = alt.Axis(values=ticks(low, high), format="~s" if high > 1000 else "~g")
+    return alt.X(f"{field}:Q", title=title, scale=scale, axis=axis)
+
+
+def tooltip(*fields: tuple[str, str]) -> list[alt.Tooltip]:
+    """Return a tooltip of (field, title); a field ends in its type, as in 'n:Q'."""
+    import altair as alt
+
+    return [
+        alt.Tooltip(field, title=title, format=".4~g" if field.endswith(":Q") else "")
+        for field, title in fields
+    ]
+
+
+_PICKED = "picked"
+
+
+def picked() -> alt.Parameter:
+    """Return the choice of methods by a click on the legend, to be added to one layer."""
+    import altair as alt
+
+    return alt.selection_point(name=_PICKED, fields=["method"], bind="legend")
+
+
+def chosen() -> dict[str, Any]:
+    """Return the opacity that fades all methods but those picked in the legend."""
+    return {"condition": {"param": _PICKED, "value": 1}, "value": 0.12}

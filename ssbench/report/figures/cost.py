@@ -1,0 +1,74 @@
+"""What a result costs: test error against epochs and against seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ssbench.report.figures.chart import (
+    chosen,
+    error_axis,
+    error_point,
+    finish,
+    floor,
+    picked,
+    tooltip,
+    values,
+)
+from ssbench.report.figures.looks import Looks
+from ssbench.report.rows import Row
+
+WIDTH, HEIGHT = 390, 230
+_SECONDS = "seconds of training and pruning, one seed"
+
+
+def cost(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
+    """Draw test error against seconds, and against epochs where rows differ in them.
+
+    Returns:
+        A spec; None where no time was measured.
+    """
+    import altair as alt
+
+    low = floor([row for row in rows if row.done])
+    points = [
+        error_point(row, low) | {"seconds": seconds, "epochs": _epochs(row)}
+        for row in rows
+        if row.done and not row.is_dense and (seconds := _seconds(row)) is not None
+    ]
+    if not points:
+        return None
+    names = list(dict.fromkeys(point["method"] for point in points))
+    axes = [("seconds", _SECONDS)]
+    if len({point["epochs"] for point in points}) > 1:
+        axes.append(("epochs", "epochs in total"))
+    panels = [_panel(points, key, title, names, looks) for key, title in axes]
+    panels[0] = panels[0].add_params(picked())
+    return finish(alt.hconcat(*panels).resolve_scale(color="shared", shape="shared"))
+
+
+def _seconds(row: Row) -> float | None:
+    train, prune = row.total("seconds_train"), row.total("seconds_prune")
+    return None if train is None else train.mean + (prune.mean if prune else 0.0)
+
+
+def _epochs(row: Row) -> float | None:
+    found = row.spread("epochs_total")
+    return found.mean if found else None
+
+
+def _panel(
+    points: list[dict[str, Any]], key: str, title: str, names: list[str], looks: Looks
+) -> Any:
+    import altair as alt
+
+    x = alt.X(f"{key}:Q", title=title, scale=alt.Scale(zero=False, padding=12))
+    shown = tooltip(("method:N", "method"), ("budget:N", "budget"), ("said:N", "test error"),
+                    (f"{key}:Q", title))  # fmt: skip
+    return (
+        alt.Chart(values(points))
+        .mark_point(filled=True, size=52)
+        .encode(x, error_axis([{"error": p["error"]} for p in points]), looks.colour(names),
+                looks.shape(names), opacity=chosen(), tooltip=shown)
+        .properties(width=WIDTH, height=HEIGHT)
+    )  # fmt: skip

@@ -1,0 +1,59 @@
+"""Do two methods keep the same weights? Overlap of their masks, beside what chance gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ssbench.report.figures.chart import finish, tooltip, values
+from ssbench.report.figures.looks import Looks
+from ssbench.report.overlap import overlaps
+from ssbench.report.rows import Row
+
+STEP = 27
+
+
+def mask_overlap(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
+    """Draw the overlap of every two methods' masks at each share that was to be kept.
+
+    Returns:
+        A spec; None where no two rows have samples of their masks.
+    """
+    import altair as alt
+
+    pairs = overlaps(rows)
+    if not pairs:
+        return None
+    points = [
+        {"first": one, "second": two, "budget": pair.budget, "overlap": pair.jaccard,
+         "chance": pair.chance, "said": f"{pair.jaccard:.2f}"}
+        for pair in pairs
+        for one, two in ((pair.first, pair.second), (pair.second, pair.first))
+    ]  # fmt: skip
+    names = looks.only([name for pair in pairs for name in (pair.first, pair.second)])
+    budgets = list(dict.fromkeys(pair.budget for pair in pairs))
+    base = alt.Chart(values(points)).encode(
+        alt.X(
+            "second:N",
+            sort=names,
+            title=None,
+            axis=alt.Axis(labelAngle=-60, labelLimit=0, labelOverlap=False),
+        ),
+        alt.Y("first:N", sort=names, title=None, axis=alt.Axis(labelLimit=0)),
+    )
+    colour = alt.Color(
+        "overlap:Q", title="kept by both / kept by either",
+        scale=alt.Scale(domain=[0, 1], range=["#0072b20a", "#0072b2"]),
+        legend=alt.Legend(orient="bottom", gradientLength=220),
+    )  # fmt: skip
+    shown = tooltip(("first:N", "method"), ("second:N", "and"), ("overlap:Q", "overlap"),
+                    ("chance:Q", "by chance"), ("budget:N", "budget"))  # fmt: skip
+    ink = alt.ColorValue(
+        alt.Undefined, condition={"test": "datum.overlap > 0.6", "value": "#ffffff"}
+    )
+    cells = alt.layer(
+        base.mark_rect(stroke="#84898f", strokeWidth=0.3).encode(colour, tooltip=shown),
+        base.mark_text(fontSize=9).encode(text="said:N", color=ink),
+    ).properties(width=STEP * len(names), height=STEP * 0.75 * len(names))
+    facet = alt.Facet("budget:N", sort=budgets, title=None)
+    return finish(cells.facet(facet=facet, columns=5))

@@ -1,0 +1,79 @@
+"""The Pareto front: the rows that no other row beats in both test error and size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ssbench.report.figures.chart import (
+    Point,
+    asked,
+    chosen,
+    error_axis,
+    error_point,
+    finish,
+    floor,
+    log_axis,
+    picked,
+    tooltip,
+    values,
+)
+from ssbench.report.figures.looks import Looks
+from ssbench.report.fronts import complete, front
+from ssbench.report.rows import Row
+from ssbench.report.text import asked as budget
+
+WIDTH, HEIGHT = 390, 240
+_AXES = {"params": "nonzero params", "macs": "MACs of nonzero weights, one image"}
+
+
+def pareto_front(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
+    """Draw every complete row by size and test error, and a step line through the front.
+
+    Returns:
+        A spec; None for fewer than two rows with a result.
+    """
+    import altair as alt
+
+    whole = [row for row in complete(rows) if not row.is_dense]
+    if len(whole) < 2:
+        return None
+    panels = [_panel(rows, whole, unit, looks) for unit in _AXES]
+    panels[0].layer[0] = panels[0].layer[0].add_params(picked())
+    return finish(alt.hconcat(*panels).resolve_scale(color="shared", shape="shared"))
+
+
+def _panel(rows: Sequence[Row], whole: Sequence[Row], unit: str, looks: Looks) -> Any:
+    import altair as alt
+
+    low = floor(whole)
+    best = {(name, where) for name, where, _, _ in front(rows, unit).points}
+    points: list[Point] = [
+        error_point(row, low)
+        | {
+            "size": size.mean,
+            "front": (row.name, budget(*row.budget)) in best,
+            "asked": asked(row),
+        }
+        for row in complete(rows)
+        if (size := row.spread(f"{unit}_nonzero")) and size.mean > 0
+    ]
+    names = [row.name for row in whole]
+    pruned = [point for point in points if point["method"] in looks.colours]
+    x = log_axis([point["size"] for point in points], _AXES[unit], field="size")
+    y = error_axis([{"error": point["error"]} for point in points])
+    line = alt.Chart(values(sorted((p for p in points if p["front"]), key=lambda p: p["size"])))
+    shown = tooltip(("method:N", "method"), ("budget:N", "budget"), ("said:N", "test error"),
+                    ("size:Q", _AXES[unit]))  # fmt: skip
+    every = alt.Chart(values(pruned)).mark_point(size=46, strokeWidth=1.4)
+    only = alt.Chart(values(p for p in pruned if p["front"])).mark_point(filled=True, size=60)
+    dense = alt.Chart(values(p for p in points if p["method"] not in looks.colours))
+    return alt.layer(
+        line.mark_line(interpolate="step-after", strokeWidth=1.2, color="#84898f").encode(x, y),
+        every.encode(
+            x, y, looks.colour(names), looks.shape(names), opacity=chosen(), tooltip=shown
+        ),
+        only.encode(x, y, looks.colour(names), looks.shape(names), opacity=chosen(), tooltip=shown),
+        dense.mark_text(text="dense", fontSize=10, dy=-9).encode(x, y, tooltip=shown),
+        dense.mark_point(filled=True, size=40, color="#84898f").encode(x, y, tooltip=shown),
+    ).properties(width=WIDTH, height=HEIGHT)
