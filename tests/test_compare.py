@@ -225,7 +225,7 @@ def test_chance_within_layers_takes_each_layer_for_itself(
         name: {layer: np.array(values, bool) for layer, values in layers.items()}
         for name, layers in kept.items()
     }
-    monkeypatch.setattr(masks, "read", lambda run, cache: found[run.final.label])
+    monkeypatch.setattr(masks, "read", lambda run, _: found[run.final.label])
     (pair,) = masks.overlaps(rows, tmp_path)
     assert pair.jaccard == pytest.approx(4 / 7)
     shares = 5 / 8, 6 / 8
