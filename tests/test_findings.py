@@ -401,3 +401,15 @@ def test_reports_of_several_folders_from_the_command_line(tmp_path: Path, invoke
     missing = invoke("report", *both, tmp_path / "three", "--out", tmp_path / "out")
     assert missing.code == 2
     assert "three: no such folder" in missing.err
+
+
+def test_only_the_masks_that_agree_most_are_listed(folder: Folder) -> None:
+    same = bits(1, 1, 0, 0, 0, 0, 0, 0)
+    for index in range(6):
+        sample = same if index < 2 else bits(*(int(place in (index, 7)) for place in range(8)))
+        folder.row(f"m{index}", [1.0], method=f"m{index}", mask_sample=sample)
+    found = findings(rows_of(folder))
+    assert len(found.overlaps) == 15
+    assert len(found.most_alike()) == 10
+    assert (found.most_alike()[0].first, found.most_alike()[0].second) == ("m0", "m1")
+    assert "The 10 furthest beyond chance of 15 pairs." in folder.render("md")["md"]
