@@ -12,7 +12,6 @@ from ssbench.report.coverage import Coverage, coverage
 from ssbench.report.fronts import Areas, Front
 from ssbench.report.rows import Row
 
-
 SHOWN = 10
 """So many pairs of masks are listed; all are in the figure, and in `Findings.overlaps`."""
 
