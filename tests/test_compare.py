@@ -20,6 +20,7 @@ from ssbench.sparsity.histogram import BINS, DECADES, histogram
 from ssbench.sparsity.sample import SAMPLED, mask_sample
 from ssbench.structure import structure_of
 from tests.conftest import TINY, Invoke
+from tests.test_report import Folder
 
 PAIR = '[{ name = "magnitude", grain = "connection" }, { name = "random", grain = "connection" }]'
 
@@ -59,6 +60,7 @@ def test_what_a_run_writes_down_of_scores_masks_and_epochs(
         assert kept == pytest.approx(row.like.budget_asked, abs=0.05)
 
 
+@pytest.mark.slow
 def test_the_sampled_overlap_is_that_of_the_whole_masks(
     experiment: Path, invoke: Invoke, tmp_path: Path
 ) -> None:
@@ -150,6 +152,7 @@ def test_seeds_are_added_until_two_rows_are_separated(
     assert again.out.splitlines()[-2] == verdict
 
 
+@pytest.mark.slow
 def test_rows_that_share_no_budget_cannot_be_separated(
     experiment: Path, invoke: Invoke, tmp_path: Path
 ) -> None:
@@ -204,3 +207,29 @@ def test_a_layer_without_a_mask_counts_as_kept() -> None:
     kept = np.unpackbits(np.frombuffer(base64.b64decode(sample["kept"]), np.uint8))
     assert kept.mean() == pytest.approx(sizes[0] / sum(sizes), abs=0.01)
     assert sample == mask_sample(structure, model, none)
+
+
+def test_chance_within_layers_takes_each_layer_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both keep the whole first layer: by chance within layers that part always overlaps."""
+    made = Folder(tmp_path)
+    kept = {
+        "a": {"x": [1, 1, 1, 1], "y": [1, 0, 0, 0]},
+        "b": {"x": [1, 1, 1, 1], "y": [0, 1, 1, 0]},
+    }
+    for name in kept:
+        made.row(name, [1.0], method=name)
+    rows, _ = make_rows(read_runs(tmp_path))
+    found = {
+        name: {layer: np.array(values, bool) for layer, values in layers.items()}
+        for name, layers in kept.items()
+    }
+    monkeypatch.setattr(masks, "read", lambda run, _: found[run.final.label])
+    (pair,) = masks.overlaps(rows, tmp_path)
+    assert pair.jaccard == pytest.approx(4 / 7)
+    shares = 5 / 8, 6 / 8
+    meeting = shares[0] * shares[1]
+    assert pair.chance == pytest.approx(meeting / (sum(shares) - meeting))
+    # Layer x: all four meet; layer y: 4 * 1/4 * 1/2 meet of 4 * (1/4 + 1/2 - 1/8).
+    assert pair.within == pytest.approx((4 + 0.5) / (4 + 2.5))

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from ssbench.report.ranking import rankings
 from ssbench.report.receipt import receipt
 from ssbench.report.records import read_runs
 from ssbench.report.rows import Row, make_rows
+from tests.conftest import Invoke
 from tests.test_report import Folder
 
 
@@ -376,3 +378,39 @@ def test_the_smallest_gap_speaks_of_the_seeds_that_are_there(folder: Folder) -> 
     assert spread is not None
     said = folder.render("md")["md"]
     assert f"3 seeds separate {stats.detectable(spread, 3):.2f} points" in said
+
+
+def test_reports_of_several_folders_from_the_command_line(tmp_path: Path, invoke: Invoke) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        made = Folder(tmp_path / name)
+        made.row(name, [1.0, 1.1, 1.2], method=name, experiment=name)
+        made.row("other", [3.0, 3.1, 3.3], method="other", experiment=name)
+    mine = tmp_path / "mine.toml"
+    mine.write_text(
+        'experiment = "two"\n[[claims]]\nsays = "it holds"\nbetter = "two"\nthan = "other"\n'
+    )
+    both = [tmp_path / "one", tmp_path / "two"]
+    nowhere = invoke("report", *both)
+    assert nowhere.code == 2
+    assert "say with --out where to write it" in nowhere.err
+    ended = invoke("report", *both, "--format", "md", "--out", tmp_path / "out", "--claims", mine)
+    assert ended.code == 0
+    content = (tmp_path / "out/report.md").read_text()
+    assert "supported: it holds" in content
+    assert {"| one |", "| two |"} <= set(re.findall(r"\| (?:one|two) \|", content))
+    missing = invoke("report", *both, tmp_path / "three", "--out", tmp_path / "out")
+    assert missing.code == 2
+    assert "three: no such folder" in missing.err
+
+
+def test_only_the_masks_that_agree_most_are_listed(folder: Folder) -> None:
+    same = bits(1, 1, 0, 0, 0, 0, 0, 0)
+    for index in range(6):
+        sample = same if index < 2 else bits(*(int(place in (index, 7)) for place in range(8)))
+        folder.row(f"m{index}", [1.0], method=f"m{index}", mask_sample=sample)
+    found = findings(rows_of(folder))
+    assert len(found.overlaps) == 15
+    assert len(found.most_alike()) == 10
+    assert (found.most_alike()[0].first, found.most_alike()[0].second) == ("m0", "m1")
+    assert "The 10 furthest beyond chance of 15 pairs." in folder.render("md")["md"]

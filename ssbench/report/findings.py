@@ -12,6 +12,9 @@ from ssbench.report.coverage import Coverage, coverage
 from ssbench.report.fronts import Areas, Front
 from ssbench.report.rows import Row
 
+SHOWN = 10
+"""So many pairs of masks are listed; all are in the figure, and in `Findings.overlaps`."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -33,6 +36,19 @@ class Findings:
     dead: tuple[Dead, ...]
     overlaps: tuple[overlap.Overlap, ...]
 
+    def most_alike(self) -> list[overlap.Overlap]:
+        """Return the pairs of masks that agree most beyond chance, at most `SHOWN`."""
+        beyond = sorted(self.overlaps, key=lambda pair: pair.chance - pair.jaccard)
+        return beyond[:SHOWN]
+
+    def _overlap_caption(self) -> str:
+        left = len(self.overlaps) - SHOWN
+        if left <= 0:
+            return overlap.CAPTION
+        return (
+            f"{overlap.CAPTION} The {SHOWN} furthest beyond chance of {len(self.overlaps)} pairs."
+        )
+
     def blocks(self) -> list[Block]:
         """Return all that there is to say as lists of sentences."""
         covered = (str(self.coverage), *map(str, self.coverage.gaps))
@@ -42,7 +58,7 @@ class Findings:
             Block("Pareto front", fronts.FRONT_CAPTION, _texts(self.fronts)),
             Block("Area under the curve", fronts.AREA_CAPTION, _texts(self.areas)),
             Block("Layers without a weight", "", tuple(lines(self.dead))),
-            Block("Overlap of masks", overlap.CAPTION, _texts(self.overlaps)),
+            Block("Overlap of masks", self._overlap_caption(), _texts(self.most_alike())),
         ]
         return [block for block in found if block.entries]
 
