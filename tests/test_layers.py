@@ -21,7 +21,16 @@ FORBIDDEN = {
     "report": ("torch", "ssbench.pipeline", "ssbench.method", "ssbench.structure"),
     "stats": ("torch", "scipy"),
 }
-OPTIONAL = {"matplotlib", "onnxruntime", "optuna", "pandas", "scipy", "timm", "torchvision"}
+OPTIONAL = {
+    "matplotlib",
+    "onnxruntime",
+    "optuna",
+    "pandas",
+    "scipy",
+    "timm",
+    "torch_pruning",
+    "torchvision",
+}
 """Slow or optional libraries that few commands need: the only ones imported inside functions."""
 
 
