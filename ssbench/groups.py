@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch_pruning as tp
 from torch import Tensor, nn
 
 from ssbench.structure import structure_of
@@ -30,6 +29,8 @@ def group_importance(
     Raises:
         ValueError: there is no example, or a layer has no importance.
     """
+    import torch_pruning as tp
+
     if example is None:
         raise ValueError("torch-pruning's importances need the shape of an image")
     network = copy.deepcopy(model).eval().requires_grad_(True)

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch_pruning as tp
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map
 
@@ -170,6 +169,8 @@ class _Shears:
     def __init__(
         self, network: nn.Module, structure: Structure, dead: dict[str, Tensor], example: Tensor
     ) -> None:
+        import torch_pruning as tp
+
         self.modules = dict(network.named_modules())
         self.names = {self.modules[layer.name]: layer.name for layer in structure.layers}
         self.on_given = _on_given(structure)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 
-from bench.perf.measure import heading, interleaved, quartiles, random_images, ratio
+from bench.perf.measure import heading, interleaved, quartiles, random_images, ratio, steady_clock
 from ssbench.device import resolve
 from ssbench.recipe import Recipe
 from ssbench.training import Hooks, train
@@ -50,7 +50,7 @@ def main() -> None:
     if options.compile:
         subjects["fp32, compiled"] = epoch(last, compile=True)
         subjects["bf16, compiled"] = epoch(last, compile=True, precision="bf16")
-    seconds = interleaved(subjects, options.rounds)
+    seconds = interleaved(subjects, options.rounds, clock=steady_clock(device))
     base = seconds["fp32, channels last"]
     for name, values in seconds.items():
         speed = options.images / quartiles(values)[1]

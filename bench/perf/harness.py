@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,14 @@ from ssbench.registry import discover
 from ssbench.stage import Run
 from ssbench.storage import Results
 
+LAUNCHER = """
+import resource, subprocess, sys, time
+began = time.perf_counter()
+subprocess.run(sys.argv[1:], check=True)
+wall, used = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+print(wall, used.ru_utime + used.ru_stime, used.ru_maxrss)
+"""
+"""A small process that starts the one to be measured: a child counts its parent's memory first."""
 KEPT = [0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05, 0.02, 0.01]
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "quickstart"
 
@@ -101,18 +108,14 @@ def reporting(folder: Path) -> None:
 
 def shell(name: str, arguments: Sequence[str]) -> None:
     """Time a command of its own process, with its processor seconds and largest memory."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    began = time.perf_counter()
-    command = [sys.executable, *arguments]
+    command = [sys.executable, "-c", LAUNCHER, sys.executable, *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
-    wall = time.perf_counter() - began
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    processor = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    first = [line for line in ended.stdout.splitlines() if line.startswith("FIRST")]
-    memory = after.ru_maxrss / 1024
+    *lines, measured = ended.stdout.splitlines()
+    wall, processor, memory = map(float, measured.split())
+    first = [line for line in lines if line.startswith("FIRST")]
     print(
         f"{name:44} {wall:6.2f} s, processor {processor:6.2f} s, "
-        f"children's largest memory {memory:,.0f} MB {' '.join(first)}",
+        f"memory {memory / 1024:,.0f} MB {' '.join(first)}",
         flush=True,
     )
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from bench.perf.measure import heading, interleaved, quartiles, random_images, ratio
+from bench.perf.measure import heading, interleaved, quartiles, random_images, ratio, steady_clock
 from ssbench.device import resolve
 from ssbench.recipe import Recipe
 from ssbench.training import Hooks, train
@@ -25,14 +25,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="vgg-small")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--images", type=int, default=2048)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--images", type=int, default=1024)
+    parser.add_argument("--epochs", type=int, default=5, help="of one training")
+    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     device = resolve(options.device)
     print(heading(device))
     bench = Bench(random_images(options.model, options.images), device)
-    recipe = Recipe(epochs=1, batch_size=options.batch_size, lr=0.01, shift=0, flip=False)
+    recipe = Recipe(
+        epochs=options.epochs, batch_size=options.batch_size, lr=0.01, shift=0, flip=False
+    )
     augmented = recipe.model_copy(update={"shift": 4, "flip": True})
 
     def ours(how: Recipe) -> None:
@@ -47,23 +50,28 @@ def main() -> None:
             "ours, augmented": lambda: ours(augmented),
         },
         options.rounds,
+        clock=steady_clock(device),
     )
     for name, values in seconds.items():
-        speed = options.images / quartiles(values)[1]
+        speed = options.epochs * options.images / quartiles(values)[1]
         print(
             f"{name:16} {speed:10,.0f} images/s, of the bare loop {ratio(seconds['bare'], values)}"
         )
 
 
 def bare(model: torch.nn.Module, bench: Bench, recipe: Recipe) -> Callable[[], None]:
-    """Make a loop as one writes it by hand, of one epoch."""
+    """Make a loop as one writes it by hand."""
     (batch,) = bench.loader(bench.train, len(bench.train)).in_order()
     inputs, labels = batch[0], batch[1]
-    optimiser = torch.optim.SGD(
-        model.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True
-    )
 
-    def epoch() -> None:
+    def loop() -> None:
+        optimiser = torch.optim.SGD(
+            model.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True
+        )
+        for _ in range(recipe.epochs):
+            epoch(optimiser)
+
+    def epoch(optimiser: torch.optim.Optimizer) -> None:
         order = torch.randperm(len(labels), device=labels.device)
         for where in order.split(recipe.batch_size):
             images = inputs[where].contiguous(memory_format=torch.channels_last)
@@ -72,7 +80,7 @@ def bare(model: torch.nn.Module, bench: Bench, recipe: Recipe) -> Callable[[], N
             loss.backward()
             optimiser.step()
 
-    return epoch
+    return loop
 
 
 if __name__ == "__main__":

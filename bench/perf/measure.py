@@ -15,12 +15,15 @@ from ssbench.device import describe
 
 
 def interleaved(
-    subjects: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1
+    subjects: Mapping[str, Callable[[], object]],
+    rounds: int,
+    warm_up: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Call the subjects in turns, so that whatever else the machine does meets all alike.
 
     Returns:
-        Wall-clock seconds of every call but those of the warm-up, by subject.
+        Seconds by the clock of every call but those of the warm-up, by subject.
     """
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     for number in range(warm_up + rounds):
@@ -29,12 +32,21 @@ def interleaved(
         for name in names[turn:] + names[:turn]:
             call = subjects[name]
             wait()
-            began = time.perf_counter()
+            began = clock()
             call()
             wait()
             if number >= warm_up:
-                seconds[name].append(time.perf_counter() - began)
+                seconds[name].append(clock() - began)
     return seconds
+
+
+def steady_clock(device: torch.device) -> Callable[[], float]:
+    """The clock that other processes disturb least.
+
+    One thread on a CPU is timed by the processor time that it got; all else by the wall clock.
+    """
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    return time.process_time if alone else time.perf_counter
 
 
 def wait() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 
-from bench.perf.measure import heading, interleaved, quartiles, random_images, ratio
+from bench.perf.measure import heading, interleaved, quartiles, random_images, ratio, steady_clock
 from ssbench.device import resolve
 from ssbench.method import offer
 from ssbench.recipe import Recipe
@@ -38,7 +38,7 @@ def main() -> None:
     recipe = Recipe(epochs=1, batch_size=options.batch_size, lr=0.01)
     epochs = {name: epoch(name, bench, recipe, options.model) for name in options.methods}
     dense = {"dense": epoch("dense", bench, recipe, options.model)}
-    seconds = interleaved(dense | epochs, options.rounds)
+    seconds = interleaved(dense | epochs, options.rounds, clock=steady_clock(device))
     for name, values in seconds.items():
         step = 1000 * quartiles(values)[1] / options.steps
         print(f"{name:18} {step:9.1f} ms/step, of dense {ratio(values, seconds['dense'])}")
