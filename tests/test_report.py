@@ -384,8 +384,8 @@ def test_html_is_escaped_whole_and_alone(usual: Folder) -> None:
     usual.row("m", [1.0, 1.1, 1.2], dataset="<b>&amp;", model='"m"')
     usual.fail(0, "<img src=x onerror=y>", label="broken")
     content = usual.render("html")["html"]
-    # The scripts are the page's own: what draws the figures, and their data.
-    assert len(re.findall("<script", content)) == len(re.findall("</script>", content)) == 4
+    # The scripts are the page's own: the runs and what shows them, the figures and what draws them.
+    assert len(re.findall("<script", content)) == len(re.findall("</script>", content)) == 6
     content = re.sub("<script.*?</script>", "", content, flags=re.DOTALL)
     page = Page(content)
     assert not {"img", "b"} & set(page.seen)

@@ -11,6 +11,8 @@ from ssbench.report import sharing, text, tuning
 from ssbench.report.captions import figure_caption
 from ssbench.report.figures import FIRST
 from ssbench.report.findings import Findings, Overall, findings, overall
+from ssbench.report.headline import headline
+from ssbench.report.limits import limits
 from ssbench.report.merge import Merged, Part
 from ssbench.report.notes import devices, superseded, versions
 from ssbench.report.published import Published
@@ -30,6 +32,11 @@ class Section:
     findings: Findings
 
     @property
+    def title(self) -> str:
+        """The network and its data set."""
+        return f"{self.table.model} on {self.table.dataset}"
+
+    @property
     def label(self) -> str:
         """The key for references to the table and figure."""
         return self.stem.removeprefix(f"{FIRST}-")
@@ -46,15 +53,21 @@ class Failure:
 
 @dataclass(frozen=True)
 class Page:
-    """A report: what was run, its tables and figures, and what failed."""
+    """A report: what was run, its tables and figures, what failed, and what remains open.
+
+    ``headline`` says in two sentences who wins and how sure that is, ``limits`` what does not
+    follow from the records.
+    """
 
     title: str
+    headline: tuple[str, str]
     facts: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
     sections: tuple[Section, ...]
     failures: tuple[Failure, ...]
     rows: tuple[Row, ...]
     overall: Overall
+    limits: tuple[str, ...]
     published: tuple[Published, ...]
 
 
@@ -116,8 +129,12 @@ def _page(
         rows, older = rows + made, older + replaced
         tables = by_table(made).values()
         sections += [_section(group, apart, beside.published) for group in tables]
+    all_runs = [run for _, runs in groups for run in runs]
+    whole = overall(rows, _settled(all_runs, beside.claims))
+    parts = [(section.title, section.rows, section.findings) for section in sections]
     return Page(
         title=title,
+        headline=headline(rows).sentences,
         facts=tuple(facts(rows)),
         warnings=(*warnings, *superseded(older)),
         sections=tuple(_named(sections)),
@@ -127,7 +144,8 @@ def _page(
             for run in row.failed
         ),
         rows=tuple(rows),
-        overall=overall(rows, _settled([run for _, runs in groups for run in runs], beside.claims)),
+        overall=whole,
+        limits=limits(parts, whole),
         published=tuple(beside.published),
     )
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from ssbench.errors import BadInputError
 from ssbench.report import captions
 from ssbench.report.csv import as_csv
+from ssbench.report.drilldown import drilldown
 from ssbench.report.figures import KINDS, Figure, Looks, convert, draw, draw_overall
-from ssbench.report.figures.embed import charts
+from ssbench.report.figures.embed import as_json, charts
 from ssbench.report.frame import as_parquet
 from ssbench.report.merge import merge
 from ssbench.report.output import FORMATS, OPTIONAL, check, environment, write
@@ -117,6 +118,7 @@ def _content(page: Page, kind: str, drawn: Drawn) -> bytes:
         drawings=drawn.first,
         figures=drawn,
         charts=charts(drawn.all) if kind == "html" else None,
+        runs=as_json(drilldown({s.stem: s.rows for s in page.sections})) if kind == "html" else "",
         surgery_caption=captions.SURGERY_CAPTION,
     ).encode()
 

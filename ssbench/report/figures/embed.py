@@ -26,10 +26,10 @@ def charts(figures: Sequence[Figure]) -> Charts | None:
         return None
     specs = {figure.stem: figure.spec for figure in figures}
     themes = {name: theme(dark=name == "dark") for name in ("light", "dark")}
-    return Charts(_json(specs), _json(themes), _safe(script()))
+    return Charts(as_json(specs), as_json(themes), _safe(script()))
 
 
-def _json(value: object) -> Markup:
+def as_json(value: object) -> Markup:
     """JSON in which nothing can end the element that it stands in."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return Markup(text.replace("<", "\\u003c"))  # noqa: S704 -- no tag can begin in it

@@ -1,0 +1,171 @@
+"""Rows -> what stands behind their numbers: every run, as compact data that a page shows on demand.
+
+Texts come from files and are not trusted: the page's script writes them as text, never as markup.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ssbench.report import text
+from ssbench.report.notes import devices, versions
+from ssbench.report.records import Record, Run
+from ssbench.report.rows import Row, by_budget
+from ssbench.report.verdicts import hours
+from ssbench.search import written
+
+POINTS = 24
+"""A curve has at most so many points, for a thousand runs to fit into one page."""
+STAGES = ("stage", "epochs", "train loss", "validation error %", "test error %", "seconds")
+"""What is told of each stage of a run."""
+
+
+def drilldown(tables: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+    """Return all runs of a report, as data that JSON can hold.
+
+    Args:
+        tables: the rows of each table by its name, in printing order.
+
+    Returns:
+        ``tables``: by name a list of rows, in the order in which the table prints them; ``texts``:
+        what many runs share, which they name by its index; ``stages``: titles of their cells.
+    """
+    texts: dict[str, int] = {}
+    rows = {
+        name: [_row(row, texts) for group in by_budget(rows).values() for row in group]
+        for name, rows in tables.items()
+    }
+    return {"tables": rows, "texts": list(texts), "stages": STAGES}
+
+
+def _row(row: Row, texts: dict[str, int]) -> dict[str, Any]:
+    runs = sorted((*row.done, *row.failed), key=lambda run: run.final.seed)
+    facts = [(what, value) for what, value in _shared(row.like) if value]
+    return {
+        "name": row.name,
+        "budget": text.asked(*row.budget),
+        "facts": [[what, _index(value, texts)] for what, value in facts],
+        "runs": [_run(run, texts) for run in runs],
+    }
+
+
+def _index(value: str, texts: dict[str, int]) -> int:
+    return texts.setdefault(value, len(texts))
+
+
+def _shared(like: Record) -> list[tuple[str, str]]:
+    """What all runs of a row have in common."""
+    tuning = like.tuning
+    return [
+        ("Experiment", like.experiment),
+        ("Data set", like.dataset),
+        ("Network", like.model),
+        ("Method", like.method),
+        ("Prunes", "" if like.grain == "none" else f"by {like.grain}"),
+        ("Settings", ", ".join(f"{name}={value}" for name, value in like.settings.items())),
+        ("Tuned", f"{written(tuning.chosen)}, by {tuning.trials} trials" if tuning else ""),
+        ("Budget", text.asked(like.budget_asked, like.budget_unit)),
+        ("Scope", like.scope or ""),
+        ("Protection", "" if like.protection is None else f"{like.protection:g}"),
+        ("Passes", "" if like.passes is None else str(like.passes)),
+        ("After pruning", like.retrain or ""),
+        ("Initial weights", like.start or ""),
+    ]  # fmt: skip
+
+
+def _run(run: Run, texts: dict[str, int]) -> dict[str, Any]:
+    final = run.final
+    found: dict[str, Any] = {
+        "run": final.run,
+        "seed": final.seed,
+        "facts": [[what, _index(value, texts)] for what, value in _facts(run) if value],
+        "stages": [_stage(stage) for stage in run.stages],
+        "commands": _commands(final),
+    }
+    if run.failed:
+        found["failed"] = f"{final.stage}: {final.reason or 'no reason given'}"
+    curves = [
+        (title, _curve(run.stages, key))
+        for title, key in (("training loss", "curve_loss"), ("training error %", "curve_error"))
+    ]
+    found["curves"] = [[title, *curve] for title, curve in curves if curve]
+    return found
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    final = run.final
+    measured = [stage for stage in run.stages if stage.device]
+    seconds = [run.total("seconds_train"), run.total("seconds_prune")]
+    total = sum(value for value in seconds if value is not None)
+    return [
+        ("Test error", _percent(final.test_top1_error)),
+        ("Before finetuning", _percent(run.pruned.test_top1_error if run.pruned else None)),
+        ("Budget reached", _share(final.budget_reached)),
+        ("Threshold", "" if final.threshold is None else f"{final.threshold:.6g}"),
+        ("Nonzero params", _of(final.params_nonzero, final.params_dense)),
+        ("Nonzero connections", _of(final.connections_nonzero, final.connections_dense)),
+        ("MACs of nonzero weights", _of(final.macs_nonzero, final.macs_dense)),
+        ("Epochs in total", "" if final.epochs_total is None else str(final.epochs_total)),
+        ("Time of all stages", _time(total)),
+        ("Hardware", " | ".join(devices(measured))),
+        ("Versions", " | ".join(versions(measured))),
+        ("Commit", text.listing(sorted({stage.commit for stage in run.stages if stage.commit}))),
+        ("Finished", final.time or ""),
+    ]
+
+
+def _time(seconds: float) -> str:
+    if not seconds:
+        return ""
+    return f"{seconds:.3g} s" if seconds < 120 else hours(seconds / 3600)
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f} %"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{text.percent(value)} %"
+
+
+def _of(part: int | None, whole: int | None) -> str:
+    return "" if part is None or whole is None else f"{part:,} of {whole:,}"
+
+
+def _stage(stage: Record) -> list[str]:
+    seconds = [s for s in (stage.seconds_train, stage.seconds_prune) if s is not None]
+    return [
+        stage.stage if stage.status == "done" else f"{stage.stage} (failed)",
+        text.ABSENT if stage.epochs is None else str(stage.epochs),
+        text.number(stage.train_loss),
+        text.fixed(_rounded(stage.validation_top1_error)),
+        text.fixed(_rounded(stage.test_top1_error)),
+        text.number(sum(seconds) if seconds else None),
+    ]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def _curve(stages: Iterable[Record], key: str) -> list[Any] | None:
+    """All epochs of a run: how many, and at most `POINTS` values with three digits."""
+    values = [value for stage in stages for value in getattr(stage, key) or ()]
+    if len(values) < 2:
+        return None
+    count = min(POINTS, len(values))
+    places = [round(i * (len(values) - 1) / (count - 1)) for i in range(count)]
+    return [len(values), [float(f"{values[place]:.3g}") for place in places]]
+
+
+def _commands(final: Record) -> list[str]:
+    """The shell's commands that make the run again, and print its records."""
+    seeds = shlex.quote(f"seeds={json.dumps([final.seed])}")
+    tuned = " --tuned tuned.json" if final.tuning else ""
+    return [
+        f"ssbench run {shlex.quote(final.experiment)} --set {seeds}{tuned}",
+        f"ssbench show {shlex.quote(final.run)}",
+    ]

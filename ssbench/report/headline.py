@@ -1,0 +1,158 @@
+"""The report in two sentences: who errs least where and by how much, and how sure that is.
+
+>>> headline(rows).sentences[0]
+'At 1 of 5 budgets one row errs less than every other: slimming at 2 % of params (by 3.10 ...).'
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ssbench import stats
+from ssbench.report import text
+from ssbench.report.rows import Row, by_budget, by_table, rivals
+from ssbench.report.verdicts import judge
+
+SHOWN = 3
+"""So many wins are named, those by most points; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Lead:
+    """The row of one budget with the lowest mean test error, against all that compete with it.
+
+    Attributes:
+        where: the budget, with the network and data set where a report has several.
+        first: the row; ``error`` is its mean test error in percent.
+        second: the row with the next lowest mean.
+        interval: second - first in points of test error; None under `ssbench.stats.FEW` seeds.
+        wins: whether the row errs less than every other one, each judged alone.
+        open: the rows that it cannot be told apart from.
+        seeds: the fewest seeds that it shares with another row.
+    """
+
+    where: str
+    first: str
+    error: float
+    second: str
+    interval: stats.Interval | None
+    wins: bool
+    open: tuple[str, ...]
+    seeds: int
+
+    def __str__(self) -> str:
+        """Say it as a part of a sentence."""
+        return f"{self.first} at {self.where} ({self._margin()})"
+
+    def _margin(self) -> str:
+        if self.interval is None:
+            return f"before {self.second}"
+        level = f"{100 * stats.LEVEL:.0f} % interval"
+        seeds = ", less at every seed" if self.interval.low <= 0 < self.interval.mean else ""
+        return (
+            f"{self.error:.2f} %, {self.interval.mean:.2f} points before {self.second}, {level} "
+            f"{self.interval.low:.2f} to {self.interval.high:.2f}{seeds}"
+        )
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What the numbers say first; ``leads`` has one for each budget at which rows compete."""
+
+    leads: tuple[Lead, ...]
+
+    @property
+    def wins(self) -> list[Lead]:
+        """The leads that hold against every other row, by falling margin."""
+        return sorted((lead for lead in self.leads if lead.wins), key=_margin, reverse=True)
+
+    @property
+    def sentences(self) -> tuple[str, str]:
+        """Who wins where and by how much; how sure that is."""
+        if not self.leads:
+            return (
+                "No two rows were run at the same budget, so none is better than another.",
+                "The tables show what each row reached, not which of them to prefer.",
+            )
+        return self._who(), self._sure()
+
+    def _who(self) -> str:
+        count, wins = len(self.leads), self.wins
+        places = "the one budget" if count == 1 else f"{count} budgets"
+        if not wins:
+            lowest = Counter(lead.first for lead in self.leads)
+            named = text.listing([f"{name} ({times})" for name, times in lowest.most_common(SHOWN)])
+            more = f" and {len(lowest) - SHOWN} more" if len(lowest) > SHOWN else ""
+            return (
+                f"At none of {places} does one row err less than every other beyond doubt; the "
+                f"lowest mean, and at how many of them: {named}{more}."
+            )
+        share = f"At {len(wins)} of {places}" if count > 1 else f"At {places}"
+        named = "; ".join(str(lead) for lead in wins[:SHOWN])
+        more = f"; and {len(wins) - SHOWN} more" if len(wins) > SHOWN else ""
+        return f"{share} one row errs less than every other: {named}{more}."
+
+    def _sure(self) -> str:
+        how = f"{self._rule()}; not corrected for the number of comparisons"
+        opened = [lead for lead in self.leads if not lead.wins]
+        if not opened:
+            return f"Every one of these leads holds against each other row alone ({how})."
+        rows = max(opened, key=lambda lead: len(lead.open))
+        others = f"{len(rows.open)} other row{'' if len(rows.open) == 1 else 's'}"
+        where = f"At {len(opened)} of {len(self.leads)} budgets" if len(self.leads) > 1 else "There"
+        most = f"others, at {rows.where} not from {others}" if len(opened) > 1 else others
+        return f"{where} the lowest error cannot be told apart from {most} ({how})."
+
+    def _rule(self) -> str:
+        """By which rule leads were judged, over how many seeds."""
+        few = min(lead.seeds for lead in self.leads)
+        most = max(lead.seeds for lead in self.leads)
+        if few < stats.FEW:
+            shared = f"{few} seed{'' if few == 1 else 's'}"
+            return f"some rows share {shared} only, {stats.FEW} are the fewest for an interval"
+        seeds = f"{few}" if few == most else f"{few} to {most}"
+        return f"by the {stats.rule(few)} of the difference over {seeds} seeds"
+
+
+def _margin(lead: Lead) -> float:
+    return lead.interval.mean if lead.interval else 0.0
+
+
+def headline(rows: Sequence[Row]) -> Headline:
+    """Find who leads at each budget of each (data set, model), and whether the lead holds.
+
+    Args:
+        rows: of a whole report; those that compete (`ssbench.report.rows.rivals`) count.
+    """
+    tables = by_table(rows)
+    found = []
+    for (dataset, model), table in tables.items():
+        place = f" ({model} on {dataset})" if len(tables) > 1 else ""
+        for budget, group in by_budget(table).items():
+            competing = rivals(group)
+            if competing:
+                found.append(_lead(competing, f"{text.asked(*budget)}{place}"))
+    return Headline(tuple(found))
+
+
+def _lead(competing: Mapping[Row, Mapping[int, float]], where: str) -> Lead:
+    first = stats.best_row(competing)
+    assert first is not None  # noqa: S101 -- rows that compete have values
+    others = sorted(
+        (row for row in competing if row is not first),
+        key=lambda row: stats.mean(competing[row].values()),
+    )
+    pairs = [judge(first, other, where) for other in others]
+    unsure = [pair for pair in pairs if pair.verdict.kind != "better"]
+    return Lead(
+        where=where,
+        first=first.name,
+        error=stats.mean(competing[first].values()),
+        second=others[0].name,
+        interval=pairs[0].verdict.interval,
+        wins=not unsure,
+        open=tuple(pair.second for pair in unsure),
+        seeds=min(pair.verdict.pairs for pair in pairs),
+    )
