@@ -85,6 +85,12 @@ class Headline:
             lowest = Counter(lead.first for lead in self.leads)
             named = text.listing([f"{name} ({times})" for name, times in lowest.most_common(SHOWN)])
             more = f" and {len(lowest) - SHOWN} more" if len(lowest) > SHOWN else ""
+            if count == 1:
+                lead = self.leads[0]
+                return (
+                    f"At {lead.where}, the one budget, no row errs less than every other beyond "
+                    f"doubt; the lowest mean is that of {lead.first} ({lead.error:.2f} %)."
+                )
             return (
                 f"At none of {places} does one row err less than every other beyond doubt; the "
                 f"lowest mean, and at how many of them: {named}{more}."

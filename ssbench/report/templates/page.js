@@ -163,7 +163,7 @@ function filters() {
   const [budget, budgetLabel] = choice("Budget", distinct("budget"));
   const method = make("input", { type: "search", autocomplete: "off", spellcheck: "false" });
   const methodLabel = make("label", { text: "Method contains" }, [method]);
-  const clear = make("button", { type: "reset", class: "plain", text: "Clear" });
+  const clear = make("button", { type: "button", class: "plain", text: "Clear" });
   const count = make("output", { "aria-live": "polite" });
   function apply() {
     const words = method.value.trim().toLowerCase();
@@ -181,7 +181,7 @@ function filters() {
   form.append(modelLabel, methodLabel, budgetLabel, clear, count);
   form.addEventListener("input", apply);
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(apply));
+  clear.addEventListener("click", () => { form.reset(); apply(); });
   form.hidden = false;
   apply();
 }

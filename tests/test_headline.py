@@ -1,0 +1,136 @@
+"""What a report says first and last: who wins and how sure that is, and what remains open."""
+
+from typing import Any
+
+import pytest
+
+from ssbench import stats
+from ssbench.report.drilldown import POINTS, drilldown
+from ssbench.report.headline import headline
+from tests.test_report import Folder, folder
+
+__all__ = ["folder"]
+
+
+def said(folder: Folder) -> tuple[str, str]:
+    first, second = folder.page().headline
+    return first, second
+
+
+def test_a_win_names_its_budget_margin_and_interval(folder: Folder) -> None:
+    folder.row("winner", [1.0, 1.1, 1.2])
+    folder.row("next", [4.0, 4.2, 4.1])
+    folder.row("last", [9.0, 9.1, 9.2])
+    interval = stats.difference({0: 4.0, 1: 4.2, 2: 4.1}, {0: 1.0, 1: 1.1, 2: 1.2}, 0.02)
+    assert interval is not None
+    who, sure = said(folder)
+    assert who == (
+        "At the one budget one row errs less than every other: winner at 50 % of params (1.10 %, "
+        f"3.00 points before next, 95 % interval {interval.low:.2f} to {interval.high:.2f})."
+    )
+    assert sure.startswith("Every one of these leads holds")
+    assert "over 3 seeds; not corrected" in sure
+
+
+def test_where_nothing_separates_nobody_wins(folder: Folder) -> None:
+    for share in (0.1, 0.5):
+        folder.row("a", [2.0, 2.4, 2.2], budget_asked=share)
+        folder.row("b", [2.3, 2.1, 2.4], budget_asked=share)
+    who, sure = said(folder)
+    assert who == (
+        "At none of 2 budgets does one row err less than every other beyond doubt; the lowest "
+        "mean, and at how many of them: a (2)."
+    )
+    assert "At 2 of 2 budgets the lowest error cannot be told apart" in sure
+
+
+def test_a_lead_over_the_next_is_no_win_where_another_is_open(folder: Folder) -> None:
+    folder.row("first", [1.0, 1.1, 1.2])
+    folder.row("steady", [1.6, 1.7, 1.8])
+    folder.row("wild", [0.9, 5.0, 1.3])
+    page = folder.page()
+    (lead,) = headline(page.rows).leads
+    assert (lead.second, lead.wins, lead.open) == ("steady", False, ("wild",))
+    assert "told apart from 1 other row" in page.headline[1]
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_few_seeds_win_nothing(folder: Folder, seeds: int) -> None:
+    folder.row("low", [1.0] * seeds)
+    folder.row("high", [50.0] * seeds)
+    who, sure = said(folder)
+    assert who == (
+        "At 50 % of params, the one budget, no row errs less than every other beyond doubt; the "
+        "lowest mean is that of low (1.00 %)."
+    )
+    assert f"share {seeds} seed" in sure
+    assert any("fewer than 3 seeds" in limit for limit in folder.page().limits)
+
+
+def test_without_a_rival_there_is_no_winner(folder: Folder) -> None:
+    folder.dense()
+    folder.row("alone", [1.0, 1.1, 1.2])
+    assert said(folder)[0].startswith("No two rows were run at the same budget")
+
+
+def test_wins_of_several_networks_name_them_and_the_largest_come_first(folder: Folder) -> None:
+    for margin, model in enumerate(("m1", "m2", "m3", "m4"), 1):
+        folder.row("good", [1.0, 1.1, 1.2], model=model)
+        folder.row("bad", [1.0 + margin * 5, 1.1 + margin * 5, 1.2 + margin * 5], model=model)
+    who, _ = said(folder)
+    places = [who.index(f"({model} on digits)") for model in ("m4", "m3", "m2")]
+    assert places == sorted(places)
+    assert who.endswith("; and 1 more.")
+    assert "m1" not in who
+
+
+def test_what_stays_open_is_said(folder: Folder) -> None:
+    folder.row("a", [2.0, 2.4, 2.2])
+    folder.row("b", [2.3, 2.1, 2.4], epochs_total=40)
+    folder.run(0, 3.0, label="short", method="short")
+    folder.fail(1, "no luck", label="short", method="short")
+    limits = "\n".join(folder.page().limits)
+    for words in (
+        "vgg6 on digits: which of two neighbours errs less is open for 2 of 2 pairs",
+        "2 runs of short have no result (1 failed)",
+        "the same 5,000 images",
+        "different numbers of epochs (20 to 40)",
+        "No method's hyper-parameters were tuned",
+        "one network (vgg6) and one data set (digits)",
+    ):
+        assert words in limits, words
+
+
+def test_what_is_closed_is_not_said(folder: Folder) -> None:
+    for model in ("m1", "m2"):
+        for dataset in ("digits", "other"):
+            where: dict[str, Any] = {"model": model, "dataset": dataset}
+            folder.row("good", [1.0, 1.1, 1.2], **where)
+            folder.row("bad", [9.0, 9.1, 9.2], **where)
+    limits = "\n".join(folder.page().limits)
+    for words in ("neighbours", "no result", "epochs", "fewer than", "nothing follows"):
+        assert words not in limits, words
+
+
+def test_a_run_is_told_with_its_command_and_a_thinned_curve(folder: Folder) -> None:
+    folder.run(7, 2.0, run="r 1", experiment="my exp", curve_loss=[float(i) for i in range(400)])
+    page = folder.page()
+    data = drilldown({"t": page.sections[0].rows})
+    (run,) = data["tables"]["t"][0]["runs"]
+    assert run["commands"] == ["ssbench run 'my exp' --set 'seeds=[7]'", "ssbench show 'r 1'"]
+    (title, epochs, points), *_ = run["curves"]
+    assert (title, epochs, len(points)) == ("training loss", 800, POINTS)
+    assert (points[0], points[-1]) == (0.0, 399.0)
+    facts = {what: data["texts"][index] for what, index in run["facts"]}
+    assert (facts["Test error"], facts["Before finetuning"]) == ("2.00 %", "42.00 %")
+
+
+@pytest.mark.slow
+def test_a_page_of_a_thousand_runs_is_small(folder: Folder) -> None:
+    curves = {key: [0.12345] * 100 for key in ("curve_loss", "curve_error")}
+    layers = {f"features.{i}": 0.123456 for i in range(16)}
+    for number, share in ((n, s) for n in range(20) for s in (0.5, 0.2, 0.1, 0.05, 0.02)):
+        errors = [1 + number + seed / 10 for seed in range(10)]
+        folder.row(f"method {number}", errors, budget_asked=share, layers=layers, **curves)
+    assert len(list(folder.path.glob("*.jsonl"))) == 1000
+    assert len(folder.render("html")["html"].encode()) < 5_000_000

@@ -1,0 +1,293 @@
+"""The HTML page in a real browser: sorting, filtering, runs on demand, names that stay text."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.test_report import Folder
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (group dev)")
+pytestmark = pytest.mark.slow
+
+SCRIPT = "<script>window.broken = 1</script><img src=x onerror='window.broken = 1'>"
+INPUT = r"\input{/etc/passwd}"
+CURVES: dict[str, Any] = {
+    "curve_loss": [2.0, 1.0, 0.5, 0.25],
+    "curve_error": [80.0, 40.0, 20.0, 10.0],
+}
+
+
+@dataclass
+class Seen:
+    """A page in the browser, and what it should not have done."""
+
+    page: Any
+    said: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def table(self) -> Any:
+        """The first table of results."""
+        return self.page.locator("table[data-rows]").first
+
+    def names(self) -> list[str]:
+        """The methods of the first table's visible lines, from top to bottom."""
+        lines = self.table().locator("tbody tr:visible th[scope=row]:not(.part) button")
+        return list(lines.all_text_contents())
+
+    def errors(self) -> list[str]:
+        """The visible test errors of the first table."""
+        return list(self.table().locator("tbody tr:visible td:nth-child(4)").all_text_contents())
+
+    def head(self, title: str) -> Any:
+        return self.table().locator("thead th", has_text=title).first
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("no chromium here; apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        # Chromium's sandbox does not start for root; the page is this repository's own.
+        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        started = playwright.chromium.launch(executable_path=path, args=flags)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def report_html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two networks, two budgets, names that are markup, and a run that failed."""
+    folder = Folder(tmp_path_factory.mktemp("page"))
+    for model in ("vgg6", "vgg9"):
+        folder.dense(model=model)
+        for share in (0.1, 0.5):
+            changes: dict[str, Any] = {"budget_asked": share, "model": model}
+            folder.row("random", [9, 9.5, 9.2], method="random", **changes)
+            folder.row("magnitude", [2.0, 2.1, 2.2], **changes | CURVES)
+            folder.row("other", [10.4, 10.3, 10.5], method="other", **changes)
+    folder.row(SCRIPT, [4.0, 4.1, 4.2], method=SCRIPT, settings={SCRIPT: SCRIPT})
+    folder.row(INPUT, [5.0, 5.1, 5.2], method=INPUT)
+    folder.fail(0, f"out of memory {SCRIPT}", label="short", method="short")
+    folder.render("html")
+    return folder.path / "report.html"
+
+
+Open = Callable[..., Seen]
+
+
+@pytest.fixture
+def show(browser: Any, report_html: Path) -> Iterator[Open]:
+    """Open the page with a context's settings; at the end see that it was quiet and alone."""
+    opened: list[tuple[Any, Seen]] = []
+
+    def call(**settings: Any) -> Seen:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | settings)
+        seen = Seen(context.new_page())
+        opened.append((context, seen))
+        loud = ("error", "warning")
+        seen.page.on("console", lambda m: seen.said.append(m.text) if m.type in loud else None)
+        seen.page.on("pageerror", lambda error: seen.said.append(str(error)))
+        seen.page.on("request", lambda request: seen.asked.append(request.url))
+        seen.page.goto(report_html.as_uri())
+        seen.page.wait_for_selector("figure .chart summary[aria-label]")
+        return seen
+
+    yield call
+    for context, seen in opened:
+        assert seen.said == []
+        outside = [url for url in seen.asked if not url.startswith(("data:", "blob:"))]
+        assert outside == [report_html.as_uri()]
+        assert seen.page.evaluate("window.broken") is None
+        context.close()
+
+
+def open_all(page: Any) -> None:
+    """Open every part of the page and wait for its figures, each of which is drawn when seen."""
+    page.evaluate("""() => {
+      for (const part of document.querySelectorAll("main section details")) {
+        part.open = !part.closest(".chart");
+      }
+    }""")
+    page.wait_for_function("""() => {
+      const drawn = document.querySelectorAll(".chart summary[aria-label]");
+      return drawn.length === document.querySelectorAll(".chart").length;
+    }""")
+
+
+def test_a_table_is_sorted_by_click_and_by_key(show: Open) -> None:
+    seen = show()
+    before, head = seen.errors(), seen.head("test error")
+    button = head.locator("button")
+    button.click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    numbers = [float(text.split()[0]) for text in seen.errors()[:-1]]
+    assert numbers == sorted(numbers)
+    assert max(numbers) > 10 > min(numbers), "as text, 10 comes before 2"
+    assert seen.errors()[-1] == "failed"
+    button.press("Enter")
+    assert head.get_attribute("aria-sort") == "descending"
+    # Words stand after numbers in both directions.
+    assert [float(text.split()[0]) for text in seen.errors()[:-1]] == numbers[::-1]
+    button.press("Space")
+    assert head.get_attribute("aria-sort") is None
+    assert seen.errors() == before
+    assert "order of the report" in seen.page.locator("#said").inner_text()
+
+
+def test_each_line_keeps_its_own_budget_when_moved(show: Open) -> None:
+    seen = show()
+    seen.head("test error").locator("button").click()
+    lines = seen.table().locator("tbody tr").all()
+    cells = [line.locator("th, td").all_text_contents() for line in lines]
+    assert {len(line) for line in cells} == {len(cells[0])}
+    assert {line[0] for line in cells} == {"vgg6"}
+    found = {(line[1], line[2]) for line in cells}
+    assert {("10 % of params", "magnitude"), ("50 % of params", "magnitude")} <= found
+    assert ("100 %", "dense") in found
+
+
+def test_tables_are_filtered_by_model_method_and_budget(show: Open) -> None:
+    seen = show()
+    page = seen.page
+    total = page.get_by_role("status").inner_text()
+    assert total.endswith(" rows")
+    page.get_by_label("Method contains").fill("MAGNI")
+    assert set(seen.names()) == {"magnitude"}
+    assert page.get_by_role("status").inner_text() == f"4 of {total}"
+    page.get_by_role("combobox", name="Budget").select_option("10 % of params")
+    assert seen.names() == ["magnitude"]
+    page.get_by_role("combobox", name="Model").select_option("vgg9")
+    assert page.locator("section[data-model=vgg6]").is_hidden()
+    assert page.locator("section[data-model=vgg9]").is_visible()
+    assert page.get_by_role("status").inner_text() == f"1 of {total}"
+    page.get_by_role("button", name="Clear").click()
+    assert page.locator("section[data-model=vgg6]").is_visible()
+    assert page.get_by_role("status").inner_text() == total
+
+
+def test_the_runs_of_a_row_are_a_click_or_a_key_away(show: Open) -> None:
+    seen = show()
+    page, dialog = seen.page, seen.page.get_by_role("dialog")
+    name = page.get_by_role("button", name="magnitude, 50 % of params: its runs").first
+    name.press("Enter")
+    assert dialog.get_by_role("heading", level=2).inner_text() == "magnitude, 50 % of params"
+    assert dialog.locator("summary").all_text_contents() == [
+        "Seed 0: 2.00 %", "Seed 1: 2.10 %", "Seed 2: 2.20 %",
+    ]  # fmt: skip
+    dialog.locator("summary").nth(1).press("Enter")
+    said = dialog.locator("details[open]").inner_text()
+    for words in (
+        "Run run-", "Threshold\n0.25", "A processor, 2 threads", "ssbench 0.1.0, torch 2.15.0",
+        "500 of 1,000", "ssbench run exp --set 'seeds=[1]'", "ssbench show run-",
+        "training loss: 2 after the first of 8 epochs, 0.25 after the last",
+    ):  # fmt: skip
+        assert words in said, words
+    page.keyboard.press("Escape")
+    assert dialog.is_hidden()
+    assert name.evaluate("(button) => button === document.activeElement")
+    seen.table().locator("tbody td", has_text="2.10").first.click()
+    assert dialog.is_visible()
+    dialog.get_by_role("button", name="Close").click()
+    assert dialog.is_hidden()
+
+
+def test_a_failed_run_is_listed_and_shown(show: Open) -> None:
+    page = show().page
+    table = page.locator("table[data-failed]")
+    assert "out of memory" in table.inner_text()
+    table.locator("tbody button").click()
+    said = page.get_by_role("dialog").locator("details[open]").inner_text()
+    assert "Failed in finetune: out of memory <script>" in said
+    assert "no result for seeds 0, 1 and 2" in page.locator("#failed").text_content()
+
+
+def test_names_stay_text_everywhere(show: Open) -> None:
+    seen = show()
+    page = seen.page
+    assert {SCRIPT, INPUT} <= set(seen.names())
+    page.get_by_label("Method contains").fill("<script>")
+    assert seen.names() == [SCRIPT]
+    seen.table().locator("tbody tr:visible button").first.click()
+    said = page.get_by_role("dialog").inner_text()
+    assert f"{SCRIPT}={SCRIPT}" in said
+    assert page.locator("main img, dialog img").count() == 0
+    page.keyboard.press("Escape")
+    open_all(page)
+
+
+def test_a_mark_tells_its_numbers(show: Open) -> None:
+    page = show().page
+    page.locator(".filters").evaluate("(form) => { form.style.position = 'static'; }")
+    mark = page.locator("figure .chart svg .mark-symbol.role-mark path").first
+    mark.scroll_into_view_if_needed()
+    mark.hover(force=True)
+    tip = page.locator("#vg-tooltip-element.visible")
+    tip.wait_for()
+    assert any(name in tip.inner_text() for name in ("random", "magnitude", "other", "<script>"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_but_tables_and_figures_scrolls_on_a_phone(show: Open, scheme: str) -> None:
+    seen = show(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    page = seen.page
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    box = seen.table().locator("..")
+    assert box.evaluate("(box) => box.scrollWidth > box.clientWidth")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(21, 23, 26)"}[scheme]
+    seen.table().locator("tbody button").first.click()
+    assert page.get_by_role("dialog").evaluate("(box) => box.scrollWidth <= box.clientWidth")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of axe-core, which is installed for the occasion and is no part of the project."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("no npm here to install axe-core with")
+    folder = tmp_path_factory.mktemp("axe")
+    command = [npm, "install", "--silent", "--no-audit", "--no-fund", "axe-core@4"]
+    try:
+        ended = subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=120)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm did not install axe-core within two minutes")
+    if ended.returncode:
+        pytest.skip(f"npm cannot install axe-core: {ended.stderr.decode(errors='replace')[:200]}")
+    return (folder / "node_modules/axe-core/axe.min.js").read_text()
+
+
+def serious(page: Any) -> list[str]:
+    """What axe-core finds that is serious or critical, with the elements."""
+    found = page.evaluate("axe.run({ resultTypes: ['violations'] })")
+    return [
+        f"{rule['id']}: {[node['html'][:120] for node in rule['nodes'][:3]]}"
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(show: Open, axe: str, scheme: str) -> None:
+    page = show(color_scheme=scheme).page
+    page.evaluate(axe)
+    assert serious(page) == []
+    open_all(page)
+    assert serious(page) == []
+    page.locator("table[data-rows] tbody button").first.evaluate("(button) => button.click()")
+    page.get_by_role("dialog").locator("summary").first.click()
+    assert serious(page) == []
+
+
+def test_the_check_itself_finds_what_is_serious(show: Open, axe: str) -> None:
+    page = show().page
+    page.evaluate("document.querySelector('main').insertAdjacentHTML('beforeend', '<input>')")
+    page.evaluate(axe)
+    assert any(found.startswith("label") for found in serious(page))
