@@ -19,14 +19,15 @@ def said(folder: Folder) -> tuple[str, str]:
 
 def test_a_win_names_its_budget_margin_and_interval(folder: Folder) -> None:
     folder.row("winner", [1.0, 1.1, 1.2])
-    folder.row("next", [4.0, 4.2, 4.1])
+    folder.row("close", [4.0, 4.2, 4.1])
     folder.row("last", [9.0, 9.1, 9.2])
     interval = stats.difference({0: 4.0, 1: 4.2, 2: 4.1}, {0: 1.0, 1: 1.1, 2: 1.2}, 0.02)
     assert interval is not None
     who, sure = said(folder)
     assert who == (
-        "At the one budget one row errs less than every other: winner at 50 % of params (1.10 %, "
-        f"3.00 points before next, 95 % interval {interval.low:.2f} to {interval.high:.2f})."
+        "At the one budget one row's test error is lower than every other's: winner at 50 % of "
+        "params (1.10 %, 3.00 points below the next, close, 95 % interval "
+        f"{interval.low:.2f} to {interval.high:.2f})."
     )
     assert sure.startswith("Every one of these leads holds")
     assert "over 3 seeds; not corrected" in sure
@@ -38,8 +39,8 @@ def test_where_nothing_separates_nobody_wins(folder: Folder) -> None:
         folder.row("b", [2.3, 2.1, 2.4], budget_asked=share)
     who, sure = said(folder)
     assert who == (
-        "At none of 2 budgets does one row err less than every other beyond doubt; the lowest "
-        "mean, and at how many of them: a (2)."
+        "At none of 2 budgets is one row's test error lower than every other's beyond doubt; the "
+        "lowest mean, and at how many of them: a (2)."
     )
     assert "At 2 of 2 budgets the lowest error cannot be told apart" in sure
 
@@ -60,8 +61,8 @@ def test_few_seeds_win_nothing(folder: Folder, seeds: int) -> None:
     folder.row("high", [50.0] * seeds)
     who, sure = said(folder)
     assert who == (
-        "At 50 % of params, the one budget, no row errs less than every other beyond doubt; the "
-        "lowest mean is that of low (1.00 %)."
+        "At 50 % of params, the one budget, no row's test error is lower than every other's beyond "
+        "doubt; the lowest mean is that of low (1.00 %)."
     )
     assert f"share {seeds} seed" in sure
     assert any("fewer than 3 seeds" in limit for limit in folder.page().limits)
@@ -82,6 +83,21 @@ def test_wins_of_several_networks_name_them_and_the_largest_come_first(folder: F
     assert places == sorted(places)
     assert who.endswith("; and 1 more.")
     assert "m1" not in who
+
+
+def test_a_lead_at_every_seed_says_that_its_interval_includes_none(folder: Folder) -> None:
+    folder.row("steady", [1.0, 1.1, 1.2])
+    folder.row("broken", [5.0, 90.0, 90.0])
+    assert "-" in said(folder)[0].partition("interval ")[2]
+    assert ", but lower at every seed" in said(folder)[0]
+
+
+def test_the_head_says_what_runs_went_through(folder: Folder) -> None:
+    folder.dense()
+    folder.row("a", [1.0, 1.1], budget_asked=0.1)
+    facts = dict(folder.page().facts)
+    assert facts["Budgets"] == "10 % of params"
+    assert facts["Stages"] == "prune, finetune (10 epochs)"
 
 
 def test_what_stays_open_is_said(folder: Folder) -> None:

@@ -1,7 +1,7 @@
 """The report in two sentences: who errs least where and by how much, and how sure that is.
 
 >>> headline(rows).sentences[0]
-'At 1 of 5 budgets one row errs less than every other: slimming at 2 % of params (by 3.10 ...).'
+"At 1 of 5 budgets one row's test error is lower than every other's: slimming at 2 % of params ..."
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class Lead:
 
     def _margin(self) -> str:
         if self.interval is None:
-            return f"before {self.second}"
+            return f"next is {self.second}"
         level = f"{100 * stats.LEVEL:.0f} % interval"
-        seeds = ", less at every seed" if self.interval.low <= 0 < self.interval.mean else ""
+        seeds = ", but lower at every seed" if self.interval.low <= 0 else ""
         return (
-            f"{self.error:.2f} %, {self.interval.mean:.2f} points before {self.second}, {level} "
-            f"{self.interval.low:.2f} to {self.interval.high:.2f}{seeds}"
+            f"{self.error:.2f} %, {self.interval.mean:.2f} points below the next, {self.second}, "
+            f"{level} {self.interval.low:.2f} to {self.interval.high:.2f}{seeds}"
         )
 
 
@@ -88,17 +88,18 @@ class Headline:
             if count == 1:
                 lead = self.leads[0]
                 return (
-                    f"At {lead.where}, the one budget, no row errs less than every other beyond "
-                    f"doubt; the lowest mean is that of {lead.first} ({lead.error:.2f} %)."
+                    f"At {lead.where}, the one budget, no row's test error is lower than every "
+                    "other's beyond doubt; the lowest mean is that of "
+                    f"{lead.first} ({lead.error:.2f} %)."
                 )
             return (
-                f"At none of {places} does one row err less than every other beyond doubt; the "
-                f"lowest mean, and at how many of them: {named}{more}."
+                f"At none of {places} is one row's test error lower than every other's beyond "
+                f"doubt; the lowest mean, and at how many of them: {named}{more}."
             )
         share = f"At {len(wins)} of {places}" if count > 1 else f"At {places}"
         named = "; ".join(str(lead) for lead in wins[:SHOWN])
         more = f"; and {len(wins) - SHOWN} more" if len(wins) > SHOWN else ""
-        return f"{share} one row errs less than every other: {named}{more}."
+        return f"{share} one row's test error is lower than every other's: {named}{more}."
 
     def _sure(self) -> str:
         how = f"{self._rule()}; not corrected for the number of comparisons"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ssbench.report import claims as claims_
-from ssbench.report import sharing, text, tuning
+from ssbench.report import protocol, sharing, text, tuning
 from ssbench.report.captions import figure_caption
 from ssbench.report.figures import FIRST
 from ssbench.report.findings import Findings, Overall, findings, overall
@@ -193,6 +193,7 @@ def facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
         ("Methods", text.listing(list(dict.fromkeys(row.name for row in rows)))),
         ("Seeds", text.listing([str(seed) for seed in sorted({run.final.seed for run in runs})])),
         ("Epochs in total", text.listing([str(count) for count in epochs])),
+        *protocol.facts(rows),
         *tuning.facts(rows),
         ("Shared stages", sharing.said(runs)),
         ("Hardware", " | ".join(devices(stages))),
