@@ -351,6 +351,21 @@ def test_nasty_names_are_escaped_in_latex(folder: Folder) -> None:
     assert plain.count("$") % 2 == 0
 
 
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", r"\input{/etc/passwd}"])
+def test_names_that_are_commands_stay_text(folder: Folder, name: str) -> None:
+    names = {"method": name, "dataset": name, "model": name, "experiment": name}
+    folder.row(name, [1.0, 1.2, 1.1], settings={name: name}, **names)
+    folder.row("other", [5.0, 5.2, 5.1], **names)
+    folder.fail(0, name, label="broken", **names)
+    content = folder.render("tex", "html")
+    assert r"\input{/etc" not in content["tex"]
+    assert r"\textbackslash{}input\{" in content["tex"] or "script" in name
+    assert content["html"].count("<script") == 6
+    page = Page(re.sub("<script.*?</script>", "", content["html"], flags=re.DOTALL))
+    assert any(name in cells for cells, _ in page.rows)
+    assert f"{name} at 50 % of params (1.10" in page.text.replace("\u00a0", " ")
+
+
 def _latex_is_here() -> bool:
     found = shutil.which("pdflatex") and shutil.which("kpsewhich")
     if not found:

@@ -63,8 +63,9 @@ function details(run, open) {
 function show(row, chosen) {
   const close = make("button", { type: "button", class: "plain", text: "Close" });
   close.addEventListener("click", () => dialog.close());
-  const note = "The end of a run's name is a hash of all its settings: a run of that name is the same run. "
-    + "Where records come from an experiment of your own or from changed values, name its file or give the same --set again.";
+  const note = "A run's name ends in a hash of all that can change its result: where yours is named otherwise, "
+    + "something differs (the version of ssbench, a value, the data). Records of an experiment of your own, or of "
+    + "changed values, take its file and the same --set again.";
   dialog.replaceChildren(
     make("header", {}, [make("h2", { id: "runs-title", text: `${row.name}, ${row.budget}` }), close]),
     list(row.facts),
@@ -204,6 +205,7 @@ for (const table of all("table[data-rows]")) {
     if (row) openable(line, row);
   }
   table.dataset.live = "";
+  if (main) table.dataset.main = "";
   sortable(table);
 }
 for (const table of all("table[data-layers]")) {
