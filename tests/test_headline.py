@@ -1,5 +1,6 @@
 """What a report says first and last: who wins and how sure that is, and what remains open."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from ssbench import stats
 from ssbench.report.drilldown import POINTS, drilldown
 from ssbench.report.headline import headline
+from ssbench.report.merge import merge
+from ssbench.report.page import make_merged_page
 from tests.test_report import Folder, folder
 
 __all__ = ["folder"]
@@ -50,7 +53,7 @@ def test_a_lead_over_the_next_is_no_win_where_another_is_open(folder: Folder) ->
     folder.row("steady", [1.6, 1.7, 1.8])
     folder.row("wild", [0.9, 5.0, 1.3])
     page = folder.page()
-    (lead,) = headline(page.rows).leads
+    (lead,) = headline([("", page.rows)]).leads
     assert (lead.second, lead.wins, lead.open) == ("steady", False, ("wild",))
     assert "told apart from 1 other row" in page.headline[1]
 
@@ -98,6 +101,19 @@ def test_the_head_says_what_runs_went_through(folder: Folder) -> None:
     facts = dict(folder.page().facts)
     assert facts["Budgets"] == "10 % of params"
     assert facts["Stages"] == "prune, finetune (10 epochs)"
+
+
+def test_rows_of_tables_that_cannot_be_compared_are_not(tmp_path: Path) -> None:
+    folders = []
+    for name, error, epochs in (("short", 9.0, 20), ("long", 1.0, 200)):
+        path = tmp_path / name
+        path.mkdir()
+        folders.append(path)
+        errors = [error, error + 0.1, error + 0.2]
+        Folder(path).row(name, errors, experiment=name, epochs_total=epochs)
+    page = make_merged_page(merge(folders))
+    assert len(page.sections) == 2
+    assert page.headline[0].startswith("No two rows were run at the same budget")
 
 
 def test_what_stays_open_is_said(folder: Folder) -> None:

@@ -1,6 +1,6 @@
 """The report in two sentences: who errs least where and by how much, and how sure that is.
 
->>> headline(rows).sentences[0]
+>>> headline([("vgg6 on digits", rows)]).sentences[0]
 "At 1 of 5 budgets one row's test error is lower than every other's: slimming at 2 % of params ..."
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ssbench import stats
 from ssbench.report import text
-from ssbench.report.rows import Row, by_budget, by_table, rivals
+from ssbench.report.rows import Row, by_budget, rivals
 from ssbench.report.verdicts import judge
 
 SHOWN = 3
@@ -127,17 +127,17 @@ def _margin(lead: Lead) -> float:
     return lead.interval.mean if lead.interval else 0.0
 
 
-def headline(rows: Sequence[Row]) -> Headline:
-    """Find who leads at each budget of each (data set, model), and whether the lead holds.
+def headline(tables: Sequence[tuple[str, Sequence[Row]]]) -> Headline:
+    """Find who leads at each budget of each table, and whether the lead holds.
 
     Args:
-        rows: of a whole report; those that compete (`ssbench.report.rows.rivals`) count.
+        tables: title and rows of each; rows of different tables are not compared, and those that
+            do not compete (`ssbench.report.rows.rivals`) do not count.
     """
-    tables = by_table(rows)
     found = []
-    for (dataset, model), table in tables.items():
-        place = f" ({model} on {dataset})" if len(tables) > 1 else ""
-        for budget, group in by_budget(table).items():
+    for title, rows in tables:
+        place = f" ({title})" if len(tables) > 1 else ""
+        for budget, group in by_budget(rows).items():
             competing = rivals(group)
             if competing:
                 found.append(_lead(competing, f"{text.asked(*budget)}{place}"))

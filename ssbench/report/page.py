@@ -134,7 +134,7 @@ def _page(
     parts = [(section.title, section.rows, section.findings) for section in sections]
     return Page(
         title=title,
-        headline=headline(rows).sentences,
+        headline=headline([(title, rows) for title, rows, _ in parts]).sentences,
         facts=tuple(facts(rows)),
         warnings=(*warnings, *superseded(older)),
         sections=tuple(_named(sections)),
