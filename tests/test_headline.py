@@ -67,7 +67,7 @@ def test_few_seeds_win_nothing(folder: Folder, seeds: int) -> None:
         "At 50 % of params, the one budget, no row's test error is lower than every other's beyond "
         "doubt; the lowest mean is that of low (1.00 %)."
     )
-    assert f"share {seeds} seed" in sure
+    assert f"share only {seeds} seed" in sure
     assert any("fewer than 3 seeds" in limit for limit in folder.page().limits)
 
 

@@ -80,26 +80,28 @@ class Headline:
 
     def _who(self) -> str:
         count, wins = len(self.leads), self.wins
-        places = "the one budget" if count == 1 else f"{count} budgets"
         if not wins:
-            lowest = Counter(lead.first for lead in self.leads)
-            named = text.listing([f"{name} ({times})" for name, times in lowest.most_common(SHOWN)])
-            more = f" and {len(lowest) - SHOWN} more" if len(lowest) > SHOWN else ""
-            if count == 1:
-                lead = self.leads[0]
-                return (
-                    f"At {lead.where}, the one budget, no row's test error is lower than every "
-                    "other's beyond doubt; the lowest mean is that of "
-                    f"{lead.first} ({lead.error:.2f} %)."
-                )
-            return (
-                f"At none of {places} is one row's test error lower than every other's beyond "
-                f"doubt; the lowest mean, and at how many of them: {named}{more}."
-            )
-        share = f"At {len(wins)} of {places}" if count > 1 else f"At {places}"
+            return self._nobody()
+        share = "At the one budget" if count == 1 else f"At {len(wins)} of {count} budgets"
         named = "; ".join(str(lead) for lead in wins[:SHOWN])
         more = f"; and {len(wins) - SHOWN} more" if len(wins) > SHOWN else ""
         return f"{share} one row's test error is lower than every other's: {named}{more}."
+
+    def _nobody(self) -> str:
+        if len(self.leads) == 1:
+            lead = self.leads[0]
+            return (
+                f"At {lead.where}, the one budget, no row's test error is lower than every other's "
+                f"beyond doubt; the lowest mean is that of {lead.first} ({lead.error:.2f} %)."
+            )
+        lowest = Counter(lead.first for lead in self.leads)
+        named = [f"{name} ({times})" for name, times in lowest.most_common(SHOWN)]
+        named += [f"{len(lowest) - SHOWN} more"] if len(lowest) > SHOWN else []
+        return (
+            f"At none of {len(self.leads)} budgets is one row's test error lower than every "
+            "other's beyond doubt; the lowest mean, and at how many of them: "
+            f"{text.listing(named)}."
+        )
 
     def _sure(self) -> str:
         how = f"{self._rule()}; not corrected for the number of comparisons"
@@ -117,8 +119,8 @@ class Headline:
         few = min(lead.seeds for lead in self.leads)
         most = max(lead.seeds for lead in self.leads)
         if few < stats.FEW:
-            shared = f"{few} seed{'' if few == 1 else 's'}"
-            return f"some rows share {shared} only, {stats.FEW} are the fewest for an interval"
+            shared = "no seed" if few == 0 else f"only {few} seed{'' if few == 1 else 's'}"
+            return f"some rows share {shared}, and {stats.FEW} are the fewest for an interval"
         seeds = f"{few}" if few == most else f"{few} to {most}"
         return f"by the {stats.rule(few)} of the difference over {seeds} seeds"
 
