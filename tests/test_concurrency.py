@@ -141,7 +141,8 @@ def test_a_worker_that_is_killed_fails_its_stage_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupt_ends_every_process_and_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["interrupted", "killed"])
+def test_when_the_run_ends_every_process_ends_and_nothing_is_lost(tmp_path: Path, how: str) -> None:
     folder = prepared(tmp_path / "stopped")
     process = ssbench(folder, "--concurrency", "2")
     root = folder / "results" / ".cache" / "stages"
@@ -149,11 +150,16 @@ def test_an_interrupt_ends_every_process_and_loses_nothing(tmp_path: Path) -> No
     while not list(root.glob("[!u]*")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
-    code, err = ended(process)
-    assert code == 130
-    assert "start again to go on" in err
-    assert "Traceback" not in err
+    if how == "killed":
+        os.kill(process.pid, signal.SIGKILL)
+        code, _ = ended(process)
+        assert code == -signal.SIGKILL
+    else:
+        os.killpg(process.pid, signal.SIGINT)
+        code, err = ended(process)
+        assert code == 130
+        assert "start again to go on" in err
+        assert "Traceback" not in err
     deadline = time.monotonic() + 30
     while alive(process.pid):  # python's own resource tracker ends a moment later
         assert time.monotonic() < deadline

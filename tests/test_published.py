@@ -239,3 +239,18 @@ def test_the_terminal_shows_published_rows(measured: Folder) -> None:
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "[red]x, half a" in shown
     assert "a Someone 2020, Table 1." in shown
+
+
+def test_published_rows_are_crosses_in_the_figure_of_sizes(measured: Folder) -> None:
+    """Both sizes from a source that says what a multiply-add counts; else only the params."""
+    with_macs, without = line(), line(method="other", flops_convention="", source="Nobody 2021")
+    published = read(measured.path / "own.csv", with_macs, without, DENSE)
+    report.render(measured.path, measured.path, ["html"], published=published)
+    page = (measured.path / "report.html").read_text()
+    specs = json.loads(page.split('id="chart-specs">')[1].split("</script>")[0])
+    shown = json.dumps([spec for name, spec in specs.items() if name.startswith("size")])
+    assert "Someone 2020" in shown
+    assert "Nobody 2021" in shown
+    assert "Someone 2020" not in json.dumps(
+        [spec for name, spec in specs.items() if not name.startswith("size")]
+    )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import sys
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from threading import Thread
 
 import torch
 
@@ -61,6 +64,7 @@ Message = Epoch | Done | Failed | Refused
 def work(setup: Setup, pipe: Connection) -> None:
     """Carry out every stage that comes through the pipe, until it is closed at the other end."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in good order, with nothing left over
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(setup.threads)
     try:
         hand = _hand(setup)
@@ -69,8 +73,22 @@ def work(setup: Setup, pipe: Connection) -> None:
             pipe.send(_carry_out(hand, stage, pipe))
     except BadInputError as error:
         pipe.send(Refused(str(error)))
-    except (EOFError, BrokenPipeError):
+    except (EOFError, ConnectionError):
         return  # the process that asked is gone; what is unfinished is of no use
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # python's own clearing up is not disturbed
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, whatever is being trained.
+
+    Without it a killed run would leave processes behind that work for nobody. The store is written
+    in whole or not at all, so that it may end at any moment.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _hand(setup: Setup) -> Hand:

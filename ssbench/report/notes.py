@@ -115,7 +115,8 @@ def devices(records: Iterable[Record]) -> list[str]:
 
 
 def _device(record: Record) -> str:
-    threads = f", {record.threads} threads" if record.threads else ""
+    count = record.threads
+    threads = f", {count} thread{'' if count == 1 else 's'}" if count else ""
     return f"{record.device_name or record.device}{threads}"
 
 

@@ -10,13 +10,21 @@ from ssbench.errors import BadInputError
 from ssbench.report import captions
 from ssbench.report.csv import as_csv
 from ssbench.report.drilldown import drilldown
-from ssbench.report.figures import KINDS, Figure, Looks, convert, draw, draw_overall
+from ssbench.report.figures import (
+    KINDS,
+    Figure,
+    Looks,
+    Reference,
+    convert,
+    draw,
+    draw_overall,
+)
 from ssbench.report.figures.embed import as_json, charts
 from ssbench.report.frame import as_parquet
 from ssbench.report.merge import merge
 from ssbench.report.output import FORMATS, OPTIONAL, check, environment, write
 from ssbench.report.page import Page, make_merged_page, make_page
-from ssbench.report.published import Published
+from ssbench.report.published import Published, matching
 from ssbench.report.records import read_runs
 
 TEXTS = ("md", "tex", "html")
@@ -84,9 +92,24 @@ class Drawn:
 
 def _draw(page: Page) -> Drawn:
     looks = Looks.of(page.rows)
-    drawn = {s.stem: draw(s.rows, looks, s.label) for s in page.sections}
-    return Drawn({stem: group for stem, group in drawn.items() if group},
-                 draw_overall(page.rows, looks))  # fmt: skip
+    drawn = {}
+    for section in page.sections:
+        like = section.rows[0].like
+        quoted = _references(matching(page.published, like.dataset, like.model))
+        if figures := draw(section.rows, looks, section.label, quoted):
+            drawn[section.stem] = figures
+    return Drawn(drawn, draw_overall(page.rows, looks))
+
+
+def _references(published: Sequence[Published]) -> list[Reference]:
+    """What of published rows a figure of error against sizes can show."""
+    found = []
+    for row in published:
+        known = {"params": row.line.params, "macs": row.macs}
+        sizes = {unit: size for unit, size in known.items() if size is not None}
+        if sizes and row.line.top1_error is not None:
+            found.append(Reference(row.name, row.line.source, row.line.top1_error, sizes))
+    return found
 
 
 def _images(drawn: Drawn, formats: Sequence[str]) -> dict[str, bytes]:
