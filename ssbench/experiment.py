@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from ssbench.errors import BadInputError
 from ssbench.nearest import nearest
-from ssbench.places import bench_folder
+from ssbench.places import bench_folder, dataset_name
 from ssbench.recipe import Recipe
 from ssbench.retraining import Retrain
 from ssbench.sparsity.budget import Budget, Kept, Unit
@@ -131,7 +131,7 @@ class Experiment(BaseModel):
         """What all records of one results folder must have in common to be compared."""
         return {
             "name": self.name,
-            "dataset": self.dataset,
+            "dataset": dataset_name(self.dataset),
             "start": "" if self.start == "random" else self.start,
             "train": self.train.manifest(),
             "finetune": self.finetune.manifest(),

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import gc
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ssbench.errors import BadInputError
 from ssbench.experiment import Experiment
 from ssbench.models import check, published_url
+from ssbench.places import dataset_name
 from ssbench.recipe import Recipe
 from ssbench.registry import Registry
 from ssbench.retraining import SCRATCH, Retrain, portions, retraining, rewind_epoch, whole
@@ -73,6 +75,7 @@ def _runs(
     fingerprint: str,
     source: str,
 ) -> list[Run]:
+    dataset = dataset_name(experiment.dataset)
     runs: dict[str, tuple[Run, str]] = {}
     known: dict[str, Stage] = {}
     chains: dict[tuple[str, int, int], Stage] = {}
@@ -84,7 +87,7 @@ def _runs(
         for place, budget in enumerate(variant.budgets):
             key = (model, number, place)
             if key not in chains:
-                start = Start(experiment.dataset, fingerprint, model, seed, weights.get(model, ""))
+                start = Start(dataset, fingerprint, model, seed, weights.get(model, ""))
                 chains[key] = _chain(experiment, variant, budget, start)
             stage = at_seed(chains[key], seed, fingerprint, known)
             run = _run(experiment, variant, budget, stage)
@@ -103,13 +106,17 @@ def stages(runs: list[Run]) -> list[Stage]:
     return list(found.values())
 
 
+_ODD = re.compile(r"[^A-Za-z0-9._-]+")
+"""What a run's id, which is the name of a file, has a dash for."""
+
+
 def _run(experiment: Experiment, variant: Variant, budget: Budget | None, last: Stage) -> Run:
     kept = [] if budget is None else [f"{budget.kept}"]
     how = [] if variant.retrain == "finetune" else [variant.retrain]
     name, seed = variant.file.name, f"seed{last.seed}"
     parts = [last.dataset, last.model, name, *how, *kept, seed, last.id[:8]]
     return Run(
-        id="-".join(parts),
+        id=_ODD.sub("-", "-".join(parts)),
         experiment=experiment.name,
         file=variant.file,
         method=variant.method,

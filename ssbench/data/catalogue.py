@@ -26,8 +26,7 @@ from ssbench.data.torchvision_sets import (
 )
 from ssbench.errors import BadInputError
 from ssbench.nearest import nearest
-
-FOLDER = "imagefolder:"
+from ssbench.places import FOLDER, dataset_name
 
 
 @dataclass(frozen=True)
@@ -131,6 +130,5 @@ def open_dataset(name: str, root: Path, place: str = "dataset") -> DataSet:
     check(name, place)
     if name.startswith(FOLDER):
         path = Path(name.removeprefix(FOLDER)).expanduser()
-        # Where the folder lies says nothing about the images: only its own name is kept.
-        return folder(path, f"imagefolder:{path.name}", place)
+        return folder(path, dataset_name(name), place)
     return DATASETS[name].open(root)

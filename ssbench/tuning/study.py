@@ -12,6 +12,7 @@ from pathlib import Path
 from ssbench.errors import BadInputError
 from ssbench.executors import Observer, execute
 from ssbench.experiment import Experiment
+from ssbench.places import dataset_name
 from ssbench.plan import plan_variants
 from ssbench.record import Record, now
 from ssbench.search import Value, identity
@@ -129,7 +130,7 @@ class Study:
         return Trial(
             study=self.id,
             experiment=self.experiment.name,
-            dataset=self.experiment.dataset,
+            dataset=dataset_name(self.experiment.dataset),
             model=subject.model,
             method=subject.variant.file.name,
             label=subject.variant.label,
