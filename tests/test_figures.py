@@ -95,7 +95,7 @@ def test_a_figure_without_data_is_left_out(full: Folder, key: str, absent: str) 
 
 
 def test_older_records_have_the_figures_that_they_can() -> None:
-    folder = Path(__file__).parent.parent / "results/reference/lambda_digits"
+    folder = Path(__file__).parent.parent / "results/reference/lambda_sensitivity"
     rows, _ = make_rows(read_runs(folder))
     found = set(figures_of(rows))
     assert {"error", "sizes", "pareto", "finetuning", "layers", "sweep", "cost", "ranks"} <= found
