@@ -15,7 +15,10 @@ from ssbench.state import Tensors
 from ssbench.workbench import Bench
 
 REGISTRY = discover()
-BIG = ("vgg16", "vgg19", "resnet18", "resnet56", "resnet110", "resnet164", "wrn28-10")
+BIG = (
+    "vgg16", "vgg19", "resnet18", "resnet56", "resnet110", "resnet164", "wrn28-10",
+    "resnet18-imagenet", "resnet34-imagenet", "resnet50",
+)  # fmt: skip
 FOUR = ("magnitude", "network-slimming", "l0", "synaptic-strength")
 SIZES = {"vgg6": 8, "lenet5": 28} | dict.fromkeys(IMAGENET, 64)
 CHANNELS = {"vgg6": 1, "lenet5": 1}
