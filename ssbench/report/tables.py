@@ -8,6 +8,7 @@ from typing import Literal
 
 from ssbench.report import sources, text
 from ssbench.report.captions import table_caption
+from ssbench.report.collapse import natural
 from ssbench.report.columns import (
     MACS,
     MACS_PRUNED,
@@ -141,7 +142,7 @@ def make_table(rows: Sequence[Row], published: Sequence[Published] = ()) -> Tabl
     like = rows[0].like
     cited = sources.cite(matching(published, like.dataset, like.model))
     found = notes(rows)
-    names = sorted({n for row in rows for run in row.done for n in run.final.layers}, key=_natural)
+    names = sorted({n for row in rows for run in row.done for n in run.final.layers}, key=natural)
     groups = by_budget(rows)
     layers = [_layers(text.asked(*budget), group, names) for budget, group in groups.items()]
     return Table(
@@ -198,11 +199,6 @@ def _layers(title: str, rows: Sequence[Row], names: Sequence[str]) -> Layers:
             cells = tuple((text.percent(share), share) for share in shares)
             lines.append((row.name, cells))
     return Layers(title, tuple(lines))
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Order by numbers as numbers: records are written with sorted keys, 10 before 2."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in name.split(".")]
 
 
 def _layer(row: Row, name: str) -> float | None:
