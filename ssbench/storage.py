@@ -28,10 +28,10 @@ Record = dict[str, Any]
 
 
 class Store:
-    """The finished stages of all experiments, by id."""
+    """The finished stages of all experiments, by id; or another part of the cache of that kind."""
 
-    def __init__(self, cache: Path) -> None:
-        self.folder = cache / "stages"
+    def __init__(self, cache: Path, part: str = "stages") -> None:
+        self.folder = cache / part
 
     def prepare(self) -> None:
         """Make the folder, and remove what processes that are no longer alive left in it.
@@ -67,6 +67,10 @@ class Store:
             raise BadInputError(
                 f"{path}: damaged ({error}); delete the folder {path.parent} and start again"
             ) from error
+
+    def remove(self, stage: str) -> None:
+        """Remove a stage; one that is not there is no error."""
+        shutil.rmtree(self.folder / stage, ignore_errors=True)
 
     def save(self, stage: str, tensors: Mapping[str, Tensor], record: Record) -> None:
         """Write a stage in whole or not at all."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from ssbench.device import describe
 from ssbench.errors import BadInputError, RunFailedError
 from ssbench.pipeline import carry_out
 from ssbench.record import Record, now
 from ssbench.stage import Run, Stage
+from ssbench.state import Tensors
 from ssbench.storage import Store
 from ssbench.training import Epoch, Listener
 from ssbench.workbench import Bench
@@ -70,20 +73,32 @@ class Hand:
         }
 
     def carry_out(self, stage: Stage, listen: Listener) -> None:
-        """Carry out a stage whose parent is in the store.
+        """Carry out a stage whose parent is in the store, and save it there.
 
         Raises:
             StageFailedError: whatever a method raised; the other runs must go on.
             BadInputError: a file of the store is damaged.
         """
         before = self._store.tensors(stage.parent.id) if stage.parent else {}
+        tensors, record = self.compute(stage, before, listen)
+        self._store.save(stage.id, tensors, record)
+
+    def compute(
+        self, stage: Stage, before: Mapping[str, Tensor], listen: Listener
+    ) -> tuple[Tensors, Record]:
+        """Carry out a stage; ``before`` are the tensors that its parent left.
+
+        Raises:
+            StageFailedError: whatever a method raised; the other runs must go on.
+            BadInputError: the input is at fault.
+        """
         try:
             tensors, record = carry_out(stage, self._bench, before, listen)
         except BadInputError:
             raise
         except Exception as error:
             raise StageFailedError(_reason(stage, error)) from error
-        self._store.save(stage.id, tensors, record | self._facts | {"time": now()})
+        return tensors, record | self._facts | {"time": now()}
 
 
 def _reason(stage: Stage, error: Exception) -> str:
