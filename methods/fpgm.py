@@ -4,10 +4,16 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-import torch_pruning as tp
 from torch import Tensor, nn
 
-from ssbench.method import Grain, Method, Scores, group_importance, prunable_weights
+from ssbench.method import (
+    Grain,
+    Method,
+    Scores,
+    group_importance,
+    prunable_weights,
+    torch_pruning,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +38,8 @@ class Fpgm(Method):
     def scores(self, model: nn.Module, *, example: Tensor | None = None) -> Scores:
         """Sum the distances within each layer; torch-pruning's importance needs ``example``."""
         if self.distance == "torch-pruning":
-            return group_importance(model, tp.importance.FPGMImportance(), example)
+            importance = torch_pruning().importance.FPGMImportance()
+            return group_importance(model, importance, example)
         return {name: _apart(weight) for name, weight in prunable_weights(model).items()}
 
 

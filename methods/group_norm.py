@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch_pruning as tp
 from torch import Tensor, nn
 
-from ssbench.method import Choice, Grain, Method, Scores, Search, group_importance
+from ssbench.method import Choice, Grain, Method, Scores, Search, group_importance, torch_pruning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,5 +31,5 @@ class GroupNorm(Method):
 
     def scores(self, model: nn.Module, *, example: Tensor | None = None) -> Scores:
         """Ask torch-pruning's group importance for each layer; needs ``example``."""
-        importance = tp.importance.GroupMagnitudeImportance(p=self.p)
+        importance = torch_pruning().importance.GroupMagnitudeImportance(p=self.p)
         return group_importance(model, importance, example)

@@ -10,7 +10,6 @@ What cannot be counted raises: a number that is too small looks like a good resu
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ssbench.errors import RunFailedError
+from ssbench.libraries import flop_count_analysis
 from ssbench.structure import Structure, structure_of
-
-with warnings.catch_warnings():
-    # fvcore compiles helpers with torch.jit.script while it is imported, which torch deprecates.
-    warnings.filterwarnings("ignore", message=r".*torch\.jit\.script")
-    from fvcore.nn import FlopCountAnalysis
 
 _COUNTED = ("conv", "linear")
 """fvcore's names of the operators whose multiply-adds make up the headline."""
@@ -97,7 +92,7 @@ def count(model: nn.Module, example: Tensor) -> Counts:
     network = copy.deepcopy(model).eval()
     device = next(network.parameters()).device
     with torch.no_grad():
-        analysis = FlopCountAnalysis(network, example.to(device))
+        analysis = flop_count_analysis()(network, example.to(device))
         for name in _POOLS:
             analysis.set_op_handle(f"aten::{name}", _elements_read)
         # Both are read and judged below, so that they need not be logged.
@@ -133,7 +128,7 @@ def _elements_read(inputs: list[Any], _: list[Any]) -> int:
     return count
 
 
-def _refuse_gaps(network: nn.Module, analysis: FlopCountAnalysis, layers: set[str]) -> None:
+def _refuse_gaps(network: nn.Module, analysis: Any, layers: set[str]) -> None:
     """Raise if anything that may multiply and add has not been counted."""
     kind = type(network).__name__
     unknown = sorted(set(analysis.unsupported_ops()) - _FREE)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssbench.libraries import torch_pruning
 from ssbench.structure import structure_of
 
 
@@ -29,13 +30,13 @@ def group_importance(
     Raises:
         ValueError: there is no example, or a layer has no importance.
     """
-    import torch_pruning as tp
-
     if example is None:
         raise ValueError("torch-pruning's importances need the shape of an image")
     network = copy.deepcopy(model).eval().requires_grad_(True)
     with torch.enable_grad():  # torch-pruning traces with autograd
-        graph = tp.DependencyGraph().build_dependency(network, (example,), verbose=False)
+        graph = (
+            torch_pruning().DependencyGraph().build_dependency(network, (example,), verbose=False)
+        )
     found = {}
     for layer in structure_of(model).prunable:
         module = network.get_submodule(layer.name)

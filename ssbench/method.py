@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from ssbench.gradients import balanced, gradients, scratch_copy, weights_of
 from ssbench.groups import group_importance
 from ssbench.layers import Layer
+from ssbench.libraries import torch_pruning
 from ssbench.recipe import ParameterGroup
 from ssbench.search import Choice, LogUniform, Search, Uniform
 from ssbench.structure import Structure, structure_of
@@ -199,6 +200,7 @@ __all__ = [
     "scratch_copy",
     "structure_of",
     "to_grain",
+    "torch_pruning",
     "wants",
     "weights_of",
 ]

@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map
 
 from ssbench.flow import Flow
+from ssbench.libraries import torch_pruning
 from ssbench.operations import Role
 from ssbench.structure import Structure
 
@@ -169,8 +170,6 @@ class _Shears:
     def __init__(
         self, network: nn.Module, structure: Structure, dead: dict[str, Tensor], example: Tensor
     ) -> None:
-        import torch_pruning as tp
-
         self.modules = dict(network.named_modules())
         self.names = {self.modules[layer.name]: layer.name for layer in structure.layers}
         self.on_given = _on_given(structure)
@@ -178,11 +177,15 @@ class _Shears:
         example = example.to(next(network.parameters()).device)
         # Not verbose: parameters outside of modules and unknown operations are no news here, as
         # fx has seen them, and ``certify`` is the judge.
-        self.graph = tp.DependencyGraph().build_dependency(
-            network,
-            (example,),
-            forward_fn=lambda model, images: _Severed(model, structure).run(*images),
-            verbose=False,
+        self.graph = (
+            torch_pruning()
+            .DependencyGraph()
+            .build_dependency(
+                network,
+                (example,),
+                forward_fn=lambda model, images: _Severed(model, structure).run(*images),
+                verbose=False,
+            )
         )
 
     def cut(self, name: str) -> None:

@@ -23,10 +23,11 @@ FORBIDDEN = {
     "stats": ("torch",),
 }
 OPTIONAL = {
-    "altair", "onnxruntime", "optuna", "pandas", "scipy", "timm", "torch_pruning", "torchvision",
-    "vl_convert",
+    "altair", "fvcore", "onnxruntime", "optuna", "pandas", "scipy", "timm", "torch_pruning",
+    "torchvision", "vl_convert",
 }  # fmt: skip
-"""Slow or optional libraries that few commands need: the only ones imported inside functions."""
+"""Slow or optional libraries that few commands need: imported inside functions, and these alone.
+fvcore is not slow itself, but compiles helpers while it is imported."""
 
 
 def imports(tree: ast.AST) -> set[str]:
@@ -79,6 +80,22 @@ def test_no_imports_inside_functions_but_optional_ones() -> None:
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 roots = {imported.split(".")[0] for imported in imports(function)}
                 assert roots <= OPTIONAL, f"{name}.{function.name} imports {roots}"
+
+
+def test_slow_libraries_are_imported_inside_functions_alone() -> None:
+    def visit(node: ast.AST, path: Path) -> None:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            return
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            roots = {imported.split(".")[0] for imported in imports(node)}
+            assert not roots & OPTIONAL, f"{path}, line {node.lineno}: {roots & OPTIONAL}"
+        for child in ast.iter_child_nodes(node):
+            visit(child, path)
+
+    for path in (*MODULES.values(), *METHODS):
+        visit(parsed(path), path)
 
 
 def test_no_cycles() -> None:

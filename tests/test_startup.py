@@ -9,6 +9,10 @@ import pytest
 from ssbench import inventory, sources
 
 ROOT = Path(__file__).parent.parent
+SLOW = {
+    "altair", "matplotlib", "pandas", "scipy", "sklearn", "sympy", "timm", "torch._dynamo",
+    "torch_pruning", "torchvision",
+}  # fmt: skip
 CALL = """
 import sys
 from ssbench import cli
@@ -40,6 +44,22 @@ def test_a_report_is_made_without_torch(tmp_path: Path) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True)
     assert "torch" not in ended.stdout.splitlines()[-1]
+
+
+def test_training_begins_without_slow_libraries(tiny: Path, tmp_path: Path) -> None:
+    text = tiny.read_text().replace('name = "dense"', 'name = "fpgm"')
+    tiny.write_text(text)
+    call = f"""
+import sys
+from pathlib import Path
+from ssbench import commands, libraries
+commands.prepare({str(tiny)!r}, commands.Options(results=Path({str(tmp_path)!r})))
+print("prepared:", sorted({SLOW!r} & sys.modules.keys()))
+libraries.torch_pruning().DependencyGraph
+print("pruning:", sorted({SLOW!r} & sys.modules.keys()))
+"""
+    ended = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines() == ["prepared: []", "pruning: ['torch_pruning']"]
 
 
 def test_what_files_say_is_what_the_imported_methods_say() -> None:
