@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssbench.experiment import load, shipped
+from ssbench.names import DATASETS, IMAGENET, NETWORKS
 from ssbench.sources import Described
 
 
@@ -18,6 +19,30 @@ def methods(console: Console, found: Sequence[Described]) -> None:
         settings = "\n".join(_setting(method, key, value) for key, value in method.settings.items())
         grain, summary = method.grain, method.summary
         table.add_row(method.name, grain, settings or "-", summary, method.paper or "-")
+    console.print(table)
+
+
+def models(console: Console) -> None:
+    """List every network with its size."""
+    table = Table("model", "image", "classes", "parameters", "what it is")
+    for name, small in NETWORKS.items():
+        table.add_row(name, small.image, "10", f"{small.params:,}", small.summary)
+    for name, big in IMAGENET.items():
+        table.add_row(name, "224", "1000", f"{big.params:,}", big.summary)
+    table.add_row("torchvision:NAME", "-", "-", "-", "any classifier of torchvision's")
+    table.add_row("timm:NAME", "-", "-", "-", "any model of timm's that torch.fx can trace")
+    console.print(table)
+
+
+def datasets(console: Console) -> None:
+    """List every data set."""
+    table = Table("data set", "image", "classes", "train / validation / test", "what it is")
+    for name, facts in DATASETS.items():
+        shape = " x ".join(map(str, facts.shape))
+        images = " / ".join(f"{count:,}" for count in facts.images)
+        table.add_row(name, shape, str(facts.classes), images, facts.summary)
+    summary = "a folder of your own: PATH/train/CLASS/*.jpg, PATH/val/CLASS/*.jpg"
+    table.add_row("imagefolder:PATH", "3 x 224 x 224", "-", "-", summary)
     console.print(table)
 
 

@@ -36,6 +36,8 @@ app = typer.Typer(
     help="Pruning methods head to head: one pipeline, exact counts, honest tables.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # rich takes half of the time of --help, and cuts long lines
+    context_settings={"max_content_width": 110},
     pretty_exceptions_enable=False,
 )
 

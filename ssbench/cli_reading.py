@@ -23,18 +23,17 @@ class Listing(StrEnum):
 
 def list_(what: Listing, method_file: MethodFiles = None) -> None:
     """List methods, models, datasets or experiments."""
+    from ssbench import catalogue
+
     out = console()
     if what is Listing.METHODS:
         _list_methods(out, method_file or [])
-        return
-    if what is Listing.EXPERIMENTS:
-        from ssbench import catalogue
-
+    elif what is Listing.EXPERIMENTS:
         catalogue.experiments(out)
-        return
-    from ssbench import inventory
-
-    (inventory.models if what is Listing.MODELS else inventory.datasets)(out)
+    elif what is Listing.MODELS:
+        catalogue.models(out)
+    else:
+        catalogue.datasets(out)
 
 
 def _list_methods(console: Console, files: list[Path]) -> None:

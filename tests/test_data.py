@@ -6,7 +6,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from ssbench.data import DATASETS, open_dataset
+from ssbench import data, names
+from ssbench.data import open_dataset
 from ssbench.data.digits import digits
 from ssbench.data.loader import Loader
 
@@ -33,14 +34,18 @@ def test_digits_are_those_of_scikit_learn_each_once() -> None:
 @pytest.mark.parametrize("name", ["digits", "synthetic"])
 def test_every_data_set_has_three_splits_of_its_classes(name: str, tmp_path: Path) -> None:
     dataset = open_dataset(name, tmp_path)
-    source = DATASETS[name]
+    listed = names.DATASETS[name]
     splits = (dataset.train, dataset.validation, dataset.test)
     for split in splits:
         assert split.images.dtype == torch.uint8
         assert set(split.labels.unique().tolist()) == set(range(dataset.classes))
     assert dataset.name == name
-    assert source.images == tuple(map(len, splits))
-    assert (source.shape, source.classes) == (dataset.train.image_shape, dataset.classes)
+    assert listed.images == tuple(map(len, splits))
+    assert (listed.shape, listed.classes) == (dataset.train.image_shape, dataset.classes)
+
+
+def test_what_is_listed_is_what_can_be_opened() -> None:
+    assert list(names.DATASETS) == list(data.DATASETS)
 
 
 def test_the_fingerprint_follows_every_pixel_and_label() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssbench import record
+from ssbench import names, record
 from ssbench.counting import count
 from ssbench.models import IMAGENET, MODELS, build
 
@@ -29,6 +29,15 @@ def test_documented_sizes_are_counted_ones(row: tuple[str, ...]) -> None:
     found = count(model, torch.zeros(1, int(channels), int(height), int(width)))
     expected = [int(size.replace(",", "")) for size in sizes]
     assert [found.params, found.connections, found.macs] == expected
+
+
+def test_listed_networks_are_those_that_are_built() -> None:
+    assert list(names.NETWORKS) == list(MODELS)
+    with torch.device("meta"):  # no weights are drawn
+        built = {name: build(name, facts.channels, 10) for name, facts in names.NETWORKS.items()}
+        built |= {name: build(name, 3, 1000) for name in IMAGENET}
+    params = {name: sum(p.numel() for p in model.parameters()) for name, model in built.items()}
+    assert params == {name: facts.params for name, facts in (names.NETWORKS | IMAGENET).items()}
 
 
 def test_every_measured_key_is_explained() -> None:

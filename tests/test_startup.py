@@ -28,7 +28,11 @@ print("imported:", heavy)
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["run", "--help"], ["list", "methods"], ["list", "experiments"]],
+    [
+        ["--help"],
+        ["run", "--help"],
+        *(["list", what] for what in ("methods", "experiments", "models", "datasets")),
+    ],
     ids=" ".join,
 )
 def test_no_heavy_library_is_imported(arguments: list[str]) -> None:

@@ -31,32 +31,15 @@ from ssbench.places import FOLDER, dataset_name
 
 @dataclass(frozen=True)
 class Source:
-    """A data set that can be named.
+    """Where a data set comes from that can be named; `ssbench.names` says what it is.
 
     Attributes:
         open: takes the folder of all data sets.
-        shape: channels, height, width.
-        images: for training, validation and test; empty where the files decide.
         files: what has to be there; asked for when needed, as it takes torchvision.
     """
 
     open: Callable[[Path], DataSet]
-    shape: tuple[int, int, int]
-    classes: int
-    images: tuple[int, ...]
-    summary: str
     files: Callable[[], Sequence[Known]] = tuple
-
-
-def _source(
-    open_: Callable[..., DataSet],
-    shape: tuple[int, int, int],
-    classes: int,
-    images: tuple[int, ...],
-    files: Callable[[], Sequence[Known]] = tuple,
-) -> Source:
-    summary = (open_.__doc__ or "").strip().splitlines()[0]
-    return Source(open_, shape, classes, images, summary, files)
 
 
 def imagenet(root: Path) -> DataSet:
@@ -80,26 +63,15 @@ def folder(root: Path, name: str, place: str) -> DataSet:
     return DataSet(name, classes, train, validation, test, standard, (mean, sd))
 
 
-def _in_memory(open_: Callable[[], DataSet]) -> Callable[[Path], DataSet]:
-    def open_anywhere(root: Path) -> DataSet:
-        del root
-        return open_()
-
-    open_anywhere.__doc__ = open_.__doc__
-    return open_anywhere
-
-
-_MNIST = ((1, 28, 28), 10, (55_000, 5_000, 10_000))
-_CIFAR = ((3, 32, 32), (45_000, 5_000, 10_000))
 DATASETS: dict[str, Source] = {
-    "digits": _source(_in_memory(digits), (1, 8, 8), 10, (1000, 297, 500)),
-    "fashion-mnist": _source(fashion_mnist, *_MNIST, partial(idx_files, True)),
-    "mnist": _source(mnist, *_MNIST, partial(idx_files, False)),
-    "cifar10": _source(cifar10, _CIFAR[0], 10, _CIFAR[1], partial(cifar_files, 10)),
-    "cifar100": _source(cifar100, _CIFAR[0], 100, _CIFAR[1], partial(cifar_files, 100)),
-    "svhn": _source(svhn, (3, 32, 32), 10, (68_257, 5_000, 26_032), svhn_files),
-    "imagenet": _source(imagenet, (3, 224, 224), 1000, (1_271_167, 10_000, 50_000)),
-    "synthetic": _source(_in_memory(synthetic), (3, 32, 32), 10, (4000, 500, 1000)),
+    "digits": Source(lambda _: digits()),
+    "fashion-mnist": Source(fashion_mnist, partial(idx_files, True)),
+    "mnist": Source(mnist, partial(idx_files, False)),
+    "cifar10": Source(cifar10, partial(cifar_files, 10)),
+    "cifar100": Source(cifar100, partial(cifar_files, 100)),
+    "svhn": Source(svhn, svhn_files),
+    "imagenet": Source(imagenet),
+    "synthetic": Source(lambda _: synthetic()),
 }
 
 

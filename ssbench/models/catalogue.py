@@ -8,13 +8,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 
 from torch import nn
 
 from ssbench.errors import BadInputError
 from ssbench.models import densenet, lenet, mobilenet, preactivation, resnet, vgg
+from ssbench.names import IMAGENET
 from ssbench.nearest import nearest
 
 Builder = Callable[[int, int], nn.Module]
@@ -35,26 +35,8 @@ MODELS: dict[str, Builder] = {
     "densenet40": densenet.densenet40,
     "mobilenet": mobilenet.mobilenet,
 }
-"""The networks for images of 8 to 32 pixels."""
+"""The networks for images of 8 to 32 pixels; `ssbench.names` says what they are."""
 
-
-@dataclass(frozen=True)
-class ForImageNet:
-    """A network of torchvision's for 224 pixels, under a name of ours."""
-
-    torchvision: str
-    summary: str
-
-
-IMAGENET: dict[str, ForImageNet] = {
-    "resnet18-imagenet": ForImageNet("resnet18", "ResNet-18 (He et al. 2016)"),
-    "resnet34-imagenet": ForImageNet("resnet34", "ResNet-34 (He et al. 2016)"),
-    "resnet50": ForImageNet("resnet50", "ResNet-50, stride in the 3x3 (He et al. 2016)"),
-    "mobilenet-v2": ForImageNet("mobilenet_v2", "MobileNet-V2 (Sandler et al. 2018)"),
-    "shufflenet-v2": ForImageNet("shufflenet_v2_x1_0", "ShuffleNet-V2 1x (Ma et al. 2018)"),
-    "mnasnet": ForImageNet("mnasnet1_0", "MnasNet-B1 (Tan et al. 2019)"),
-    "efficientnet-b0": ForImageNet("efficientnet_b0", "EfficientNet-B0 (Tan and Le 2019)"),
-}
 
 TORCHVISION, TIMM = "torchvision:", "timm:"
 
