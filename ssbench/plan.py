@@ -23,7 +23,7 @@ from ssbench.recipe import Recipe
 from ssbench.registry import Registry
 from ssbench.retraining import SCRATCH, Retrain, portions, retraining, rewind_epoch, whole
 from ssbench.sparsity.budget import Budget
-from ssbench.stage import Run, Stage, Start, at_seed, make_stage
+from ssbench.stage import Known, Run, Stage, Start, at_seed, make_stage
 from ssbench.variants import Variant, variants
 
 
@@ -77,8 +77,8 @@ def _runs(
 ) -> list[Run]:
     dataset = dataset_name(experiment.dataset)
     runs: dict[str, tuple[Run, str]] = {}
-    known: dict[str, Stage] = {}
-    chains: dict[tuple[str, int, int], Stage] = {}
+    known: Known = {}
+    chains: dict[tuple[str, int, int], tuple[Stage, str]] = {}
     for model, seed, (number, variant) in itertools.product(
         experiment.models, experiment.seeds, enumerate(chosen)
     ):
@@ -88,9 +88,11 @@ def _runs(
             key = (model, number, place)
             if key not in chains:
                 start = Start(dataset, fingerprint, model, seed, weights.get(model, ""))
-                chains[key] = _chain(experiment, variant, budget, start)
-            stage = at_seed(chains[key], seed, fingerprint, known)
-            run = _run(experiment, variant, budget, stage)
+                last = _chain(experiment, variant, budget, start)
+                chains[key] = (last, _name(variant, budget, last))
+            last, name = chains[key]
+            stage = at_seed(last, seed, fingerprint, known)
+            run = _run(experiment, variant, budget, stage, name)
             if stage.id in runs:
                 raise BadInputError(
                     f"{source}: {variant.place} and {runs[stage.id][1]} both ask for the run "
@@ -110,13 +112,19 @@ _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 """What a run's id, which is the name of a file, has a dash for."""
 
 
-def _run(experiment: Experiment, variant: Variant, budget: Budget | None, last: Stage) -> Run:
+def _name(variant: Variant, budget: Budget | None, last: Stage) -> str:
+    """The ids of runs that differ in nothing but the seed begin with this."""
     kept = [] if budget is None else [f"{budget.kept}"]
     how = [] if variant.retrain == "finetune" else [variant.retrain]
-    name, seed = variant.file.name, f"seed{last.seed}"
-    parts = [last.dataset, last.model, name, *how, *kept, seed, last.id[:8]]
+    parts = [last.dataset, last.model, variant.file.name, *how, *kept]
+    return _ODD.sub("-", "-".join(parts))
+
+
+def _run(
+    experiment: Experiment, variant: Variant, budget: Budget | None, last: Stage, name: str
+) -> Run:
     return Run(
-        id=_ODD.sub("-", "-".join(parts)),
+        id=f"{name}-seed{last.seed}-{last.id[:8]}",
         experiment=experiment.name,
         file=variant.file,
         method=variant.method,

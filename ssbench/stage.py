@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 from ssbench.method import Method
@@ -122,28 +122,28 @@ def make_stage(
         snapshot: see there.
         scratch_limit: see there.
     """
-    settings: dict[str, Any] = {
-        "protocol": PROTOCOL,
-        "kind": kind,
-        "dataset": start.dataset,
-        "model": start.model,
+    settings = {
+        "protocol": _text(PROTOCOL),
+        "kind": _text(kind),
+        "dataset": _text(start.dataset),
+        "model": _text(start.model),
         "seed": _SEED,
         "parent": _PARENT,
-        "how": how.model_dump(exclude_defaults=True),
-        "method": _identity(by) if by else None,
+        "how": _changed(how),
+        "method": by.identity if by else "null",
     }
     # What most stages do not have is left out, so that their ids do not depend on it.
     if budget:
-        settings["budget"] = budget.model_dump(exclude_defaults=True)
+        settings["budget"] = _changed(budget)
     if retrain != "finetune":
-        settings["retrain"] = retrain
+        settings["retrain"] = _text(retrain)
     if snapshot is not None:
-        settings["snapshot"] = snapshot
+        settings["snapshot"] = _text(snapshot)
     if scratch_limit != 1:
-        settings["scratch_limit"] = scratch_limit
+        settings["scratch_limit"] = _text(scratch_limit)
     if start.weights:
-        settings["start"] = start.weights.rsplit("/", 1)[-1]
-    said = json.dumps(settings, sort_keys=True)
+        settings["start"] = _text(start.weights.rsplit("/", 1)[-1])
+    said = "{" + ", ".join([f'"{key}": {settings[key]}' for key in sorted(settings)]) + "}"
     return Stage(
         kind=kind,
         id=_id(said, start.seed, parent.id if parent else start.fingerprint),
@@ -162,32 +162,39 @@ def make_stage(
     )
 
 
-def at_seed(stage: Stage, seed: int, fingerprint: str, known: dict[str, Stage]) -> Stage:
+Known = dict[tuple[str, int], Stage]
+"""By the id of a stage and a seed, the same stage for that seed."""
+
+
+def at_seed(stage: Stage, seed: int, fingerprint: str, known: Known) -> Stage:
     """The same stage for another seed; one that is ``known`` already is shared."""
-    parent = at_seed(stage.parent, seed, fingerprint, known) if stage.parent else None
-    stage_id = _id(stage.said, seed, parent.id if parent else fingerprint)
-    if stage_id not in known:
-        known[stage_id] = replace(stage, id=stage_id, parent=parent, seed=seed)
-    return known[stage_id]
-
-
-def _identity(variant: Variant) -> dict[str, Any]:
-    defaults = _defaults(variant.file.cls)
-    settings = variant.method.settings
-    changed = {name: value for name, value in settings.items() if value != defaults[name]}
-    return {"name": variant.file.name, "file": variant.file.content, "settings": changed}
+    if seed == stage.seed:
+        return stage
+    found = known.get((stage.id, seed))
+    if found is None:
+        parent = at_seed(stage.parent, seed, fingerprint, known) if stage.parent else None
+        stage_id = _id(stage.said, seed, parent.id if parent else fingerprint)
+        # Half the time that dataclasses.replace takes; plans have hundreds of thousands of stages.
+        found = known[stage.id, seed] = object.__new__(Stage)
+        vars(found).update(vars(stage), id=stage_id, parent=parent, seed=seed)
+    return found
 
 
 @cache
-def _defaults(cls: type[Method]) -> dict[str, Any]:
-    return cls().settings
+def _changed(how: Recipe | Budget) -> str:
+    """What differs from the defaults, as JSON."""
+    return json.dumps(how.model_dump(exclude_defaults=True), sort_keys=True)
 
 
-_SEED, _PARENT = "\0seed", "\0parent"
+@lru_cache(typed=True)  # 2 and 2.0 are not the same text
+def _text(value: str | float) -> str:
+    return json.dumps(value)
+
+
+_SEED, _PARENT = json.dumps("\0seed"), json.dumps("\0parent")
 """Stand for what differs from seed to seed; no setting can contain them."""
-_SEED_JSON, _PARENT_JSON = json.dumps(_SEED), json.dumps(_PARENT)
 
 
 def _id(said: str, seed: int, parent: str) -> str:
-    text = said.replace(_SEED_JSON, str(seed)).replace(_PARENT_JSON, f'"{parent}"')
+    text = said.replace(_SEED, str(seed)).replace(_PARENT, f'"{parent}"')
     return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cache, cached_property
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -42,10 +44,24 @@ class Variant:
         """Whether the recipe ``finetune`` plays a part."""
         return self.retrain == "finetune" and not self.method.before_training
 
+    @cached_property
+    def identity(self) -> str:
+        """What the method's part in a result can depend on, as JSON: for the ids of stages."""
+        defaults = _defaults(self.file.cls)
+        settings = self.method.settings
+        changed = {name: value for name, value in settings.items() if value != defaults[name]}
+        said = {"name": self.file.name, "file": self.file.content, "settings": changed}
+        return json.dumps(said, sort_keys=True)
+
     @property
     def prunes_in_training(self) -> bool:
         """Whether the training itself depends on the budget."""
         return wants(self.method.after_step, "pruning")
+
+
+@cache
+def _defaults(cls: type[Method]) -> dict[str, Any]:
+    return cls().settings
 
 
 def variants(experiment: Experiment, registry: Registry, source: str) -> list[Variant]:
@@ -176,13 +192,11 @@ def make_method(file: MethodFile, settings: Mapping[str, Any], place: str) -> Me
     Raises:
         BadInputError: a value that does not fit; names ``place`` and the key.
     """
-    types = get_type_hints(file.cls)
-    by_name = {f.name.rstrip("_"): f.name for f in fields(file.cls)}
     checked = {}
     for name, value in settings.items():
+        field, kind = _kind(file.cls, name)
         try:
-            kind = TypeAdapter(types[by_name[name]])
-            checked[by_name[name]] = kind.validate_python(value, strict=True)
+            checked[field] = kind.validate_python(value, strict=True)
         except ValidationError as error:
             message = error.errors(include_url=False)[0]["msg"]
             raise BadInputError(
@@ -192,6 +206,13 @@ def make_method(file: MethodFile, settings: Mapping[str, Any], place: str) -> Me
         return file.cls(**checked)
     except (ValueError, TypeError) as error:
         raise BadInputError(f"{place} ({file.name}): {error}") from error
+
+
+@cache
+def _kind(cls: type[Method], name: str) -> tuple[str, TypeAdapter[Any]]:
+    """The field of a hyper-parameter, by its public name, and what checks a value for it."""
+    field = next(f.name for f in fields(cls) if f.name.rstrip("_") == name)
+    return field, TypeAdapter(get_type_hints(cls)[field])
 
 
 def _labelled(found: list[Variant]) -> list[Variant]:
@@ -216,15 +237,15 @@ def _telling(peers: list[Variant]) -> list[Variant]:
 
     To compare each of thousands with all the others would take minutes.
     """
-    found: dict[str, dict[str, Variant]] = {}
+    found: dict[str, list[tuple[Any, Variant]]] = {}
     for peer in peers:
         aspects = {f.name: getattr(peer, f.name) for f in fields(peer) if f.name != "file"}
         units = sorted({budget.unit for budget in peer.budgets if budget})
         for name, value in (aspects | peer.method.settings | {"units": units}).items():
-            values = found.setdefault(name, {})
-            if len(values) < MOST_TOLD:
-                values.setdefault(repr(value), peer)
-    return [peer for values in found.values() for peer in values.values()]
+            values = found.setdefault(name, [])
+            if len(values) < MOST_TOLD and all(value != other for other, _ in values):
+                values.append((value, peer))
+    return [peer for values in found.values() for _, peer in values]
 
 
 def _label(variant: Variant, peers: list[Variant]) -> str:

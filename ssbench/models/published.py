@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ssbench.errors import BadInputError
-from ssbench.models.catalogue import IMAGENET, TORCHVISION, torchvision_name
+from ssbench.models.catalogue import TORCHVISION, torchvision_name
+from ssbench.names import IMAGENET
 from ssbench.state import restore
 
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
