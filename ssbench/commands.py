@@ -102,7 +102,8 @@ def make_ready(runs: Sequence[Run], bench: Bench, store: Store, source: str) -> 
     """
     for weights in sorted({stage.start for run in runs for stage in run.stages} - {""}):
         fetch(weights)
-    check_reach([run for run in runs if not store.has(run.stage.id)], bench, source)
+    done = store.finished()
+    check_reach([run for run in runs if run.stage.id not in done], bench, source)
 
 
 def run(argument: str, options: Options, console: Console, log: Console) -> Outcome:
@@ -136,7 +137,8 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
 
 def _execute(ready: Prepared, options: Options, observer: Observer) -> Outcome:
     """Carry out what is missing, in this process or in several."""
-    missing = [run for run in ready.runs if ready.results.last(run.id) is None]
+    finished = ready.results.finished()
+    missing = [run for run in ready.runs if run.id not in finished]
     workers = options.concurrency if options.concurrency else fitting(missing, ready.bench)
     if workers == 1 or not missing:
         return execute(ready.runs, ready.bench, ready.store, ready.results, observer)

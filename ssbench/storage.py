@@ -49,6 +49,10 @@ class Store:
         """Whether a stage is finished."""
         return (self.folder / stage).is_dir()
 
+    def finished(self) -> set[str]:
+        """The ids of all finished stages: one look at the folder instead of one for each stage."""
+        return {name for name in _names(self.folder) if not name.startswith("unfinished-")}
+
     def record(self, stage: str) -> Record:
         """Read the measurements of a finished stage."""
         record: Record = json.loads((self.folder / stage / "record.json").read_text())
@@ -127,13 +131,17 @@ class Results:
     def last(self, run: str) -> Record | None:
         """Read the last record of a run, which is its result; None where there is no file."""
         path = self.folder / f"{run}.jsonl"
-        if not path.exists():
-            return None
         try:
-            record: Record = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
-        except (json.JSONDecodeError, IndexError) as error:
+            record: Record = json.loads(path.read_bytes().rstrip().rpartition(b"\n")[2])
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
             raise BadInputError(f"{path}: not a record ({error}); remove the file") from error
         return record
+
+    def finished(self) -> set[str]:
+        """The ids of all runs that have a record: one look at the folder for all of them."""
+        return {name.removesuffix(".jsonl") for name in _names(self.folder)}
 
     def forget_failed(self, runs: Iterable[str]) -> None:
         """Remove the records of those runs that failed, so that they are tried again."""
@@ -146,6 +154,15 @@ class Results:
         """Write a run's records, one line per stage."""
         lines = [json.dumps(record, sort_keys=True) for record in records]
         write(self.folder / f"{run}.jsonl", "\n".join(lines) + "\n")
+
+
+def _names(folder: Path) -> set[str]:
+    """The names of all that lies in a folder; none where there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries}
+    except FileNotFoundError:
+        return set()
 
 
 def differences(found: Any, wanted: Any, path: str = "") -> list[str]:

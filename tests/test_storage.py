@@ -30,6 +30,28 @@ def test_a_stage_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert not list((tmp_path / "stages").glob("unfinished-*"))
 
 
+def test_what_is_finished_is_known_by_one_look(tmp_path: Path) -> None:
+    store, results = Store(tmp_path), Results(tmp_path, {"name": "x"})
+    assert store.finished() == results.finished() == set()  # the folders are not there yet
+    store.prepare()
+    results.folder.mkdir()
+    results.open()
+    store.save("abc", {"w": torch.ones(3)}, {})
+    (tmp_path / "stages" / "unfinished-1-x").mkdir()
+    results.save("run.a-1", [{"n": 1}])
+    assert store.finished() == {"abc"}
+    assert {"run.a-1", "run.b-1"} & results.finished() == {"run.a-1"}
+
+
+@pytest.mark.parametrize("text", ["", "\n", '{"n": 1}\n{"n": ', "\udc80"])
+def test_a_damaged_record_is_named(text: str, tmp_path: Path) -> None:
+    results = Results(tmp_path, {"name": "x"})
+    results.folder.mkdir()
+    (results.folder / "run.jsonl").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(BadInputError, match=r"run\.jsonl: not a record .* remove the file"):
+        results.last("run")
+
+
 def test_a_damaged_stage_is_named(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.prepare()
