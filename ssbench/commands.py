@@ -39,7 +39,7 @@ class Options:
     overrides: Sequence[str] = ()
     device: str = "auto"
     results: Path = Path("results")
-    cache: Path | None = None
+    cache: Path | str | None = None
     method_files: Sequence[Path] = ()
     dry_run: bool = False
     quiet: bool = False
@@ -125,6 +125,7 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     if options.retry_failed:
         ready.results.forget_failed(run.id for run in ready.runs)
     with progress.observer(ready.runs, log, quiet=options.quiet) as observer:
+        ready.results.tell = observer.damaged
         outcome = _execute(ready, options, observer)
     show(ready.results.folder, console, quiet=options.quiet)
     for name, reason in outcome.failed.items():
@@ -165,7 +166,7 @@ def show(folder: Path, console: Console, *, quiet: bool) -> None:
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
 
-def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | None) -> Path:
+def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | str | None) -> Path:
     """Write a finished run's compact network to a folder of its own.
 
     Returns:
@@ -185,7 +186,7 @@ def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | Non
     stage = str(record["stage_id"])
     if not store.has(stage):
         raise BadInputError(
-            f"{record['run']}: its checkpoint is not in {store.folder}; name another --cache, or "
+            f"{record['run']}: its checkpoint is not in {store.place}; name another --cache, or "
             "remove the record and run the experiment again"
         )
     network, difference = export_.compact_network(record, store.tensors(stage))
