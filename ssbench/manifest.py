@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated
 
@@ -58,7 +59,7 @@ class Manifest(BaseModel):
         except ValidationError as error:
             raise DamagedError(f"{place}/{MANIFEST}", "damaged", REMEDY) from error
 
-    def check(self, name: str, path: Path, place: str) -> None:
+    def check(self, name: str, content: bytes, place: str) -> None:
         """See that a file is as it was written.
 
         Raises:
@@ -66,10 +67,10 @@ class Manifest(BaseModel):
         """
         if name not in self.files:
             raise DamagedError(f"{place}/{MANIFEST}", f"damaged (it lacks {name})", REMEDY)
-        expected, size = self.files[name], path.stat().st_size
-        if size != expected.bytes:
-            what = f"damaged ({size:,} bytes instead of {expected.bytes:,})"
+        expected = self.files[name]
+        if len(content) != expected.bytes:
+            what = f"damaged ({len(content):,} bytes instead of {expected.bytes:,})"
             raise DamagedError(f"{place}/{name}", what, REMEDY)
-        if checksum(path) != expected.sha256:
+        if hashlib.sha256(content).hexdigest() != expected.sha256:
             what = "damaged (its SHA-256 is not the one that it was written with)"
             raise DamagedError(f"{place}/{name}", what, REMEDY)

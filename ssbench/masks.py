@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.numpy import load
 
 from ssbench import stats
 from ssbench.errors import BadInputError
@@ -69,17 +70,17 @@ def read(run: Run, cache: Path | str) -> Masks:
             f"{run.final.run}: its checkpoint is not under {cache}; name another --cache, or "
             "remove the record and run the experiment again"
         )
-    with shelf.file(pruned.stage_id, "model.safetensors") as path:
-        try:
-            with safe_open(path, framework="numpy") as file:
-                return {
-                    name: file.get_tensor(f"{_HELD}{name}.weight").reshape(-1).astype(bool)
-                    for name in pruned.layers
-                }
-        except (OSError, SafetensorError) as error:
-            raise BadInputError(
-                f"{path}: cannot be read ({error}); delete {path.parent}"
-            ) from error
+    try:
+        tensors = load(shelf.read(pruned.stage_id, "model.safetensors"))
+        return {
+            name: tensors[f"{_HELD}{name}.weight"].reshape(-1).astype(bool)
+            for name in pruned.layers
+        }
+    except (SafetensorError, KeyError) as error:
+        raise BadInputError(
+            f"{shelf.place}/{pruned.stage_id}: cannot be read ({error}); remove it and the record, "
+            "and run the experiment again"
+        ) from error
 
 
 def _of(row: Row, seed: int) -> Run | None:

@@ -30,13 +30,14 @@ class Results:
         manifest: what all records of this one have in common.
 
     Attributes:
-        tell: is told, in one line, of every file that is damaged.
+        tell: is told, in one line and once, of every file that is damaged.
     """
 
     def __init__(self, results: Path, manifest: Mapping[str, Any]) -> None:
         self.folder = results / str(manifest["name"])
         self.manifest = dict(manifest)
         self.tell: Callable[[str], None] = lambda _: None
+        self._told: set[str] = set()
 
     def check(self) -> None:
         """Refuse a folder that holds another experiment, or none that can be written.
@@ -82,7 +83,9 @@ class Results:
         try:
             return read_file(self._path(run))[-1][0]
         except DamagedError as error:
-            self.tell(f"{error.told}; computed anew")
+            if error.told not in self._told:
+                self.tell(f"{error.told}; computed anew")
+            self._told.add(error.told)
             return None
 
     def forget_failed(self, runs: Iterable[str]) -> None:

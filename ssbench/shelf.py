@@ -76,30 +76,32 @@ class Shelf(ABC):
         """
 
     @abstractmethod
-    def local(self, name: str, file: str) -> AbstractContextManager[Path]:
-        """A file as a local one, unchecked.
+    def content(self, name: str, file: str) -> bytes:
+        """Read a file, unchecked.
 
         Raises:
-            FileNotFoundError: it is not there.
+            OSError: it cannot be read.
         """
 
-    @contextmanager
-    def file(self, name: str, file: str) -> Iterator[Path]:
-        """A file of a folder as a local one that is as it was written.
+    def read(self, name: str, file: str) -> bytes:
+        """Read a file of a folder, and see that it is as it was written.
+
+        What is checked is what is returned. A file mapped into memory instead could change after
+        it was checked, and end the process by a signal if it shrinks.
 
         Raises:
-            DamagedError: it is not, or is not there.
+            DamagedError: it is not as it was written, or not there.
         """
         manifest, place = self.manifest(name), f"{self.place}/{name}"
         inside = f"{manifest.folder}/{file}" if manifest and manifest.folder else file
         try:
-            with self.local(name, inside) as path:
-                if manifest:
-                    manifest.check(file, path, place)
-                yield path
+            content = self.content(name, inside)
         except OSError as error:
             what = f"damaged ({error.strerror or error})"
             raise DamagedError(f"{place}/{file}", what, REMEDY) from error
+        if manifest:
+            manifest.check(file, content, place)
+        return content
 
     def lock(self, name: str) -> AbstractContextManager[None]:
         """Be the only process that works at a name.
@@ -197,10 +199,9 @@ class LocalShelf(Shelf):
             what = f"damaged ({error.strerror})"
             raise DamagedError(f"{folder}/{MANIFEST}", what, REMEDY) from error
 
-    @contextmanager
-    def local(self, name: str, file: str) -> Iterator[Path]:
+    def content(self, name: str, file: str) -> bytes:
         """See `Shelf`."""
-        yield self.folder / valid(name) / file
+        return (self.folder / valid(name) / file).read_bytes()
 
 
 def _host() -> str:

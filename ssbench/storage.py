@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from ssbench.errors import DamagedError
@@ -68,11 +68,10 @@ class Store:
         Raises:
             DamagedError: they are not as they were written, or the stage is not there.
         """
-        with self.shelf.file(stage, RECORD) as path:
-            try:
-                record: Record = json.loads(path.read_bytes())
-            except ValueError as error:  # written before there were checksums
-                raise _damaged(path, error) from error
+        try:
+            record: Record = json.loads(self.shelf.read(stage, RECORD))
+        except ValueError as error:  # written before there were checksums
+            raise self._damaged(stage, RECORD, error) from error
         return record
 
     def tensors(self, stage: str) -> dict[str, Tensor]:
@@ -81,11 +80,13 @@ class Store:
         Raises:
             DamagedError: they are not as they were written, or the stage is not there.
         """
-        with self.shelf.file(stage, MODEL) as path:
-            try:
-                return load_file(path)
-            except SafetensorError as error:
-                raise _damaged(path, error) from error
+        try:
+            return load(self.shelf.read(stage, MODEL))
+        except SafetensorError as error:
+            raise self._damaged(stage, MODEL, error) from error
+
+    def _damaged(self, stage: str, file: str, error: Exception) -> DamagedError:
+        return DamagedError(f"{self.place}/{stage}/{file}", f"damaged ({error})", REMEDY)
 
     def check(self, stage: str) -> None:
         """See that a finished stage is as it was written.
@@ -119,10 +120,6 @@ class Store:
                 removed = isinstance(cause, FileNotFoundError)  # the cache, by someone, just now
                 if not removed or not more:
                     raise unwritable(self.place, cause) from error
-
-
-def _damaged(path: Path, error: Exception) -> DamagedError:
-    return DamagedError(str(path), f"damaged ({error})", REMEDY)
 
 
 def _cause(error: Exception) -> OSError:

@@ -29,6 +29,7 @@ class _FailedError(Exception):
 class _Local:
     def __init__(self, bench: Bench, store: Store, results: Results, observer: Observer) -> None:
         self.hand = Hand(bench, store, observer.damaged)
+        results.tell = observer.damaged
         self.store, self.results, self.observer = store, results, observer
         self.failures: dict[str, str] = {}
         self.outcome = Outcome()

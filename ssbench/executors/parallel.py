@@ -124,6 +124,7 @@ class _Clerk:
         self, runs: Sequence[Run], store: Store, results: Results, observer: Observer
     ) -> None:
         self.store, self.results, self.observer = store, results, observer
+        results.tell = observer.damaged
         self.outcome = Outcome()
         self.put_off: deque[tuple[float, Stage]] = deque()
         self._again: list[Run] = []
