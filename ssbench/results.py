@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ssbench.errors import BadInputError, DamagedError
-from ssbench.files import create, read, unwritable, write
+from ssbench.files import create, unwritable, write
 from ssbench.report.records import read_file
-from ssbench.sealed import dump
+from ssbench.sealed import dump, read_manifest
 
 Record = dict[str, Any]
-MANIFEST_LIMIT = 2**20
 
 
 class Results:
@@ -47,7 +46,7 @@ class Results:
         """
         path = self.folder / "experiment.json"
         if path.exists():
-            different = differences(_manifest(path), self.manifest)
+            different = differences(read_manifest(path), self.manifest)
             if different:
                 raise BadInputError(
                     f"{self.folder} holds the results of another experiment "
@@ -120,16 +119,6 @@ class Results:
 
     def _path(self, run: str) -> Path:
         return self.folder / f"{run}.jsonl"
-
-
-def _manifest(path: Path) -> Any:
-    try:
-        return json.loads(read(path, MANIFEST_LIMIT))
-    except (ValueError, RecursionError) as error:
-        raise BadInputError(
-            f"{path}: damaged ({error}); it says which experiment the records beside it belong to: "
-            "put it back from a copy, or choose another --results"
-        ) from error
 
 
 def _set_aside(path: Path, fault: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssbench.errors import DamagedError
+from ssbench.errors import BadInputError, DamagedError
 from ssbench.files import read
 
 Line = dict[str, Any]
@@ -23,6 +23,7 @@ Pairs = list[tuple[str, Any]]
 
 LIMIT = 64 * 2**20
 """Bytes that a file of records may have; those of 3,000 epochs and 1,000 layers have 1 % of it."""
+MANIFEST_LIMIT = 2**20
 REMEDY = "run the experiment again, which sets the file aside and computes it anew, or remove it"
 SEALED = 2
 """The format of records from which on every line has a checksum."""
@@ -68,6 +69,24 @@ def parse(path: Path) -> list[Line]:
     return lines
 
 
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read an ``experiment.json``: what all records of a folder have in common.
+
+    Raises:
+        BadInputError: it is damaged, or cannot be read.
+    """
+    try:
+        found = json.loads(read(path, MANIFEST_LIMIT))
+        if not isinstance(found, dict):
+            raise ValueError("no JSON object")
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(
+            f"{path}: damaged ({error}); it says which experiment the records beside it belong to: "
+            "put it back from a copy, or choose another --results"
+        ) from error
+    return found
+
+
 def _one(seals: Sequence[re.Match[bytes]]) -> str | None:
     """The checksum that all lines carry; None where they differ."""
     digests = {seal[2] for seal in seals}
@@ -97,7 +116,7 @@ def _digest(texts: Sequence[bytes]) -> str:
 
 def _line(text: bytes, place: str, once: Callable[[Pairs], Line] | None) -> Line:
     try:
-        found = json.loads(text, object_pairs_hook=once, parse_constant=lambda _: None)
+        found = json.loads(text.decode(), object_pairs_hook=once, parse_constant=lambda _: None)
     except RecursionError as error:
         raise DamagedError(place, "not a record (nested too deeply)", REMEDY) from error
     except json.JSONDecodeError as error:

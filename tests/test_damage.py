@@ -1,13 +1,16 @@
 """What was altered after it was written: found, said in one line, and computed anew by ``run``."""
 
 import json
+import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ssbench.errors import BadInputError, DamagedError
+from ssbench.manifest import Manifest
 from ssbench.report.records import read_file, read_runs
 from ssbench.sealed import dump, parse
 from ssbench.storage import Results, Store
@@ -72,8 +75,6 @@ HARM: dict[str, tuple[Callable[[Path], None], str]] = {
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Invoke, Path], Path]:
     """An experiment that has been run once for all tests of this file, copied for each."""
-    import shutil
-
     first = tmp_path_factory.mktemp("finished")
 
     def copy(invoke: Invoke, tiny: Path) -> Path:
@@ -88,7 +89,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Invoke, Path
 Finished = Callable[[Invoke, Path], Path]
 
 
-@pytest.mark.parametrize("case", HARM)
+SOME = {"a bit", "another version"}
+"""What every run of the tests tries from end to end."""
+
+
+@pytest.mark.parametrize(
+    "case", [c if c in SOME else pytest.param(c, marks=pytest.mark.exhaustive) for c in HARM]
+)
 def test_a_damaged_record_is_refused_by_report_and_computed_anew_by_run(
     case: str, finished: Finished, invoke: Invoke, tiny: Path
 ) -> None:
@@ -118,6 +125,26 @@ def test_a_damaged_record_is_refused_by_report_and_computed_anew_by_run(
     assert aside.read_bytes() == harmed
     assert invoke("run", tiny, "--quiet").err == ""
     assert invoke("report", folder, "--out", "out").code == 0
+
+
+@pytest.mark.parametrize("case", HARM)
+def test_what_harms_a_record_is_named_and_counts_as_no_result(case: str, tmp_path: Path) -> None:
+    results = Results(tmp_path, {"name": "x"})
+    results.folder.mkdir()
+    told: list[str] = []
+    results.tell = told.append
+    results.save("run", RECORDS)
+    path = results.folder / "run.jsonl"
+    harm, said = HARM[case]
+    harm(path)
+    with pytest.raises(DamagedError, match=said):
+        read_runs(results.folder)
+    assert results.last("run") is None
+    assert results.last("run") is None
+    (line,) = told
+    assert said in line
+    results.save("run", RECORDS)
+    assert results.last("run") == RECORDS[-1]
 
 
 def test_every_bit_of_a_record_that_flips_is_found(tmp_path: Path) -> None:
@@ -190,8 +217,22 @@ def stage_of(folder: Path, kind: str, part: str = "magnitude-0.1") -> str:
     return str(next(line["stage_id"] for line in parse(path) if line["stage"] == kind))
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "record.json", "manifest.json"])
-@pytest.mark.parametrize("harm", [flip, cut])
+@pytest.mark.parametrize(
+    ("file", "harm"),
+    [
+        ("model.safetensors", flip),
+        *(
+            pytest.param(file, harm, marks=pytest.mark.exhaustive)
+            for file, harm in (
+                ("model.safetensors", cut),
+                ("record.json", flip),
+                ("record.json", cut),
+                ("manifest.json", flip),
+                ("manifest.json", cut),
+            )
+        ),
+    ],
+)
 def test_a_damaged_stage_is_computed_anew_when_it_is_needed(
     file: str, harm: Callable[[Path], None], finished: Finished, invoke: Invoke, tiny: Path
 ) -> None:
@@ -223,8 +264,6 @@ def stage_of_before(found: Content, kind: str) -> str:
 def test_a_cache_that_is_gone_is_computed_anew(
     finished: Finished, invoke: Invoke, tiny: Path
 ) -> None:
-    import shutil
-
     folder = finished(invoke, tiny)
     before = content(folder / "tiny")
     (path,) = folder.glob("tiny/*magnitude-0.1*.jsonl")
@@ -250,8 +289,6 @@ def test_a_pickle_in_place_of_a_checkpoint_is_never_opened(
     (stage / "model.safetensors").write_bytes(pickle.dumps(Evil()))
     (stage / "record.json").write_text("{}")
     if described:
-        from ssbench.manifest import Manifest
-
         (stage / "manifest.json").write_text(Manifest.of(stage).model_dump_json())
     with pytest.raises(DamagedError, match="damaged"):
         Store(tmp_path).tensors("abc")
@@ -263,8 +300,6 @@ def test_a_pickle_in_place_of_a_checkpoint_is_never_opened(
 def test_a_report_is_rendered_again_when_the_records_differ_whatever_the_clock_says(
     finished: Finished, invoke: Invoke, tiny: Path
 ) -> None:
-    import os
-
     folder = finished(invoke, tiny) / "tiny"
     page = folder / "report.html"
     was = page.read_bytes()
