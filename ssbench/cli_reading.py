@@ -108,7 +108,8 @@ def compare(
 def overlap(
     results_dir: Annotated[Path, typer.Argument(help="A folder of records.")],
     cache: Annotated[
-        Path | None, typer.Option(help="Folder of the stage checkpoints [beside the folder].")
+        str | None,
+        typer.Option(help="Folder of the stage checkpoints, or its URL [beside the folder]."),
     ] = None,
 ) -> None:
     """Compare the masks of all methods, two by two: is it just magnitude?"""

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from ssbench import device, dryrun, progress, report
+from ssbench import device, dryrun, freshness, progress, report
 from ssbench import export as export_
 from ssbench.data import check, data_root, open_dataset
 from ssbench.errors import BadInputError
@@ -31,6 +31,9 @@ from ssbench.tuning import tuned as tuned_
 from ssbench.variants import variants
 from ssbench.workbench import Bench
 
+ATTEMPTS = 3
+"""So often records that are removed during a run are written again."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -39,7 +42,7 @@ class Options:
     overrides: Sequence[str] = ()
     device: str = "auto"
     results: Path = Path("results")
-    cache: Path | None = None
+    cache: Path | str | None = None
     method_files: Sequence[Path] = ()
     dry_run: bool = False
     quiet: bool = False
@@ -126,7 +129,13 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     if options.retry_failed:
         ready.results.forget_failed(run.id for run in ready.runs)
     with progress.observer(ready.runs, log, quiet=options.quiet) as observer:
+        ready.results.tell = observer.damaged
         outcome = _execute(ready, options, observer)
+        for _ in range(ATTEMPTS):
+            if all(ready.results.has(run.id) for run in ready.runs):
+                break
+            # Someone removed the folder meanwhile; the stages are there.
+            outcome = _execute(ready, options, observer)
     show(ready.results.folder, console, quiet=options.quiet)
     for name, reason in outcome.failed.items():
         log.print(f"failed: {name}: {reason}", style="red", markup=False, soft_wrap=True)
@@ -140,6 +149,10 @@ def _execute(ready: Prepared, options: Options, observer: Observer) -> Outcome:
     finished = ready.results.finished()
     missing = [run for run in ready.runs if run.id not in finished]
     workers = options.concurrency if options.concurrency else fitting(missing, ready.bench)
+    if workers > 1 and str(options.cache).startswith("memory://"):
+        raise BadInputError(
+            f"--cache {options.cache}: only this process sees it; leave out --concurrency"
+        )
     if workers == 1 or not missing:
         return execute(ready.runs, ready.bench, ready.store, ready.results, observer)
     setup = Setup(
@@ -154,20 +167,20 @@ def _execute(ready: Prepared, options: Options, observer: Observer) -> Outcome:
 
 
 def show(folder: Path, console: Console, *, quiet: bool) -> None:
-    """Render the report, unless it is newer than every record, and print the table."""
+    """Render the report, unless it is of these very records, and print the table."""
     published = report.collect()
-    page = folder / "report.html"
-    records = max(path.stat().st_mtime_ns for path in folder.glob("*.jsonl"))
-    if not page.exists() or page.stat().st_mtime_ns < records:
+    page, found = folder / "report.html", freshness.fingerprint(folder)
+    if not freshness.is_fresh(folder, found):
         claims = claims_.shipped(bench_folder())
         report.render(folder, folder, report.FORMATS, claims, published)
+        freshness.note(folder, found)
     if quiet:
         return
     console.print(report.terminal_table(folder, console.width, published))
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
 
-def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | None) -> Path:
+def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | str | None) -> Path:
     """Write a finished run's compact network to a folder of its own.
 
     Returns:
@@ -187,7 +200,7 @@ def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | Non
     stage = str(record["stage_id"])
     if not store.has(stage):
         raise BadInputError(
-            f"{record['run']}: its checkpoint is not in {store.folder}; name another --cache, or "
+            f"{record['run']}: its checkpoint is not in {store.place}; name another --cache, or "
             "remove the record and run the experiment again"
         )
     network, difference = export_.compact_network(record, store.tensors(stage))

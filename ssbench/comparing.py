@@ -100,7 +100,7 @@ def _table(title: str, columns: tuple[str, str], items: Sequence[Item]) -> Table
     return table
 
 
-def overlap(folder: Path, cache: Path | None, console: Console) -> None:
+def overlap(folder: Path, cache: Path | str | None, console: Console) -> None:
     """Print how much the masks of every two methods agree, by whole masks where they are kept.
 
     Args:

@@ -1,4 +1,10 @@
-"""The two ways in which ssbench stops: the input is wrong, or one run could not be finished."""
+"""The ways in which ssbench stops: the input is wrong, or one run could not be finished."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Fault = Literal["damaged", "other-version"]
 
 
 class BadInputError(Exception):
@@ -6,6 +12,29 @@ class BadInputError(Exception):
 
     The message names the place (file, key path or option), what is wrong and the remedy.
     """
+
+
+class DamagedError(BadInputError):
+    """A file that ssbench wrote is not as it was written, or not of this version.
+
+    What can be computed anew is: whoever can do that catches it.
+    """
+
+    def __init__(self, place: str, what: str, remedy: str, fault: Fault = "damaged") -> None:
+        super().__init__(f"{place}: {what}; {remedy}")
+        self.told = f"{place}: {what}"
+        """The message without the remedy, for those who apply one themselves."""
+        self.fault = fault
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Cross to another process as what it is."""
+        return _damaged, (str(self), self.told, self.fault)
+
+
+def _damaged(message: str, told: str, fault: Fault) -> DamagedError:
+    error = DamagedError("", "", "", fault)
+    error.args, error.told = (message,), told
+    return error
 
 
 class RunFailedError(Exception):

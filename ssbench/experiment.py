@@ -6,22 +6,24 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from ssbench.errors import BadInputError
 from ssbench.nearest import nearest
+from ssbench.overrides import override
 from ssbench.places import bench_folder, dataset_name
 from ssbench.recipe import Recipe
 from ssbench.retraining import Retrain
 from ssbench.sparsity.budget import Budget, Kept, Unit
+from ssbench.toml import read_toml, refuse_depth
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class BudgetSpec(BaseModel):
@@ -83,7 +85,7 @@ class TuneSpec(BaseModel):
 
     model_config = _STRICT
 
-    seeds: list[int] | None = Field(default=None, min_length=1)
+    seeds: list[Seed] | None = Field(default=None, min_length=1)
     """None: one that the experiment does not have."""
     finetune_lr: list[float] = []
     """The grid that every method chooses the learning rate of its finetuning from."""
@@ -101,13 +103,13 @@ class Experiment(BaseModel):
 
     model_config = _STRICT
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     title: str = ""
     dataset: str
     models: list[str] = Field(min_length=1)
     methods: list[MethodSpec] | Literal["all"]
     budget: BudgetSpec = BudgetSpec()
-    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
+    seeds: list[Seed] = Field(default=[0, 1, 2], min_length=1)
     start: Literal["random", "published"] = "random"
     """Where trainings begin: random weights, or those that torchvision has published."""
     train: Recipe = Recipe()
@@ -167,58 +169,19 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     Raises:
         BadInputError: the file cannot be read, is not TOML, or a key or value does not fit.
     """
+    content = {"name": path.stem} | read_toml(path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path}: cannot be read ({error}); name a readable file") from error
-    except tomllib.TOMLDecodeError as error:
-        raise BadInputError(f"{path}: not valid TOML: {error}") from error
-    content.setdefault("name", path.stem)
-    for override in overrides:
-        _override(content, override)
-    try:
+        for each in overrides:
+            override(content, each)
+        refuse_depth(content, str(path))
         return Experiment.model_validate(content)
     except ValidationError as error:
-        lines = [_explain(detail, content) for detail in _one_per_place(error)]
+        lines = [_explain(detail, content) for detail in _one_per_place(error)[:MOST_ERRORS]]
         raise BadInputError(f"{path}: " + f"\n{path}: ".join(lines)) from error
 
 
-def _override(content: dict[str, Any], text: str) -> None:
-    """Set one value; a part of the path is a key, a list's index or a method's name."""
-    path, equals, value = text.partition("=")
-    if not equals or not path:
-        raise BadInputError(f"--set {text}: write key.path=value, for instance train.epochs=5")
-    target: Any = content
-    *parents, last = path.split(".")
-    for part in parents:
-        target = _step(target, part, text)
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value  # a bare word is a string, as shells take the quotes away
-    if isinstance(target, list):
-        target[_index(target, last, text)] = parsed
-    elif isinstance(target, dict):
-        target[last] = parsed
-    else:
-        raise BadInputError(f"--set {text}: {'.'.join(parents)} is a value, not a table")
-
-
-def _step(target: Any, part: str, text: str) -> Any:
-    if isinstance(target, list):
-        return target[_index(target, part, text)]
-    if isinstance(target, dict):
-        return target.setdefault(part, {})
-    raise BadInputError(f"--set {text}: nothing lies under {part!r}")
-
-
-def _index(items: list[Any], part: str, text: str) -> int:
-    names = [str(item.get("name")) if isinstance(item, dict) else str(item) for item in items]
-    if part in names:
-        return names.index(part)
-    if part.isdigit() and int(part) < len(items):
-        return int(part)
-    raise BadInputError(f"--set {text}: no entry {part!r}; {nearest(part, names)}")
+MOST_ERRORS, MOST_TOLD = 20, 200
+"""So many wrong keys are told of at once, and so many characters of what is wrong."""
 
 
 def _one_per_place(error: ValidationError) -> list[ErrorDetails]:
@@ -232,7 +195,8 @@ def _one_per_place(error: ValidationError) -> list[ErrorDetails]:
         place = _key_path(detail["loc"])
         if place not in found or detail["type"] == "literal_error":
             found[place] = detail
-    return [d for place, d in found.items() if not any(p.startswith(f"{place}.") for p in found)]
+    tables = {place[:end] for place in found for end, sign in enumerate(place) if sign == "."}
+    return [detail for place, detail in found.items() if place not in tables]
 
 
 _UNION_TAGS = ("float", "list[", "literal[", "function-", "MethodSpec", "BudgetSpec")
@@ -252,7 +216,13 @@ def _explain(detail: ErrorDetails, content: Mapping[str, Any]) -> str:
         return f"{place}: this key is missing; add it"
     del content
     message = detail["msg"].removeprefix("Value error, ")
-    return f"{place}: {message[0].lower()}{message[1:]} (found {detail['input']!r})"
+    return f"{place}: {message[0].lower()}{message[1:]} (found {_brief(detail['input'])})"
+
+
+def _brief(value: Any) -> str:
+    """What was found, and no more of it than a message can hold."""
+    text = repr(value)
+    return text if len(text) <= MOST_TOLD else f"{text[:MOST_TOLD]}…"
 
 
 def _allowed(location: tuple[int | str, ...]) -> list[str]:

@@ -1,12 +1,20 @@
-"""Folders and files on the disk: written in whole or not at all."""
+"""Folders and files on the disk: written in whole or not at all, read up to a limit."""
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
+import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ssbench.errors import BadInputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def make_folder(folder: Path, option: str) -> None:
@@ -25,19 +33,69 @@ def make_folder(folder: Path, option: str) -> None:
         ) from error
 
 
+def unwritable(place: Path | str, error: OSError) -> BadInputError:
+    """Say why nothing can be written at a place while a command is under way, and what helps."""
+    if error.errno in _FULL:
+        what, remedy = "the disk is full", "free some space"
+    elif error.errno in _CLOSED:
+        what, remedy = "cannot be written", "make it writable"
+    else:
+        what, remedy = "writing failed", "see to the disk"
+    return BadInputError(
+        f"{place}: {what} ({error.strerror or error}); {remedy}, or choose another folder, and "
+        "start again: what is finished is kept"
+    )
+
+
 def write(path: Path, text: str) -> None:
-    """Replace a file's content in whole or not at all."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    """Replace a file's content in whole or not at all. A link is replaced, not what it leads to.
+
+    Raises:
+        BadInputError: the disk is full, or cannot be written.
+    """
+    with _written(path, text) as new:
+        new.replace(path)
+
+
+def create(path: Path, text: str) -> bool:
+    """Write a file in whole unless there is one of this name; return whether it was written.
+
+    Of several processes one writes it.
+
+    Raises:
+        BadInputError: the disk is full, or cannot be written.
+    """
+    with _written(path, text) as new:
+        try:
+            path.hardlink_to(new)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+            if path.exists():
+                return False
+            new.replace(path)  # a file system without hard links
+    return True
+
+
+@contextmanager
+def _written(path: Path, text: str) -> Iterator[Path]:
+    """A file of this content beside ``path`` that is on the disk; gone afterwards."""
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)  # mkstemp's 0600 would hide records from colleagues
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    sync(path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}-", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)  # mkstemp's 0600 would hide records from colleagues
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+        sync(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def sync(path: Path) -> None:
@@ -47,3 +105,40 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read(path: Path, limit: int) -> bytes:
+    """Read a file of at most ``limit`` bytes.
+
+    Raises:
+        BadInputError: it is larger, or no file that can be read (a folder, a pipe, a device).
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise BadInputError(f"{path}: cannot be read (not a file); name a readable file")
+        with path.open("rb") as file:
+            content = file.read(limit + 1) if found.st_size <= limit else None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        raise BadInputError(f"{path}: cannot be read ({error}); name a readable file") from error
+    if content is None or len(content) > limit:
+        raise BadInputError(
+            f"{path}: larger than the {limit / 2**20:g} MiB that such a file may have "
+            f"({found.st_size:,} bytes): not one of ssbench's; remove it"
+        )
+    return content
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file's content, as hexadecimal digits; memory stays bounded."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def entries(folder: Path) -> set[str]:
+    """The names of all that lies in a folder; none where there is no such folder."""
+    try:
+        with os.scandir(folder) as found:
+            return {entry.name for entry in found}
+    except FileNotFoundError:
+        return set()

@@ -12,26 +12,30 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.numpy import load
 
 from ssbench import stats
 from ssbench.errors import BadInputError
+from ssbench.remote import open_shelf
 from ssbench.report.overlap import Overlap, by_share, jaccard
 from ssbench.report.records import Run
 from ssbench.report.rows import Row
+from ssbench.shelf import Shelf
 
 Masks = dict[str, NDArray[np.bool_]]
 """By layer, flat: True for a kept weight."""
 _HELD = "held:"
 
 
-def has_masks(rows: Sequence[Row], cache: Path) -> bool:
+def has_masks(rows: Sequence[Row], cache: Path | str) -> bool:
     """Whether the checkpoints of all pruned runs are there."""
     runs = [run for row in rows for run in row.done if run.pruned]
-    return bool(runs) and all(_path(run, cache) is not None for run in runs)
+    shelf = open_shelf(cache, "stages")
+    return bool(runs) and all(_has(shelf, run) for run in runs)
 
 
-def overlaps(rows: Sequence[Row], cache: Path) -> list[Overlap]:
+def overlaps(rows: Sequence[Row], cache: Path | str) -> list[Overlap]:
     """Compare every two rows of each budget's share by all their prunable weights.
 
     Args:
@@ -54,37 +58,38 @@ def overlaps(rows: Sequence[Row], cache: Path) -> list[Overlap]:
     return found
 
 
-def read(run: Run, cache: Path) -> Masks:
+def read(run: Run, cache: Path | str) -> Masks:
     """Read the masks of a run's last pruning, by layer.
 
     Raises:
         BadInputError: the checkpoint is not there, or damaged.
     """
-    path = _path(run, cache)
-    if path is None:
+    shelf, pruned = open_shelf(cache, "stages"), run.pruned
+    if pruned is None or pruned.stage_id is None or not _has(shelf, run):
         raise BadInputError(
             f"{run.final.run}: its checkpoint is not under {cache}; name another --cache, or "
             "remove the record and run the experiment again"
         )
-    layers = run.pruned.layers if run.pruned else {}
     try:
-        with safe_open(path, framework="numpy") as file:
-            return {
-                name: file.get_tensor(f"{_HELD}{name}.weight").reshape(-1).astype(bool)
-                for name in layers
-            }
-    except (OSError, SafetensorError) as error:
-        raise BadInputError(f"{path}: cannot be read ({error}); delete {path.parent}") from error
+        tensors = load(shelf.read(pruned.stage_id, "model.safetensors"))
+        return {
+            name: tensors[f"{_HELD}{name}.weight"].reshape(-1).astype(bool)
+            for name in pruned.layers
+        }
+    except (SafetensorError, KeyError) as error:
+        raise BadInputError(
+            f"{shelf.place}/{pruned.stage_id}: cannot be read ({error}); remove it and the record, "
+            "and run the experiment again"
+        ) from error
 
 
 def _of(row: Row, seed: int) -> Run | None:
     return next((run for run in row.done if run.final.seed == seed), None)
 
 
-def _path(run: Run, cache: Path) -> Path | None:
+def _has(shelf: Shelf, run: Run) -> bool:
     stage = run.pruned.stage_id if run.pruned else None
-    path = cache / "stages" / (stage or "") / "model.safetensors"
-    return path if stage and path.exists() else None
+    return stage is not None and shelf.has(stage)
 
 
 def _compare(first: Mapping[str, NDArray[np.bool_]], second: Masks) -> tuple[float, float, float]:

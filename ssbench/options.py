@@ -27,7 +27,8 @@ Overrides = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Cache = Annotated[
-    Path | None, typer.Option(help="Folder of the stage checkpoints [RESULTS/.cache].")
+    str | None,
+    typer.Option(help="Folder of the stage checkpoints, or its URL (s3://…) [RESULTS/.cache]."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 

@@ -75,6 +75,20 @@ class Quiet:
         """Note that a stage is finished."""
         self.work.finish(stage)
 
+    def stage_put_off(self, stage: Stage) -> None:
+        """Note that a stage is another process's for now."""
+
+    def waiting(self, what: str) -> None:
+        """Note what is waited for."""
+
+    def damaged(self, what: str) -> None:
+        """Print what is damaged: that is never kept quiet."""
+        self.say(what, "yellow")
+
+    def say(self, what: str, style: str = "") -> None:
+        """Print a line that stays."""
+        self.console.print(what, style=style, markup=False, highlight=False, soft_wrap=True)
+
     def run_done(self, run: Run, result: Record, *, before: bool) -> None:
         """Note that a run is finished."""
         del run, result, before
@@ -84,16 +98,23 @@ class Quiet:
 class Plain(Quiet):
     """One line per run that is carried out, for logs and pipes."""
 
+    def __init__(self, runs: Sequence[Run], console: Console) -> None:
+        super().__init__(runs, console)
+        self.said: set[str] = set()
+
+    def waiting(self, what: str) -> None:
+        """Print what is waited for, once."""
+        if what not in self.said:
+            self.say(what)
+        self.said.add(what)
+
     def run_done(self, run: Run, result: Record, *, before: bool) -> None:
         """Print how a run ended."""
         super().run_done(run, result, before=before)
         if not before:
-            self.console.print(
+            self.say(
                 f"[{self.finished}/{self.total}] {describe(run)}: {ending(result)}, "
-                f"{duration(self.work.seconds_left())} left",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
+                f"{duration(self.work.seconds_left())} left"
             )
 
 
@@ -145,15 +166,27 @@ class Rich(Quiet):
     def stage_done(self, stage: Stage) -> None:
         """Take a stage's line away."""
         super().stage_done(stage)
+        self.stage_put_off(stage)
+
+    def stage_put_off(self, stage: Stage) -> None:
+        """Take a stage's line away, as it is not carried out here now."""
         if stage.id in self.under_way:
             self.bars.remove_task(self.under_way.pop(stage.id)[0])
+
+    def waiting(self, what: str) -> None:
+        """Show what is waited for beside the bar of the runs."""
+        self.bars.update(self.runs, note=what)
+
+    def say(self, what: str, style: str = "") -> None:
+        """Print a line above the bars."""
+        self.live.console.print(what, style=style, markup=False, soft_wrap=True)
 
     def run_done(self, run: Run, result: Record, *, before: bool) -> None:
         """Move the bar of the runs; print failures so that they stay on the screen."""
         super().run_done(run, result, before=before)
         self.bars.update(self.runs, completed=self.finished)
         if result["status"] == "failed":
-            self.live.console.print(f"{describe(run)}: {ending(result)}", style="red", markup=False)
+            self.say(f"{describe(run)}: {ending(result)}", "red")
 
 
 def observer(runs: Sequence[Run], console: Console, *, quiet: bool) -> Quiet:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from ssbench.errors import BadInputError
 from ssbench.files import make_folder
 from ssbench.places import bench_folder
 from ssbench.report import claims as claims_
+from ssbench.report.records import read_file
 
 Record = dict[str, Any]
 
@@ -93,7 +93,7 @@ def find_run(run_id: str, results: Path) -> list[Record]:
     """Return the records of a run, given by its id or the beginning of it.
 
     Raises:
-        BadInputError: none or several runs match.
+        BadInputError: none or several runs match, or its file is damaged.
     """
     paths = sorted(results.glob("*.jsonl")) + sorted(results.glob("*/*.jsonl"))
     exact = [path for path in paths if path.stem == run_id]
@@ -103,5 +103,4 @@ def find_run(run_id: str, results: Path) -> list[Record]:
     if len(matching) > 1:
         names = "\n  ".join(path.stem for path in matching[:10])
         raise BadInputError(f"{run_id}: {len(matching)} runs match; say more of the id:\n  {names}")
-    lines = matching[0].read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+    return [raw for raw, _ in read_file(matching[0])]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from ssbench.sealed import SEALED
 from ssbench.stage import Run, Stage
 
-FORMAT = 1
+FORMAT = SEALED
 Record = dict[str, Any]
 
 _SIZES = tuple(

@@ -1,37 +1,46 @@
-"""Stage checkpoints and result records: what is there is complete.
+"""Stage checkpoints and result records: what is there is complete, and as it was written.
 
-    <cache>/stages/<id>/model.safetensors, record.json      one folder per finished stage
-    <results>/<experiment>/experiment.json, <run id>.jsonl   one file per finished run
+    <cache>/stages/<id>/model.safetensors, record.json, manifest.json   one folder per stage
+    <results>/<experiment>/experiment.json, <run id>.jsonl              one file per finished run
 
-Everything is written under a temporary name, synced and renamed; nothing is unpickled.
+Everything is written in whole or not at all, with checksums; nothing is unpickled.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
-from ssbench.errors import BadInputError
-from ssbench.files import make_folder, sync, write
+from ssbench.errors import DamagedError
+from ssbench.files import make_folder, sync, unwritable, write
+from ssbench.manifest import REMEDY
+from ssbench.remote import is_url, open_shelf
+from ssbench.results import Record, Results, differences
 
-Record = dict[str, Any]
+MODEL, RECORD = "model.safetensors", "record.json"
 
 
 class Store:
-    """The finished stages of all experiments, by id; or another part of the cache of that kind."""
+    """The finished stages of all experiments, by id; or another part of the cache of that kind.
 
-    def __init__(self, cache: Path, part: str = "stages") -> None:
-        self.folder = cache / part
+    Args:
+        cache: a folder, or the URL of one that fsspec can reach.
+        part: of the cache.
+    """
+
+    def __init__(self, cache: Path | str, part: str = "stages") -> None:
+        self.shelf = open_shelf(cache, part)
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages."""
+        return self.shelf.place
 
     def prepare(self) -> None:
         """Make the folder, and remove what processes that are no longer alive left in it.
@@ -39,144 +48,92 @@ class Store:
         Raises:
             BadInputError: it cannot be written.
         """
-        make_folder(self.folder, "--cache")
-        for folder in self.folder.glob("unfinished-*"):
-            process = folder.name.split("-")[1]
-            if not Path(f"/proc/{process}").exists():
-                shutil.rmtree(folder, ignore_errors=True)
+        self.shelf.prepare()
+
+    def lock(self, stage: str) -> AbstractContextManager[None]:
+        """Be the only process that works at a stage. A crash frees the lock.
+
+        Raises:
+            BusyError: another process is at it.
+        """
+        return self.shelf.lock(stage)
 
     def has(self, stage: str) -> bool:
         """Whether a stage is finished."""
-        return (self.folder / stage).is_dir()
+        return self.shelf.has(stage)
 
     def finished(self) -> set[str]:
         """The ids of all finished stages: one look at the folder instead of one for each stage."""
-        return {name for name in _names(self.folder) if not name.startswith("unfinished-")}
+        return self.shelf.names()
 
     def record(self, stage: str) -> Record:
-        """Read the measurements of a finished stage."""
-        record: Record = json.loads((self.folder / stage / "record.json").read_text())
+        """Read the measurements of a finished stage.
+
+        Raises:
+            DamagedError: they are not as they were written, or the stage is not there.
+        """
+        try:
+            record: Record = json.loads(self.shelf.read(stage, RECORD))
+        except ValueError as error:  # written before there were checksums
+            raise self._damaged(stage, RECORD, error) from error
         return record
 
     def tensors(self, stage: str) -> dict[str, Tensor]:
         """Load the tensors of a finished stage onto the CPU.
 
         Raises:
-            BadInputError: the file was damaged after it was written.
+            DamagedError: they are not as they were written, or the stage is not there.
         """
-        path = self.folder / stage / "model.safetensors"
         try:
-            return load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise BadInputError(
-                f"{path}: damaged ({error}); delete the folder {path.parent} and start again"
-            ) from error
+            return load(self.shelf.read(stage, MODEL))
+        except SafetensorError as error:
+            raise self._damaged(stage, MODEL, error) from error
+
+    def _damaged(self, stage: str, file: str, error: Exception) -> DamagedError:
+        return DamagedError(f"{self.place}/{stage}/{file}", f"damaged ({error})", REMEDY)
+
+    def check(self, stage: str) -> None:
+        """See that a finished stage is as it was written.
+
+        Raises:
+            DamagedError: it is not.
+        """
+        self.record(stage)
+        self.tensors(stage)
 
     def remove(self, stage: str) -> None:
         """Remove a stage; one that is not there is no error."""
-        shutil.rmtree(self.folder / stage, ignore_errors=True)
+        self.shelf.remove(stage)
 
     def save(self, stage: str, tensors: Mapping[str, Tensor], record: Record) -> None:
-        """Write a stage in whole or not at all."""
-        folder = Path(tempfile.mkdtemp(prefix=f"unfinished-{os.getpid()}-", dir=self.folder))
-        try:
-            model = folder / "model.safetensors"
-            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, model)
-            (folder / "record.json").write_text(json.dumps(record))
-            for path in (model, folder / "record.json", folder):
-                sync(path)
-            with contextlib.suppress(FileExistsError, OSError):
-                folder.rename(self.folder / stage)
-            if not self.has(stage):
-                raise BadInputError(f"{self.folder}: cannot be written; choose another --cache")
-            sync(self.folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-class Results:
-    """The records of one experiment's runs."""
-
-    def __init__(self, results: Path, manifest: Mapping[str, Any]) -> None:
-        self.folder = results / str(manifest["name"])
-        self.manifest = dict(manifest)
-
-    def check(self) -> None:
-        """Refuse a folder that holds another experiment, or none that can be written.
+        """Write a stage in whole or not at all; of several writers the first one's stays.
 
         Raises:
-            BadInputError: with what differs and the remedy.
+            BadInputError: the disk is full, or cannot be written.
         """
-        path = self.folder / "experiment.json"
-        if path.exists():
-            found = json.loads(path.read_text())
-            different = differences(found, self.manifest)
-            if different:
-                raise BadInputError(
-                    f"{self.folder} holds the results of another experiment "
-                    f"({'; '.join(different)}); give this one another --set name=… or --results"
-                )
-        elif self.folder.exists() and any(self.folder.glob("*.jsonl")):
-            raise BadInputError(
-                f"{self.folder} holds records but no experiment.json, so they may belong to "
-                "another experiment; choose another --results"
-            )
-
-    def open(self) -> None:
-        """Write down which experiment the folder belongs to."""
-        path = self.folder / "experiment.json"
-        if not path.exists():
-            write(path, json.dumps(self.manifest, indent=1, sort_keys=True) + "\n")
-
-    def last(self, run: str) -> Record | None:
-        """Read the last record of a run, which is its result; None where there is no file."""
-        path = self.folder / f"{run}.jsonl"
-        try:
-            record: Record = json.loads(path.read_bytes().rstrip().rpartition(b"\n")[2])
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise BadInputError(f"{path}: not a record ({error}); remove the file") from error
-        return record
-
-    def finished(self) -> set[str]:
-        """The ids of all runs that have a record: one look at the folder for all of them."""
-        return {name.removesuffix(".jsonl") for name in _names(self.folder)}
-
-    def forget_failed(self, runs: Iterable[str]) -> None:
-        """Remove the records of those runs that failed, so that they are tried again."""
-        for run in runs:
-            last = self.last(run)
-            if last and last["status"] == "failed":
-                (self.folder / f"{run}.jsonl").unlink()
-
-    def save(self, run: str, records: list[Record]) -> None:
-        """Write a run's records, one line per stage."""
-        lines = [json.dumps(record, sort_keys=True) for record in records]
-        write(self.folder / f"{run}.jsonl", "\n".join(lines) + "\n")
+        kept = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        for more in (2, 1, 0):
+            try:
+                with self.shelf.workspace() as folder:
+                    save_file(kept, folder / MODEL)
+                    (folder / RECORD).write_text(json.dumps(record), encoding="utf-8")
+                    self.shelf.put(stage, folder)
+                return
+            except (OSError, SafetensorError) as error:
+                cause = _cause(error)
+                removed = isinstance(cause, FileNotFoundError)  # the cache, by someone, just now
+                if not removed or not more:
+                    raise unwritable(self.place, cause) from error
 
 
-def _names(folder: Path) -> set[str]:
-    """The names of all that lies in a folder; none where there is no such folder."""
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries}
-    except FileNotFoundError:
-        return set()
+def _cause(error: Exception) -> OSError:
+    """The system's error; safetensors only quotes it: '… (os error 28)'."""
+    if isinstance(error, OSError):
+        return error
+    number = str(error).rpartition("(os error ")[2].split(")")[0]
+    return OSError(int(number), str(error)) if number.isdecimal() else OSError(str(error))
 
 
-def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
-    """Say, key path by key path, in what two manifests differ."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        keys = sorted(found.keys() | wanted.keys())
-        deeper = [
-            differences(found.get(key), wanted.get(key), f"{path}.{key}".lstrip("."))
-            for key in keys
-        ]
-        return [line for lines in deeper for line in lines]
-    # A setting that an older version did not have was not in use there.
-    same = found == wanted or (found is None and not wanted)
-    return [] if same else [f"{path}: {found!r} there, {wanted!r} here"]
-
-
-__all__ = ["Record", "Results", "Store", "make_folder", "sync", "write"]
+__all__ = [
+    "Record", "Results", "Store", "differences", "is_url", "make_folder", "sync", "write",
+]  # fmt: skip

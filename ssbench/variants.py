@@ -18,6 +18,7 @@ from ssbench.nearest import nearest
 from ssbench.registry import MethodFile, Registry
 from ssbench.retraining import REWINDS, Retrain
 from ssbench.sparsity.budget import Budget
+from ssbench.volume import refuse_too_many
 
 MOST_TOLD = 3
 """So many values of one setting show that it differs; there are three units."""
@@ -77,6 +78,7 @@ def variants(experiment: Experiment, registry: Registry, source: str) -> list[Va
         specs = [MethodSpec(name=name) for name in registry.methods]
     else:
         specs = experiment.methods
+    refuse_too_many(specs, experiment, source)
     found = [
         variant
         for index, spec in enumerate(specs)

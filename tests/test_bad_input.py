@@ -206,4 +206,4 @@ def test_records_that_are_no_records(tmp_path: Path, invoke: Invoke) -> None:
     (tmp_path / "a.jsonl").write_text("{}\nnonsense\n")
     ended = invoke("report", tmp_path)
     assert ended.code == 2
-    assert "a.jsonl, line 1" in ended.err
+    assert "a.jsonl, line 2: not JSON" in ended.err

@@ -501,7 +501,7 @@ def broken(line: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield json.dumps({k: v for k, v in line.items() if k != "seed"}), "seed: field required"
     yield json.dumps(line | {"test_top1_error": 101}), "test_top1_error"
     yield json.dumps(line | {"test_top1_error": None}), "lacks test_top1_error"
-    yield json.dumps(line | {"format": 2}), "format"
+    yield json.dumps(line | {"format": 3}), "format"
     yield json.dumps(line | {"seed": 5}), "another seed than in line 1"
 
 

@@ -1,13 +1,21 @@
 """What is there is complete: stages and records are written in whole or not at all."""
 
 import json
+import re
+import socket
 from pathlib import Path
 
 import pytest
 import torch
 
-from ssbench.errors import BadInputError
+from ssbench.errors import BadInputError, DamagedError
 from ssbench.storage import Results, Store, write
+
+ROOT = Path(__file__).parent.parent
+REFERENCE = ROOT / "results" / "reference" / "quickstart"
+OLD = next(REFERENCE.glob("*magnitude-0.1-seed0-*.jsonl"))
+"""Written before records had checksums."""
+RECORDS = [json.loads(line) | {"format": 2} for line in OLD.read_text().splitlines()]
 
 
 def test_a_stage_comes_back_as_it_was_saved(tmp_path: Path) -> None:
@@ -58,19 +66,20 @@ def test_a_damaged_stage_is_named(tmp_path: Path) -> None:
     store.save("abc", {"w": torch.ones(3)}, {})
     path = tmp_path / "stages" / "abc" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(BadInputError, match=r"damaged .* delete the folder"):
+    with pytest.raises(DamagedError, match=r"damaged \(71 bytes instead of 76\); run the exp"):
         store.tensors("abc")
 
 
 def test_leftovers_of_dead_processes_go_those_of_living_ones_stay(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.prepare()
-    dead, alive = (tmp_path / "stages" / f"unfinished-{n}-x" for n in (2**22 + 5, 1))
-    dead.mkdir()
-    alive.mkdir()
+    here = re.sub(r"[^A-Za-z0-9]+", "_", socket.gethostname())
+    root, dead = tmp_path / "stages", 2**22 + 5
+    names = [f"unfinished-{n}-x" for n in (f"{dead}-{here}", f"1-{here}", f"{dead}-elsewhere")]
+    for name in names:
+        (root / name).mkdir()
     store.prepare()
-    assert not dead.exists()
-    assert alive.exists()
+    assert sorted(path.name for path in root.iterdir()) == sorted(names[1:])
 
 
 def test_writing_fails_in_whole(tmp_path: Path) -> None:
@@ -91,10 +100,11 @@ def test_results_know_their_experiment(tmp_path: Path) -> None:
     Results(tmp_path, manifest).check()
     with pytest.raises(BadInputError, match=r"train\.lr: 0\.1 there, 0\.2 here"):
         Results(tmp_path, {"name": "x", "train": {"epochs": 2, "lr": 0.2}}).check()
-    results.save("run", [{"status": "done", "n": 1}, {"status": "failed", "n": 2}])
-    assert results.last("run") == {"status": "failed", "n": 2}
+    results.save("run", RECORDS)
+    assert results.last("run") == RECORDS[-1]
     assert results.last("none") is None
-    assert [json.loads(x)["n"] for x in (results.folder / "run.jsonl").read_text().splitlines()]
+    lines = (results.folder / "run.jsonl").read_text().splitlines()
+    assert [json.loads(line)["stage"] for line in lines] == [r["stage"] for r in RECORDS]
     (results.folder / "experiment.json").unlink()
     with pytest.raises(BadInputError, match=r"no experiment\.json"):
         results.check()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ssbench.device import describe
-from ssbench.errors import BadInputError, RunFailedError
+from ssbench.errors import BadInputError, DamagedError, RunFailedError
 from ssbench.pipeline import carry_out
 from ssbench.record import Record, now
 from ssbench.stage import Run, Stage
@@ -33,6 +34,15 @@ class Observer(Protocol):
 
     def stage_done(self, stage: Stage) -> None:
         """Note that a stage is finished, now or before."""
+
+    def stage_put_off(self, stage: Stage) -> None:
+        """Note that a stage which began is another process's; it comes up again."""
+
+    def waiting(self, what: str) -> None:
+        """Note that there is nothing to do but to wait, and for what."""
+
+    def damaged(self, what: str) -> None:
+        """Note, in one line, that a file is not as it was written and is computed anew."""
 
     def run_done(self, run: Run, result: Record, *, before: bool) -> None:
         """Note that a run is finished (``before``: it already was), with its last record."""
@@ -57,11 +67,21 @@ class StageFailedError(Exception):
     """A stage could not be finished; the text is the reason, for the record."""
 
 
-class Hand:
-    """Carries out stages on a bench, and saves them."""
+def _untold(what: str) -> None:
+    del what
 
-    def __init__(self, bench: Bench, store: Store) -> None:
-        self._bench, self._store = bench, store
+
+class Hand:
+    """Carries out stages on a bench, and saves them.
+
+    Args:
+        bench: the data and the device.
+        store: where stages are kept.
+        tell: is told, in one line, of every stage that is damaged and computed anew.
+    """
+
+    def __init__(self, bench: Bench, store: Store, tell: Callable[[str], None] = _untold) -> None:
+        self._bench, self._store, self._tell = bench, store, tell
         self._facts = describe(bench.device) | {
             "train_images": len(bench.train),
             "validation_images": len(bench.validation),
@@ -73,15 +93,41 @@ class Hand:
         }
 
     def carry_out(self, stage: Stage, listen: Listener) -> None:
-        """Carry out a stage whose parent is in the store, and save it there.
+        """Carry out a stage and save it in the store, unless it is there by now.
+
+        A parent that is not in the store, or damaged there, is carried out first.
 
         Raises:
             StageFailedError: whatever a method raised; the other runs must go on.
-            BadInputError: a file of the store is damaged.
+            BusyError: another process is at this stage or at its parent.
+            BadInputError: the store cannot be written.
         """
-        before = self._store.tensors(stage.parent.id) if stage.parent else {}
-        tensors, record = self.compute(stage, before, listen)
-        self._store.save(stage.id, tensors, record)
+        with self._store.lock(stage.id):
+            if self._is_there(stage):
+                return
+            tensors, record = self.compute(stage, self._before(stage), listen)
+            self._store.save(stage.id, tensors, record)
+
+    def _is_there(self, stage: Stage) -> bool:
+        """Whether a stage is in the store as it was written; one that is damaged is removed."""
+        if not self._store.has(stage.id):
+            return False
+        try:
+            self._store.check(stage.id)
+        except DamagedError as error:
+            self._tell(f"{error.told}; computed anew")
+            self._store.remove(stage.id)
+            return False
+        return True
+
+    def _before(self, stage: Stage) -> dict[str, Tensor]:
+        """The tensors that a stage begins with."""
+        if not stage.parent:
+            return {}
+        with suppress(DamagedError):
+            return self._store.tensors(stage.parent.id)
+        self.carry_out(stage.parent, lambda _: None)
+        return self._store.tensors(stage.parent.id)
 
     def compute(
         self, stage: Stage, before: Mapping[str, Tensor], listen: Listener

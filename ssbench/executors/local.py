@@ -2,60 +2,98 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 
+from ssbench.errors import DamagedError
 from ssbench.executors.hand import Hand, Observer, Outcome, StageFailedError
+from ssbench.locks import BusyError
 from ssbench.record import Record, records
-from ssbench.stage import Run
+from ssbench.stage import Run, Stage
 from ssbench.storage import Results, Store
 from ssbench.workbench import Bench
 
+PATIENCE = 0.5
+"""Seconds until a stage that another process is at is looked at again."""
+
 
 class _FailedError(Exception):
-    """A stage of a run failed; carries what was measured until then."""
+    """A stage of a run failed, for the reason that the text gives."""
 
-    def __init__(self, measured: list[Record], reason: str) -> None:
+    def __init__(self, parent: Stage | None, reason: str) -> None:
         super().__init__(reason)
-        self.measured, self.reason = measured, reason
+        self.before = parent.chain() if parent else []
 
 
 class _Local:
-    def __init__(self, bench: Bench, store: Store, observer: Observer) -> None:
-        self.hand, self.store, self.observer = Hand(bench, store), store, observer
+    def __init__(self, bench: Bench, store: Store, results: Results, observer: Observer) -> None:
+        self.hand = Hand(bench, store, observer.damaged)
+        results.tell = observer.damaged
+        self.store, self.results, self.observer = store, results, observer
         self.failures: dict[str, str] = {}
+        self.outcome = Outcome()
 
-    def run(self, run: Run) -> list[Record]:
-        """Carry out what is missing of a run; return its records."""
-        measured: list[Record] = []
-        for stage in run.stages:
-            if stage.id not in self.failures and not self.store.has(stage.id):
-                self.observer.stage_started(run, stage)
-                try:
-                    self.hand.carry_out(stage, lambda e, of=stage: self.observer.epoch(of, e))  # type: ignore[misc]
-                except StageFailedError as failure:
-                    self.failures[stage.id] = str(failure)
-                    self.observer.stage_done(stage)
-            if stage.id in self.failures:
-                raise _FailedError(measured, self.failures[stage.id])
-            measured.append(self.store.record(stage.id))
-            self.observer.stage_done(stage)
-        return records(run, measured)
+    def finish(self, run: Run) -> None:
+        """Carry out what is missing of a run, and write down its records.
+
+        Raises:
+            BusyError: another process is at one of its stages.
+        """
+        before = last = self.results.last(run.id)
+        if last is None:
+            try:
+                found = records(run, [self._measured(run, stage) for stage in run.stages])
+            except _FailedError as failure:
+                measured = [self.store.record(stage.id) for stage in failure.before]
+                found = records(run, measured, str(failure))
+            self.results.save(run.id, found)
+            last = found[-1]
+        self.outcome.note(last)
+        self.observer.run_done(run, last, before=before is not None)
+
+    def _measured(self, run: Run, stage: Stage) -> Record:
+        """What a stage measured; it is carried out if it is missing or damaged."""
+        if stage.id not in self.failures:
+            with suppress(DamagedError):
+                found = self.store.record(stage.id)
+                self.observer.stage_done(stage)
+                return found
+            self._carry_out(run, stage)
+        if stage.id in self.failures:
+            raise _FailedError(stage.parent, self.failures[stage.id])
+        return self.store.record(stage.id)
+
+    def _carry_out(self, run: Run, stage: Stage) -> None:
+        self.observer.stage_started(run, stage)
+        try:
+            self.hand.carry_out(stage, lambda epoch: self.observer.epoch(stage, epoch))
+        except StageFailedError as failure:
+            self.failures[stage.id] = str(failure)
+        except BusyError as busy:
+            self.observer.stage_put_off(stage)
+            raise BusyError(f"{stage.kind} {stage.id[:8]}, which {busy.holder} is at") from busy
+        self.observer.stage_done(stage)
 
 
 def execute(
     runs: Sequence[Run], bench: Bench, store: Store, results: Results, observer: Observer
 ) -> Outcome:
-    """Carry out the runs that have no record yet."""
-    local, outcome = _Local(bench, store, observer), Outcome()
-    for run in runs:
-        before = results.last(run.id)
-        if before is None:
+    """Carry out the runs that have no record yet.
+
+    A run that needs a stage which another process is at comes after the others.
+    """
+    local, left = _Local(bench, store, results, observer), list(runs)
+    while left:
+        put_off: list[Run] = []
+        for run in left:
             try:
-                found = local.run(run)
-            except _FailedError as failure:
-                found = records(run, failure.measured, failure.reason)
-            results.save(run.id, found)
-        last = before or found[-1]
-        outcome.note(last)
-        observer.run_done(run, last, before=before is not None)
-    return outcome
+                local.finish(run)
+            except BusyError as busy:
+                put_off.append(run)
+                reason = busy.holder
+        if len(put_off) == len(left):
+            observer.waiting(f"waiting for {reason}")
+            time.sleep(PATIENCE)
+        left = put_off
+    return local.outcome

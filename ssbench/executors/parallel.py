@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import cast
 
-from ssbench.errors import BadInputError
+from ssbench.errors import BadInputError, DamagedError
 from ssbench.executors.hand import Observer, Outcome
+from ssbench.executors.local import PATIENCE
 from ssbench.executors.schedule import Schedule
-from ssbench.executors.worker import Failed, Message, Refused, Setup, work
+from ssbench.executors.worker import Busy, Done, Failed, Message, Refused, Setup, Told, work
+from ssbench.locks import BusyError
 from ssbench.record import Record, records
 from ssbench.stage import Run, Stage
 from ssbench.storage import Results, Store
@@ -44,7 +48,7 @@ def execute_side_by_side(
     clerk = _Clerk(runs, store, results, observer)
     crew: list[_Worker] = []
     try:
-        while clerk.schedule.ready or any(worker.stage for worker in crew):
+        while clerk.goes_on() or any(worker.stage for worker in crew):
             idle = [worker for worker in crew if worker.stage is None]
             while clerk.schedule.ready and (idle or len(crew) < workers):
                 if not idle:
@@ -52,7 +56,7 @@ def execute_side_by_side(
                     crew.append(idle[-1])
                 clerk.hand_out(idle.pop())
             by_pipe = {worker.pipe: worker for worker in crew if worker.stage}
-            for pipe in wait(list(by_pipe)):
+            for pipe in wait(list(by_pipe), PATIENCE if clerk.waits else None):
                 clerk.hear(by_pipe[cast("Connection", pipe)])
             crew = [worker for worker in crew if not worker.lost]
     finally:
@@ -110,16 +114,26 @@ class _Worker:
 
 
 class _Clerk:
-    """Hands out stages, and writes down what comes of them."""
+    """Hands out stages, and writes down what comes of them.
+
+    Attributes:
+        put_off: stages that another process is at, and the time at which they come up again.
+    """
 
     def __init__(
         self, runs: Sequence[Run], store: Store, results: Results, observer: Observer
     ) -> None:
         self.store, self.results, self.observer = store, results, observer
+        results.tell = observer.damaged
         self.outcome = Outcome()
-        found = {run.id: results.last(run.id) for run in runs}
+        self.put_off: deque[tuple[float, Stage]] = deque()
+        self._again: list[Run] = []
+        self._plan(runs)
+
+    def _plan(self, runs: Sequence[Run]) -> None:
+        found = {run.id: self.results.last(run.id) for run in runs}
         left = [run for run in runs if found[run.id] is None]
-        self.schedule = Schedule(left, store)
+        self.schedule = Schedule(left, self.store)
         for run in runs:
             last = found[run.id]
             if last is not None:
@@ -127,7 +141,21 @@ class _Clerk:
         complete = set(self.schedule.complete())
         for run in left:
             if run.id in complete:
-                self._save(run, records(run, [store.record(stage.id) for stage in run.stages]))
+                self._save(run, run.stages)
+
+    def goes_on(self) -> bool:
+        """Whether there are stages to hand out, now or later."""
+        while self.put_off and self.put_off[0][0] <= time.monotonic():
+            self.schedule.ready.append(self.put_off.popleft()[1])
+        if self._again and not self.schedule.ready and not self.put_off:
+            again, self._again = self._again, []
+            self._plan(again)
+        return bool(self.schedule.ready) or self.waits
+
+    @property
+    def waits(self) -> bool:
+        """Whether something comes up again by itself."""
+        return bool(self.put_off or self._again)
 
     def hand_out(self, worker: _Worker) -> None:
         stage = self.schedule.ready.popleft()
@@ -147,21 +175,52 @@ class _Clerk:
             raise BadInputError(said.message)
         if isinstance(said, Epoch):
             self.observer.epoch(stage, said)
+        elif isinstance(said, Told):
+            self.observer.damaged(said.what)
+        else:
+            worker.stage = None
+            self._ended(stage, said)
+
+    def _ended(self, stage: Stage, said: Done | Failed | Busy) -> None:
+        if isinstance(said, Busy):
+            self.put_off.append((time.monotonic() + PATIENCE, stage))
+            self.observer.stage_put_off(stage)
+            self.observer.waiting(
+                f"waiting for {stage.kind} {stage.id[:8]}, which {said.holder} is at"
+            )
             return
-        worker.stage = None
         self.observer.stage_done(stage)
         if isinstance(said, Failed):
             for run in self.schedule.failed(stage):
                 before = run.stages[: [s.id for s in run.stages].index(stage.id)]
-                measured = [self.store.record(s.id) for s in before]
-                self._save(run, records(run, measured, said.reason))
+                self._save(run, before, said.reason)
             return
         for run in self.schedule.done(stage):
-            self._save(run, records(run, [self.store.record(s.id) for s in run.stages]))
+            self._save(run, run.stages)
 
-    def _save(self, run: Run, found: list[Record]) -> None:
+    def _save(self, run: Run, stages: Sequence[Stage], reason: str | None = None) -> None:
+        """Write a run's records; one whose stages are damaged or gone comes up again."""
+        try:
+            measured = [self.store.record(stage.id) for stage in stages]
+        except DamagedError as error:
+            self.observer.damaged(f"{error.told}; computed anew")
+            self._clear(run)
+            self._again.append(run)
+            return
+        found = records(run, measured, reason)
         self.results.save(run.id, found)
         self._note(run, found[-1], before=False)
+
+    def _clear(self, run: Run) -> None:
+        """Take the damaged ones of a run's stages out of the store."""
+        for stage in run.stages:
+            try:
+                with self.store.lock(stage.id):
+                    self.store.record(stage.id)
+            except DamagedError:
+                self.store.remove(stage.id)
+            except BusyError:
+                continue
 
     def _note(self, run: Run, last: Record, *, before: bool) -> None:
         self.outcome.note(last)

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from ssbench.data import open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors.hand import Hand, StageFailedError
+from ssbench.locks import BusyError
 from ssbench.registry import discover
 from ssbench.stage import Stage
 from ssbench.storage import Store
@@ -35,7 +37,7 @@ class Setup:
     data_root: Path
     device: str
     method_files: tuple[Path, ...]
-    cache: Path
+    cache: Path | str
     threads: int
 
 
@@ -52,13 +54,27 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Busy:
+    """Another process is at the stage, or at its parent."""
+
+    holder: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """A file is damaged, and computed anew."""
+
+    what: str
+
+
+@dataclass(frozen=True)
 class Refused:
     """Nothing can go on: the input is at fault."""
 
     message: str
 
 
-Message = Epoch | Done | Failed | Refused
+Message = Epoch | Done | Failed | Busy | Told | Refused
 
 
 def work(setup: Setup, pipe: Connection) -> None:
@@ -67,7 +83,7 @@ def work(setup: Setup, pipe: Connection) -> None:
     Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(setup.threads)
     try:
-        hand = _hand(setup)
+        hand = _hand(setup, lambda what: pipe.send(Told(what)))
         while True:
             stage: Stage = pipe.recv()
             pipe.send(_carry_out(hand, stage, pipe))
@@ -91,10 +107,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _hand(setup: Setup) -> Hand:
+def _hand(setup: Setup, tell: Callable[[str], None]) -> Hand:
     discover(setup.method_files)  # stages name classes that only their files define
     dataset = open_dataset(setup.dataset, setup.data_root, "dataset")
-    return Hand(Bench(dataset, torch.device(setup.device)), Store(setup.cache))
+    return Hand(Bench(dataset, torch.device(setup.device)), Store(setup.cache), tell)
 
 
 def _carry_out(hand: Hand, stage: Stage, pipe: Connection) -> Message:
@@ -109,6 +125,8 @@ def _carry_out(hand: Hand, stage: Stage, pipe: Connection) -> Message:
 
     try:
         hand.carry_out(stage, listen)
+    except BusyError as busy:
+        return Busy(busy.holder)
     except StageFailedError as failure:
         if gone:
             raise gone[0] from failure

@@ -14,6 +14,7 @@ from ssbench.report.notes import devices, versions
 from ssbench.report.pick import title
 from ssbench.report.records import Record
 from ssbench.report.rows import Row
+from ssbench.sealed import read_manifest
 
 Change = Literal["same", "within noise", "beyond noise", "no interval"]
 _SIZES = ("params_nonzero", "connections_nonzero", "macs_nonzero", "bytes_sparse", "epochs_total")
@@ -152,12 +153,13 @@ def _commits(records: Sequence[Record]) -> list[str]:
 
 
 def manifest(folder: Path) -> dict[str, Any]:
-    """Read what all records of a folder have in common; empty where nothing was written down."""
+    """Read what all records of a folder have in common; empty where nothing was written down.
+
+    Raises:
+        BadInputError: the file is damaged.
+    """
     path = folder / "experiment.json"
-    if not path.exists():
-        return {}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return read_manifest(path) if path.exists() else {}
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,7 +5,6 @@ Those that ship with ssbench stand in bench/claims/.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from ssbench import stats
 from ssbench.errors import BadInputError
 from ssbench.report.pick import find_row
 from ssbench.report.rows import Row
+from ssbench.toml import read_toml
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 Ending = Literal["supported", "contradicted", "undecided"]
@@ -100,11 +100,7 @@ def read(paths: Iterable[Path], experiment: str) -> list[Claim]:
 
 def _read(path: Path) -> ClaimsFile:
     try:
-        return ClaimsFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path}: cannot be read ({error}); name a readable file") from error
-    except tomllib.TOMLDecodeError as error:
-        raise BadInputError(f"{path}: not valid TOML: {error}") from error
+        return ClaimsFile.model_validate(read_toml(path))
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in detail["loc"])

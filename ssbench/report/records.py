@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ssbench.errors import BadInputError
+from ssbench.errors import BadInputError, DamagedError, Fault
+from ssbench.sealed import parse
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -72,9 +72,9 @@ class Record(BaseModel):
     Errors are in percent, shares in [0, 1], times in seconds; None where a key does not apply.
     """
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
 
-    format: Literal[1]
+    format: Literal[1, 2]
     run: str
     experiment: str
     dataset: str
@@ -217,7 +217,8 @@ def _files(folder: Path) -> list[tuple[Path, Lines]]:
         raise BadInputError(
             f"{folder}: no records (*.jsonl); run an experiment first, or name the folder of one"
         )
-    files = [(path, _lines(path)) for path in paths]
+    _refuse_gaps(folder)
+    files = [(path, read_file(path)) for path in paths]
     first, lines = files[0]
     expected = lines[0][1].experiment
     for path, others in files:
@@ -229,33 +230,43 @@ def _files(folder: Path) -> list[tuple[Path, Lines]]:
     return files
 
 
-def _lines(path: Path) -> Lines:
-    """Read and check one run's file."""
-    try:
-        texts = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path}: cannot be read ({error}); {_REMEDY}") from error
-    if not texts:
-        raise BadInputError(f"{path}: empty; {_REMEDY}")
-    lines = [_line(text, f"{path}, line {number}") for number, text in enumerate(texts, 1)]
+def _refuse_gaps(folder: Path) -> None:
+    """See that of no run there is only a damaged file that was set aside.
+
+    Its row would lack a seed, or be missing, and nothing would say so.
+    """
+    for fault in get_args(Fault):
+        for aside in sorted(folder.glob(f"*.jsonl.{fault}*")):
+            path = aside.with_name(aside.name.rpartition(f".{fault}")[0])
+            if not path.exists():
+                raise DamagedError(
+                    str(aside), "set aside and not computed again yet", f"{_REMEDY}, or remove it"
+                )
+
+
+def read_file(path: Path) -> Lines:
+    """Read and check one run's file; every line as it was written, and as a record.
+
+    Raises:
+        DamagedError: it is not what ssbench wrote, or of another version.
+        BadInputError: it cannot be read.
+    """
+    lines = [_line(raw, f"{path}, line {number}") for number, raw in enumerate(parse(path), 1)]
     _check_run(path, [record for _, record in lines])
     return lines
 
 
-_REMEDY = "remove the file and run the experiment again"
+_REMEDY = "run the experiment again, which computes it anew"
 
 
-def _line(text: str, place: str) -> tuple[dict[str, Any], Record]:
+def _line(raw: dict[str, Any], place: str) -> tuple[dict[str, Any], Record]:
     try:
-        raw = json.loads(text)
         return raw, Record.model_validate(raw)
-    except json.JSONDecodeError as error:
-        raise BadInputError(f"{place}: not JSON ({error.msg}); {_REMEDY}") from error
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in detail["loc"]) or "the line"
         message = detail["msg"][0].lower() + detail["msg"][1:]
-        raise BadInputError(f"{place}: {key}: {message}; {_REMEDY}") from error
+        raise DamagedError(place, f"{key}: {message}"[:300], _REMEDY) from error
 
 
 def _check_run(path: Path, stages: list[Record]) -> None:
@@ -263,13 +274,13 @@ def _check_run(path: Path, stages: list[Record]) -> None:
     for number, stage in enumerate(stages, 1):
         other = [key for key in _OF_A_RUN if getattr(stage, key) != getattr(stages[0], key)]
         if other:
-            raise BadInputError(
-                f"{path}, line {number}: another {', '.join(other)} than in line 1; {_REMEDY}"
-            )
+            what = f"another {', '.join(other)} than in line 1"
+            raise DamagedError(f"{path}, line {number}", what, _REMEDY)
     last = stages[-1]
     missing = [] if last.status == "failed" else _absent(last, _OF_A_RESULT)
     if missing:
-        raise BadInputError(f"{path}, line {len(stages)}: lacks {', '.join(missing)}; {_REMEDY}")
+        what = f"lacks {', '.join(missing)}"
+        raise DamagedError(f"{path}, line {len(stages)}", what, _REMEDY)
 
 
 def _absent(record: Record, keys: Iterable[str]) -> list[str]:

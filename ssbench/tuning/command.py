@@ -10,7 +10,9 @@ it would have made.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 
@@ -18,6 +20,7 @@ from ssbench import progress
 from ssbench.commands import Options
 from ssbench.errors import BadInputError
 from ssbench.executors import Outcome
+from ssbench.locks import BusyError, hold
 from ssbench.storage import make_folder, write
 from ssbench.tuning import show
 from ssbench.tuning.outcome import outcome
@@ -62,7 +65,8 @@ def tune(
     make_folder(ready.place.results.folder, "--results")
     ready.place.store.prepare()
     ready.place.results.open()
-    made = sum(_advance(study, trials, log, quiet=options.quiet) for study in ready.studies)
+    with _alone(ready.folder):
+        made = sum(_advance(study, trials, log, quiet=options.quiet) for study in ready.studies)
     ended = _ended(ready.studies, trials)
     for name, reason in ended.failed.items():
         log.print(f"failed: {name}: {reason}", style="red", markup=False, soft_wrap=True)
@@ -74,6 +78,23 @@ def tune(
     if not options.quiet:
         show.outcome(ready, trials, made, path, console)
     return ended
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Be the only process that tunes an experiment: trials build on each other.
+
+    Raises:
+        BadInputError: another one does.
+    """
+    try:
+        with hold(folder / "lock"):
+            yield
+    except BusyError as busy:
+        raise BadInputError(
+            f"{folder}: {busy.holder} tunes this experiment; wait for it, or give this one another "
+            "--results"
+        ) from busy
 
 
 def _advance(study: Study, trials: int, log: Console, *, quiet: bool) -> int:

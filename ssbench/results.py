@@ -1,0 +1,153 @@
+"""The records of one experiment's runs: one file for each, written once.
+
+<results>/<experiment>/experiment.json       what all records have in common
+<results>/<experiment>/<run id>.jsonl        one line per stage
+<results>/<experiment>/<run id>.jsonl.damaged, .other-version    set aside, never read
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ssbench.errors import BadInputError, DamagedError
+from ssbench.files import create, entries, unwritable, write
+from ssbench.report.records import read_file
+from ssbench.sealed import dump, last_line, read_manifest
+
+Record = dict[str, Any]
+
+
+class Results:
+    """The records of one experiment's runs.
+
+    Args:
+        results: the folder of all experiments.
+        manifest: what all records of this one have in common.
+
+    Attributes:
+        tell: is told, in one line and once, of every file that is damaged.
+    """
+
+    def __init__(self, results: Path, manifest: Mapping[str, Any]) -> None:
+        self.folder = results / str(manifest["name"])
+        self.manifest = dict(manifest)
+        self.tell: Callable[[str], None] = lambda _: None
+        self._told: set[str] = set()
+
+    def check(self) -> None:
+        """Refuse a folder that holds another experiment, or none that can be written.
+
+        Raises:
+            BadInputError: with what differs and the remedy.
+        """
+        path = self.folder / "experiment.json"
+        if path.exists():
+            different = differences(read_manifest(path), self.manifest)
+            if different:
+                raise BadInputError(
+                    f"{self.folder} holds the results of another experiment "
+                    f"({'; '.join(different)}); give this one another --set name=… or --results"
+                )
+        elif self.folder.exists() and any(self.folder.glob("*.jsonl")):
+            raise BadInputError(
+                f"{self.folder} holds records but no experiment.json, so they may belong to "
+                "another experiment; choose another --results"
+            )
+
+    def open(self) -> None:
+        """Write down which experiment the folder belongs to.
+
+        Raises:
+            BadInputError: it cannot be written, or became another experiment's meanwhile.
+        """
+        text = json.dumps(self.manifest, indent=1, sort_keys=True) + "\n"
+        if not create(self.folder / "experiment.json", text):
+            self.check()
+
+    def has(self, run: str) -> bool:
+        """Whether there is a file of a run, whatever stands in it."""
+        return self._path(run).exists()
+
+    def finished(self) -> set[str]:
+        """The ids of all runs that have a file: one look at the folder for all of them."""
+        return {name.removesuffix(".jsonl") for name in entries(self.folder)}
+
+    def last(self, run: str) -> Record | None:
+        """Read the last record of a run, which is its result; None where there is none to be used.
+
+        A file that is damaged or of another version is told of, and counts as none.
+        """
+        if not self.has(run):
+            return None
+        try:
+            return last_line(self._path(run)) or read_file(self._path(run))[-1][0]
+        except DamagedError as error:
+            if error.told not in self._told:
+                self.tell(f"{error.told}; computed anew")
+            self._told.add(error.told)
+            return None
+
+    def forget_failed(self, runs: Iterable[str]) -> None:
+        """Remove the records of those runs that failed, so that they are tried again."""
+        for run in runs:
+            last = self.last(run)
+            if last and last["status"] == "failed":
+                self._path(run).unlink(missing_ok=True)
+
+    def save(self, run: str, records: list[Record]) -> None:
+        """Write a run's records, one line per stage, unless another process has done so.
+
+        A file that is damaged is kept, under a name that says so.
+
+        Raises:
+            BadInputError: the disk is full, or cannot be written.
+        """
+        path, text = self._path(run), dump(records)
+        if not self.folder.is_dir():  # removed while the stages were carried out
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise unwritable(self.folder, error) from error
+            self.open()
+        if create(path, text):
+            return
+        try:
+            read_file(path)
+        except DamagedError as error:
+            _set_aside(path, error.fault)
+            write(path, text)
+
+    def _path(self, run: str) -> Path:
+        return self.folder / f"{run}.jsonl"
+
+
+def _set_aside(path: Path, fault: str) -> None:
+    """Give a file a second name; the first stays taken until the new content has it."""
+    for number in range(1, 1000):
+        aside = path.with_name(f"{path.name}.{fault}" + (f"-{number}" if number > 1 else ""))
+        try:
+            aside.hardlink_to(path)
+        except FileExistsError:
+            continue
+        except OSError:  # a file system without hard links
+            with suppress(OSError):
+                path.rename(aside)
+        return
+
+
+def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
+    """Say, key path by key path, in what two manifests differ."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = sorted(found.keys() | wanted.keys())
+        deeper = [
+            differences(found.get(key), wanted.get(key), f"{path}.{key}".lstrip("."))
+            for key in keys
+        ]
+        return [line for lines in deeper for line in lines]
+    # A setting that an older version did not have was not in use there.
+    same = found == wanted or (found is None and not wanted)
+    return [] if same else [f"{path}: {found!r} there, {wanted!r} here"]

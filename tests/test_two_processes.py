@@ -1,0 +1,162 @@
+"""Two processes on one folder share its stages, and one that is killed leaves nothing locked."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from ssbench.locks import BusyError, hold, sweep
+from tests.test_concurrency import ended, prepared, ssbench
+from tests.test_resume import results, stages, weights
+
+KILLER = """
+import sys
+from pathlib import Path
+from ssbench.locks import hold
+with hold(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_lock_excludes_and_says_who_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "locks" / "stage"
+    with hold(path):
+        with pytest.raises(BusyError, match=f"process {os.getpid()} on "), hold(path):
+            pass
+        with hold(tmp_path / "locks" / "other"):
+            pass
+        sweep(path.parent)
+        assert path.exists()  # in use
+    assert not path.exists()
+    with hold(path):
+        pass
+
+
+def test_a_process_that_is_killed_frees_its_lock(tmp_path: Path) -> None:
+    path = tmp_path / "stage"
+    command = [sys.executable, "-c", KILLER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(BusyError, match=f"process {process.pid} "), hold(path):
+            pass
+        process.kill()
+        process.wait()
+        assert path.exists()  # left behind, and no obstacle
+        with hold(path):
+            pass
+    path.touch()
+    sweep(tmp_path)
+    assert not path.exists()
+
+
+def _count(path: Path, counter: Path, rounds: int) -> None:
+    for _ in range(rounds):
+        while True:
+            try:
+                with hold(path):
+                    number = int(counter.read_text())
+                    counter.write_text(str(number + 1))
+                break
+            except BusyError:
+                time.sleep(0)
+
+
+def test_no_two_processes_ever_have_the_same_lock(tmp_path: Path) -> None:
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    context = multiprocessing.get_context("fork")
+    workers = [
+        context.Process(target=_count, args=(tmp_path / "lock", counter, 300)) for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert counter.read_text() == "1200"
+
+
+def trained(folder: Path) -> Counter[str]:
+    return Counter(line.split()[0] for line in (folder / "trained.txt").read_text().splitlines())
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("concurrency", ["1", "2"])
+def test_two_runs_together_compute_every_stage_once(tmp_path: Path, concurrency: str) -> None:
+    alone, shared = prepared(tmp_path / "alone"), prepared(tmp_path / "shared")
+    assert ended(ssbench(alone)) == (0, "")
+    two = [ssbench(shared, "--concurrency", concurrency) for _ in range(2)]
+    assert [ended(process) for process in two] == [(0, ""), (0, "")]
+    assert results(shared) == results(alone)
+    assert weights(shared) == weights(alone)
+    assert trained(shared) == trained(alone) == {"train": 2, "scores": 4}
+    workers = {line.split()[-1] for line in (shared / "trained.txt").read_text().splitlines()}
+    assert len(workers) > 1  # both had a part in it
+    assert not list((shared / "results" / ".cache" / "locks").rglob("*-*"))
+    assert list((shared / "results" / "kill").glob("*.damaged*")) == []
+
+
+@pytest.mark.exhaustive
+def test_overlapping_experiments_share_stages_and_one_says_what_it_waits_for(
+    tmp_path: Path,
+) -> None:
+    folder = prepared(tmp_path / "overlap")
+    text = (folder / "kill.toml").read_text()
+    slow = text.replace("train = { epochs = 1", "train = { epochs = 60").replace("[0, 1]", "[0]")
+    (folder / "kill.toml").write_text(slow[: slow.index('    { name = "l0"')] + "]\n")
+    first = ssbench(folder)
+    while not list((folder / "results").glob(".cache/locks/stages/*")):
+        assert first.poll() is None
+        time.sleep(0.01)
+    loud = [sys.executable, "-m", "ssbench", "run", "kill.toml", "--method-file", "counted.py"]
+    second = subprocess.run(
+        [*loud, "--set", "name=other"],
+        cwd=folder, capture_output=True, text=True, check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert ended(first) == (0, "")
+    assert second.returncode == 0
+    assert f", which process {first.pid} on " in second.stderr
+    assert second.stderr.count("waiting for train ") == 1
+    assert trained(folder) == {"train": 1, "scores": 2}
+    assert len(list((folder / "results").glob("*/*.jsonl"))) == 4
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("wait", [0.0, 0.15, 0.4])
+def test_when_one_is_killed_in_mid_stage_the_other_takes_over(tmp_path: Path, wait: float) -> None:
+    alone, shared = prepared(tmp_path / "alone"), prepared(tmp_path / "shared")
+    assert ended(ssbench(alone)) == (0, "")
+    victim, other = ssbench(shared), ssbench(shared)
+    locks = shared / "results" / ".cache" / "locks" / "stages"
+    deadline = time.monotonic() + 120
+    mine = f"process {victim.pid} "
+    while not any(mine in _text(path) for path in locks.glob("*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    time.sleep(wait)
+    finished = stages(shared)
+    os.kill(victim.pid, signal.SIGKILL)
+    assert ended(victim)[0] == -signal.SIGKILL
+    assert ended(other) == (0, "")
+    assert stages(shared) >= finished
+    assert results(shared) == results(alone)
+    assert weights(shared) == weights(alone)
+    again = ssbench(shared)  # sweeps what the killed one left
+    assert ended(again) == (0, "")
+    assert list(locks.glob("*")) == []
+    assert list((shared / "results" / ".cache" / "stages").glob("unfinished-*")) == []
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
