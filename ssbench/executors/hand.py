@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
+from ssbench.backward import out_of_memory
 from ssbench.device import describe
-from ssbench.errors import BadInputError, RunFailedError
+from ssbench.errors import BadInputError, DivergedError, NoRoomError, RunFailedError
+from ssbench.partial import Partials
 from ssbench.pipeline import carry_out
 from ssbench.record import Record, now
+from ssbench.saving import UNSAVED
 from ssbench.stage import Run, Stage
 from ssbench.state import Tensors
 from ssbench.storage import Store
@@ -37,6 +39,9 @@ class Observer(Protocol):
     def run_done(self, run: Run, result: Record, *, before: bool) -> None:
         """Note that a run is finished (``before``: it already was), with its last record."""
 
+    def warn(self, text: str) -> None:
+        """Note something odd that changes no result."""
+
 
 @dataclass
 class Outcome:
@@ -54,14 +59,25 @@ class Outcome:
 
 
 class StageFailedError(Exception):
-    """A stage could not be finished; the text is the reason, for the record."""
+    """A stage could not be finished; the text is the reason, for the record.
+
+    Attributes:
+        facts: further entries of the record.
+    """
+
+    def __init__(self, reason: str, facts: Record) -> None:
+        super().__init__(reason)
+        self.facts = facts
 
 
 class Hand:
-    """Carries out stages on a bench, and saves them."""
+    """Carries out stages on a bench, and saves them.
 
-    def __init__(self, bench: Bench, store: Store) -> None:
-        self._bench, self._store = bench, store
+    With ``partials`` trainings are saved between epochs, and go on from what was saved.
+    """
+
+    def __init__(self, bench: Bench, store: Store, partials: Partials | None = None) -> None:
+        self._bench, self._store, self._partials = bench, store, partials
         self._facts = describe(bench.device) | {
             "train_images": len(bench.train),
             "validation_images": len(bench.validation),
@@ -77,11 +93,13 @@ class Hand:
 
         Raises:
             StageFailedError: whatever a method raised; the other runs must go on.
+            Stopped: the process is to end.
             BadInputError: a file of the store is damaged.
         """
         before = self._store.tensors(stage.parent.id) if stage.parent else {}
         tensors, record = self.compute(stage, before, listen)
         self._store.save(stage.id, tensors, record)
+        self._forget(stage)
 
     def compute(
         self, stage: Stage, before: Mapping[str, Tensor], listen: Listener
@@ -90,22 +108,35 @@ class Hand:
 
         Raises:
             StageFailedError: whatever a method raised; the other runs must go on.
+            Stopped: the process is to end.
             BadInputError: the input is at fault.
         """
+        saver = self._partials.saver(stage) if self._partials else UNSAVED
         try:
-            tensors, record = carry_out(stage, self._bench, before, listen)
+            tensors, record = carry_out(stage, self._bench, before, listen, saver)
         except BadInputError:
             raise
         except Exception as error:
-            raise StageFailedError(_reason(stage, error)) from error
+            if not (out_of_memory(error) or isinstance(error, NoRoomError)):
+                self._forget(stage)  # with more memory it could go on; of all else that is in vain
+            raise StageFailedError(_reason(stage, error), _failure(error)) from error
         return tensors, record | self._facts | {"time": now()}
+
+    def _forget(self, stage: Stage) -> None:
+        if self._partials:
+            self._partials.forget(stage.id)
+
+
+def _failure(error: Exception) -> Record:
+    """What a record says of a failure beside the reason."""
+    return {"diverged_epoch": error.epoch} if isinstance(error, DivergedError) else {}
 
 
 def _reason(stage: Stage, error: Exception) -> str:
     """Say in one line what happened and where."""
     if isinstance(error, RunFailedError):
         return f"{stage.kind}: {error}"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if out_of_memory(error):
         return f"{stage.kind}: out of memory ({error})"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}, line {frame.lineno}"

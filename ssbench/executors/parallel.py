@@ -8,9 +8,11 @@ of as many threads.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import cast
@@ -18,9 +20,22 @@ from typing import cast
 from ssbench.errors import BadInputError
 from ssbench.executors.hand import Observer, Outcome
 from ssbench.executors.schedule import Schedule
-from ssbench.executors.worker import Failed, Message, Refused, Setup, work
+from ssbench.executors.worker import (
+    ASK,
+    END,
+    Done,
+    Failed,
+    Halted,
+    Message,
+    Refused,
+    Setup,
+    Warned,
+    work,
+)
+from ssbench.partial import Partials
 from ssbench.record import Record, records
 from ssbench.stage import Run, Stage
+from ssbench.stopping import STOP
 from ssbench.storage import Results, Store
 from ssbench.training import Epoch
 
@@ -40,25 +55,52 @@ def execute_side_by_side(
 
     Raises:
         BadInputError: a worker found the input at fault.
+        Stopped: the process is to end; trainings under way have been saved.
     """
+    partial = Store(setup.cache, "partial")
+    Partials(partial, setup.device, STOP, setup.save_every, observer.warn).tidy(store)
     clerk = _Clerk(runs, store, results, observer)
     crew: list[_Worker] = []
     try:
-        while clerk.schedule.ready or any(worker.stage for worker in crew):
-            idle = [worker for worker in crew if worker.stage is None]
-            while clerk.schedule.ready and (idle or len(crew) < workers):
-                if not idle:
-                    idle.append(_Worker(setup))
-                    crew.append(idle[-1])
-                clerk.hand_out(idle.pop())
-            by_pipe = {worker.pipe: worker for worker in crew if worker.stage}
-            for pipe in wait(list(by_pipe)):
-                clerk.hear(by_pipe[cast("Connection", pipe)])
-            crew = [worker for worker in crew if not worker.lost]
+        with STOP.deferred():
+            while clerk.schedule.ready or any(worker.stage for worker in crew):
+                _hand_out(clerk, crew, setup, workers)
+                _hear(clerk, crew)
+                if STOP.asked is not None:
+                    _wind_down(clerk, crew)
+                    STOP.check(clerk.saved)
     finally:
         for worker in crew:
             worker.stop()
     return clerk.outcome
+
+
+def _hand_out(clerk: _Clerk, crew: list[_Worker], setup: Setup, workers: int) -> None:
+    """Give every idle worker a stage, as long as there are some."""
+    idle = [worker for worker in crew if worker.stage is None]
+    while clerk.schedule.ready and (idle or len(crew) < workers):
+        if not idle:
+            idle.append(_Worker(setup))
+            crew.append(idle[-1])
+        clerk.hand_out(idle.pop())
+
+
+def _hear(clerk: _Clerk, crew: list[_Worker]) -> None:
+    """Wait for messages, or for a request to stop, and take note of them."""
+    by_pipe = {worker.pipe: worker for worker in crew if worker.stage}
+    for ready in wait([*by_pipe, *STOP.waits]):
+        if isinstance(ready, Connection):
+            clerk.hear(by_pipe[ready])
+    crew[:] = [worker for worker in crew if not worker.lost]
+
+
+def _wind_down(clerk: _Clerk, crew: list[_Worker]) -> None:
+    """Let every worker finish and save the epoch that it is at."""
+    for worker in crew:
+        worker.ask()
+    while busy := {worker.pipe: worker for worker in crew if worker.stage}:
+        for pipe in wait(list(busy)):
+            clerk.hear(busy[cast("Connection", pipe)])
 
 
 class _Worker:
@@ -70,11 +112,15 @@ class _Worker:
         )  # a fork would share threads and CUDA's state
         self.pipe, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(target=work, args=(setup, theirs), daemon=True)
-        # Ctrl-C reaches the whole group of processes; only this one answers, and ends the others.
+        # Ctrl-C reaches the whole group of processes; only this one answers, and asks the others.
+        # What asks is kept for a worker until it can handle it.
+        resource_tracker.ensure_running()  # which else would do away with the mask
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [ASK])
         try:
             self.process.start()
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             signal.signal(signal.SIGINT, handler)
         theirs.close()
         self.stage: Stage | None = None
@@ -99,10 +145,20 @@ class _Worker:
             return Failed(f"{kind}: the worker process {how}{advice}")
         return said
 
+    def ask(self) -> None:
+        """Tell it to stop after the epoch that it is at."""
+        self._send(ASK)
+
+    def _send(self, number: int) -> None:
+        if self.process.pid and self.process.is_alive():
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
+
     def stop(self) -> None:
+        """End it at once."""
         self.pipe.close()
         if self.stage and not self.lost:
-            self.process.terminate()
+            self._send(END)
         self.process.join(GRACE)
         if self.process.is_alive():
             self.process.kill()
@@ -117,6 +173,7 @@ class _Clerk:
     ) -> None:
         self.store, self.results, self.observer = store, results, observer
         self.outcome = Outcome()
+        self.saved: list[str] = []
         found = {run.id: results.last(run.id) for run in runs}
         left = [run for run in runs if found[run.id] is None]
         self.schedule = Schedule(left, store)
@@ -147,17 +204,28 @@ class _Clerk:
             raise BadInputError(said.message)
         if isinstance(said, Epoch):
             self.observer.epoch(stage, said)
-            return
-        worker.stage = None
-        self.observer.stage_done(stage)
-        if isinstance(said, Failed):
+        elif isinstance(said, Warned):
+            self.observer.warn(said.text)
+        else:
+            worker.stage = None
+            self.observer.stage_done(stage)
+            self._end(worker, stage, said)
+
+    def _end(self, worker: _Worker, stage: Stage, said: Done | Failed | Halted) -> None:
+        if isinstance(said, Halted):
+            worker.lost = True
+            self.saved += said.saved
+            self.schedule.ready.appendleft(stage)  # for another worker, unless all are to end
+        elif isinstance(said, Done):
+            for run in self.schedule.done(stage):
+                self._save(run, records(run, [self.store.record(s.id) for s in run.stages]))
+        elif worker.lost and STOP.asked is not None:
+            return  # it was ended from outside like this process: that is no result of the stage
+        else:
             for run in self.schedule.failed(stage):
                 before = run.stages[: [s.id for s in run.stages].index(stage.id)]
                 measured = [self.store.record(s.id) for s in before]
-                self._save(run, records(run, measured, said.reason))
-            return
-        for run in self.schedule.done(stage):
-            self._save(run, records(run, [self.store.record(s.id) for s in run.stages]))
+                self._save(run, records(run, measured, said.reason, said.facts))
 
     def _save(self, run: Run, found: list[Record]) -> None:
         self.results.save(run.id, found)
