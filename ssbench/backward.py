@@ -23,6 +23,11 @@ PROBED = 4
 """So many images say whether a network treats each by itself."""
 _SIGNS = ("can't allocate memory", "not enough memory", "bad allocation", "std::bad_alloc")
 """What a failed allocation on the CPU says; torch raises a plain RuntimeError."""
+_SHORT = (RuntimeError, MemoryError)
+"""What is raised where memory is short. Once it has been, libraries fail in words of their own
+(oneDNN: "could not create a primitive"), so that after it any of these counts."""
+CLOSE = 16
+"""The number of images that fit is told to one part in so many."""
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -70,7 +75,7 @@ class Backward:
         before = draws(self._device)
         try:
             return self._pass(images, labels, before)
-        except (RuntimeError, MemoryError) as error:
+        except _SHORT as error:
             if not out_of_memory(error):
                 raise
             said = _first_line(error)
@@ -82,9 +87,7 @@ class Backward:
             restore_draws(before, self._device)
             try:
                 return self._pass(images, labels, before)
-            except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
-                    raise
+            except _SHORT:
                 why_not = "half did not fit either"
         self._release()
         raise NoRoomError(self._advice(images, labels, said, why_not))
@@ -140,9 +143,7 @@ class Backward:
         buffers = [(buffer, buffer.clone()) for buffer in self._network.buffers()]
         try:
             alone = self._treats_each_alone(images[:PROBED])
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
+        except _SHORT:
             return f"not even {PROBED} images fit"
         changed = any(not torch.equal(*pair) for pair in buffers)
         for buffer, copy in buffers:
@@ -170,7 +171,7 @@ class Backward:
         fits, too_many = 0, len(labels)
         # The optimiser's own numbers are there from its first step on only: room is left for them.
         ballast = [] if self._optimiser.state else self._ballast()
-        while too_many - fits > 1:
+        while too_many - fits > max(fits // CLOSE, 1):
             middle = (fits + too_many) // 2
             fits, too_many = (
                 (middle, too_many)
@@ -180,8 +181,8 @@ class Backward:
         del ballast
         advice = f"set batch_size to {fits} or less" if fits > 1 else "take a smaller network"
         return (
-            f"out of memory with {len(labels)} images at once; {fits or 'none'} fit: {advice} "
-            f"(not trained in parts, as {why_not}; {said})"
+            f"out of memory with {len(labels)} images at once; {fits or 'not even 2'} fit: "
+            f"{advice} (not trained in parts, as {why_not}; {said})"
         )
 
     def _does_fit(self, images: Tensor, labels: Tensor) -> bool:
@@ -189,9 +190,7 @@ class Backward:
             return False  # one value has no variance
         try:
             self._whole(images, labels)
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
+        except _SHORT:
             return False
         finally:
             self._release()
@@ -207,9 +206,7 @@ class Backward:
                 for parameter in group["params"]
                 for _ in range(copies)
             ]
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
+        except _SHORT:
             return []
 
     def _release(self) -> None:

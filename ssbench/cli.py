@@ -89,7 +89,9 @@ def run(
     ] = "1",
     save_every: Annotated[
         float,
-        typer.Option(metavar="SECONDS", min=0, help="Between two saves of a training under way."),
+        typer.Option(
+            metavar="SECONDS", min=0, help="Between two saves of a training; 0: every epoch."
+        ),
     ] = SAVE_EVERY,
 ) -> None:
     """Train, prune, finetune, count and report every run of an experiment that is not done."""

@@ -40,7 +40,8 @@ class Partials:
         store: where they lie.
         device: what trainings run on: ``cpu`` or ``cuda``.
         stop: whether the process is to end.
-        every: save after the first epoch that ends so many seconds after the last save.
+        every: save after the first epoch that ends so many seconds after the last save; 0: after
+            every epoch, whatever it costs.
         warn: is told, in one line, of what cannot be used or saved.
     """
 
@@ -159,7 +160,8 @@ class _StageSaver(Saver):
             return False
         finally:
             self._last = time.monotonic()
-            self._pause = max(self._all.every, REST * (self._last - began))
+            took = self._last - began
+            self._pause = self._all.every and max(self._all.every, REST * took)
         self._slots = (newer, older)
         return True
 
