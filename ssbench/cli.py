@@ -2,7 +2,7 @@
 
 Each command imports what it needs when it is called: help and lists do not wait for torch.
 
-Exit codes: 0 done, 1 some run failed, 2 bad input, 130 interrupted.
+Exit codes: 0 done, 1 some run failed, 2 bad input, 130 interrupted, 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ssbench.options import (
     Results,
     console,
 )
+from ssbench.stopping import SAVE_EVERY, STOP, Stopped
 
 app = typer.Typer(
     name="ssbench",
@@ -88,6 +89,12 @@ def run(
             "memory and cores carry.",
         ),
     ] = "1",
+    save_every: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0, help="Between two saves of a training; 0: every epoch."
+        ),
+    ] = SAVE_EVERY,
 ) -> None:
     """Train, prune, finetune, count and report every run of an experiment that is not done."""
     from ssbench import commands, separating
@@ -104,6 +111,7 @@ def run(
         data_root=data_root_,
         tuned=tuned,
         concurrency=_concurrency(concurrency),
+        save_every=save_every,
     )
     log = Console(stderr=True)
     with _interruptible(log):
@@ -205,10 +213,11 @@ def new_method(
 def _interruptible(log: Console) -> Iterator[None]:
     """End an interrupt with one line; caught here, as typer would say only "Aborted!"."""
     try:
-        yield
-    except KeyboardInterrupt:
-        log.print("stopped; finished stages are kept: start again to go on")
-        raise typer.Exit(130) from None
+        with STOP.signals():
+            yield
+    except Stopped as stopped:
+        log.print(str(stopped), soft_wrap=True, highlight=False)
+        raise typer.Exit(128 + stopped.signal) from None
 
 
 def _concurrency(text: str) -> int | None:

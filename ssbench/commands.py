@@ -26,6 +26,7 @@ from ssbench.reading import find_run
 from ssbench.registry import discover
 from ssbench.report import claims as claims_
 from ssbench.stage import Run
+from ssbench.stopping import SAVE_EVERY
 from ssbench.storage import Results, Store, make_folder
 from ssbench.tuning import tuned as tuned_
 from ssbench.variants import variants
@@ -51,6 +52,8 @@ class Options:
     tuned: Path | None = None
     concurrency: int | None = 1
     """So many stages side by side; None: as many as memory and cores carry."""
+    save_every: float = SAVE_EVERY
+    """Seconds between two saves of a training."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     if options.retry_failed:
         ready.results.forget_failed(run.id for run in ready.runs)
     with progress.observer(ready.runs, log, quiet=options.quiet) as observer:
-        ready.results.tell = observer.damaged
+        ready.results.tell = observer.warn
         outcome = _execute(ready, options, observer)
         for _ in range(ATTEMPTS):
             if all(ready.results.has(run.id) for run in ready.runs):
@@ -154,7 +157,8 @@ def _execute(ready: Prepared, options: Options, observer: Observer) -> Outcome:
             f"--cache {options.cache}: only this process sees it; leave out --concurrency"
         )
     if workers == 1 or not missing:
-        return execute(ready.runs, ready.bench, ready.store, ready.results, observer)
+        every = options.save_every
+        return execute(ready.runs, ready.bench, ready.store, ready.results, observer, every)
     setup = Setup(
         dataset=ready.experiment.dataset,
         data_root=data_root(options.data_root),
@@ -162,6 +166,7 @@ def _execute(ready: Prepared, options: Options, observer: Observer) -> Outcome:
         method_files=tuple(options.method_files),
         cache=options.cache or options.results / ".cache",
         threads=max(min(torch.get_num_threads(), cores()) // workers, 1),
+        save_every=options.save_every,
     )
     return execute_side_by_side(ready.runs, setup, ready.store, ready.results, observer, workers)
 

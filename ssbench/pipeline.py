@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,19 +17,24 @@ from ssbench.precision import products
 from ssbench.pruning import Pruning, attached, prune
 from ssbench.recipe import Recipe
 from ssbench.retraining import SCRATCH, scratch_b
+from ssbench.saving import UNSAVED, Part, Saver
 from ssbench.seeds import derive
 from ssbench.sizes import byte_sizes, operations, sizes
 from ssbench.stage import Stage
 from ssbench.state import State, Tensors, restore
 from ssbench.structure import structure_of
-from ssbench.training import Epoch, Hooks, Listener, Trained, hold, train
+from ssbench.training import Epoch, Hooks, Listener, hold, train
 from ssbench.workbench import Bench
 
 Record = dict[str, Any]
 
 
 def carry_out(
-    stage: Stage, bench: Bench, before: Mapping[str, Tensor], listen: Listener
+    stage: Stage,
+    bench: Bench,
+    before: Mapping[str, Tensor],
+    listen: Listener,
+    saver: Saver = UNSAVED,
 ) -> tuple[Tensors, Record]:
     """Carry out one stage.
 
@@ -37,6 +43,7 @@ def carry_out(
         bench: the data and the device.
         before: the tensors that the parent stage returned; none for a first stage.
         listen: is told of every finished epoch.
+        saver: saves a training between its epochs, and gives back what it saved.
 
     Returns:
         The tensors that the next stage needs, and the measurements.
@@ -51,17 +58,20 @@ def carry_out(
             tensors, record = prune(stage, bench, before)
         else:
             did = {"train": _train, "finetune": _finetune}[stage.kind]
-            tensors, record = did(stage, bench, State.of(before), listen)
+            tensors, record = did(stage, bench, State.of(before), listen, saver)
     return tensors, record | {"peak_memory_bytes": peak_memory(bench.device)}
 
 
-def _train(stage: Stage, bench: Bench, came: State, listen: Listener) -> tuple[Tensors, Record]:
+def _train(
+    stage: Stage, bench: Bench, came: State, listen: Listener, saver: Saver
+) -> tuple[Tensors, Record]:
     rewound = stage.retrain == "weight-rewind"
     model = attached(stage, bench, came.early if rewound else came.weights)
     zeros = _on(bench, came.zeros)
     hooks, zeros_now = _hooks(stage, bench, model, zeros)
     hooks.after_step(0.0)  # what a method attaches may have woken what was pruned
     snapshot = _Snapshot(model, stage.snapshot, listen)
+    hooks = replace(hooks, parts={**hooks.parts, "early": snapshot.part}, saver=saver)
     trained = _run(stage, bench, model, hooks, snapshot, _recipe(stage))
     counted = bench.dense(stage.model)
     dense = sizes("dense", counted) | operations("dense", counted)
@@ -76,6 +86,7 @@ def _hooks(
     method = stage.method
     if method is None:
         return Hooks(after_step=hold(model, zeros)), lambda: zeros
+    parts: dict[str, Part] = {}
     if wants(method.after_step, "pruning"):
         pruning = Pruning(stage, bench, model, zeros)
 
@@ -84,6 +95,7 @@ def _hooks(
             pruning.keep(progress)
 
         after_step, zeros_now = prune_step, lambda: pruning.zeros
+        parts = {"zeros": Part(zeros_now, lambda saved: pruning.hold(_on(bench, saved)))}
     else:
         keep = hold(model, zeros)
 
@@ -94,7 +106,8 @@ def _hooks(
         after_step, zeros_now = plain_step, lambda: zeros
     groups = offer(method.parameter_groups, model)
     images = len(bench.train)
-    return Hooks(groups, lambda: offer(method.penalty, model, images=images), after_step), zeros_now
+    hooks = Hooks(groups, lambda: offer(method.penalty, model, images=images), after_step, parts)
+    return hooks, zeros_now
 
 
 class _Snapshot:
@@ -105,6 +118,14 @@ class _Snapshot:
         self.early: Tensors = {}
         self._look(0)
 
+    @property
+    def part(self) -> Part:
+        """The copy, if it was made by now, to be saved with the training."""
+        return Part(lambda: self.early, self._take)
+
+    def _take(self, saved: Tensors) -> None:
+        self.early = saved
+
     def __call__(self, epoch: Epoch) -> None:
         self._look(epoch.number)
         self._listen(epoch)
@@ -114,7 +135,9 @@ class _Snapshot:
             self.early = {name: t.detach().clone() for name, t in self._model.state_dict().items()}
 
 
-def _finetune(stage: Stage, bench: Bench, came: State, listen: Listener) -> tuple[Tensors, Record]:
+def _finetune(
+    stage: Stage, bench: Bench, came: State, listen: Listener, saver: Saver
+) -> tuple[Tensors, Record]:
     model, zeros = _starting(stage, bench, came), _on(bench, came.zeros)
     keep = hold(model, zeros)
     keep(0.0)  # rewound or new weights have not been pruned yet
@@ -123,7 +146,8 @@ def _finetune(stage: Stage, bench: Bench, came: State, listen: Listener) -> tupl
         dense = bench.dense(stage.model)
         left = nonzero(dense, model, zeros).macs
         recipe = scratch_b(recipe, dense.macs, left, stage.scratch_limit)
-    trained = _run(stage, bench, model, Hooks(after_step=keep), listen, recipe)
+    hooks = Hooks(after_step=keep, saver=saver)
+    trained = _run(stage, bench, model, hooks, listen, recipe)
     tensors = State(dict(model.state_dict()), zeros).pack()
     record = bench.measure(model) | trained | _epochs(stage, recipe)
     if zeros:
@@ -155,18 +179,17 @@ def _run(
     """Train in place; return times, and what every epoch gave."""
     torch.manual_seed(derive(stage.seed, f"{stage.kind}: noise"))
     seed = derive(stage.seed, stage.kind)
-    epochs: list[Epoch] = []
-
-    def note(epoch: Epoch) -> None:
-        epochs.append(epoch)
-        listen(epoch)
-
-    trained = train(model, recipe, bench.augmented(recipe), seed, hooks, note)
-    curves = {
-        "curve_loss": [float(f"{epoch.loss:.6g}") for epoch in epochs],
-        "curve_error": [float(f"{epoch.error:.6g}") for epoch in epochs],
+    trained = train(model, recipe, bench.augmented(recipe), seed, hooks, listen)
+    return {
+        "train_loss": trained.loss,
+        "seconds_train": trained.seconds,
+        "seconds_penalty": trained.penalty_seconds,
+        "images_per_second": trained.images_per_second,
+        "curve_loss": [float(f"{loss:.6g}") for loss in trained.curve_loss],
+        "curve_error": [float(f"{error:.6g}") for error in trained.curve_error],
+        "resumed": trained.resumed,
+        "micro_batch": trained.micro_batch,
     }
-    return _times(trained) | curves
 
 
 def _on(bench: Bench, tensors: Tensors) -> Tensors:
@@ -177,15 +200,6 @@ def _epochs(stage: Stage, recipe: Recipe) -> Record:
     """How long was trained in the end: known only now where it depends on what was pruned."""
     before = stage.parent.epochs_total if stage.parent else 0
     return {"epochs": recipe.epochs, "epochs_total": before + recipe.epochs}
-
-
-def _times(trained: Trained) -> Record:
-    return {
-        "train_loss": trained.loss,
-        "seconds_train": trained.seconds,
-        "seconds_penalty": trained.penalty_seconds,
-        "images_per_second": trained.images_per_second,
-    }
 
 
 def _recipe(stage: Stage) -> Recipe:

@@ -28,10 +28,10 @@ class Work:
         """Begin to measure at the first stage that is carried out."""
         self.began = self.began or time.monotonic()
 
-    def epoch(self, stage: Stage) -> None:
-        """Count one finished epoch."""
+    def epoch(self, stage: Stage, epoch: Epoch) -> None:
+        """Count one finished epoch; those before it may have been saved by another process."""
         self.epochs += 1
-        self.left[stage.id] = max(self.left.get(stage.id, 0) - 1, 0)
+        self.left[stage.id] = epoch.of - epoch.number
 
     def finish(self, stage: Stage) -> None:
         """Take a stage off the list."""
@@ -68,8 +68,7 @@ class Quiet:
 
     def epoch(self, stage: Stage, epoch: Epoch) -> None:
         """Note a finished epoch."""
-        del epoch
-        self.work.epoch(stage)
+        self.work.epoch(stage, epoch)
 
     def stage_done(self, stage: Stage) -> None:
         """Note that a stage is finished."""
@@ -81,9 +80,9 @@ class Quiet:
     def waiting(self, what: str) -> None:
         """Note what is waited for."""
 
-    def damaged(self, what: str) -> None:
-        """Print what is damaged: that is never kept quiet."""
-        self.say(what, "yellow")
+    def warn(self, text: str) -> None:
+        """Print what should not be, also where nothing else is shown."""
+        self.say(text, "yellow")
 
     def say(self, what: str, style: str = "") -> None:
         """Print a line that stays."""

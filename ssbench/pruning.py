@@ -79,8 +79,7 @@ class Pruning:
         self._method, self._budget = asked_of(stage)
         self._stage, self._bench, self._model = stage, bench, model
         self._plain = bench.model(stage.model, stage.seed)
-        self.zeros = zeros
-        self.keep = hold(model, zeros)
+        self.hold(zeros)
 
     @property
     def kept(self) -> float:
@@ -100,9 +99,13 @@ class Pruning:
             )
         self._model.train(mode)
         zeros = held(structure_of(self._plain), self._plain, chosen.masks)
-        self.zeros = {name: mask.to(self._bench.device) for name, mask in zeros.items()}
-        self.keep = hold(self._model, self.zeros)
+        self.hold({name: mask.to(self._bench.device) for name, mask in zeros.items()})
         self.keep(0.0)
+
+    def hold(self, zeros: Tensors) -> None:
+        """From now on keep at zero what these masks, which lie on the device, say."""
+        self.zeros = zeros
+        self.keep = hold(self._model, zeros)
 
 
 def _early(stage: Stage, bench: Bench, came: State) -> Tensors:

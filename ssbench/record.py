@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,6 +35,7 @@ _MEASURED = (
     *_FROM_PRUNE, *_ERRORS, "train_loss", "seconds_train", "seconds_penalty", "seconds_prune",
     "images_per_second", "peak_memory_bytes", "train_images", "validation_images", "test_images",
     "image_shape", "classes", "mean", "sd",
+    "resumed", "micro_batch", "diverged_epoch",
     "curve_loss", "curve_error", "score_histogram", "mask_sample",
     "device", "device_name", "threads", "versions", "commit", "time",
 )  # fmt: skip
@@ -44,13 +46,19 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def records(run: Run, measured: list[Record], reason: str | None = None) -> list[Record]:
+def records(
+    run: Run,
+    measured: list[Record],
+    reason: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> list[Record]:
     """Make the records of a run.
 
     Args:
         run: the run.
         measured: what its stages measured, in order; a failed run has fewer.
         reason: why the stage after those failed.
+        facts: what else is known of it.
     """
     result: list[Record] = []
     inherited: Record = {}
@@ -59,7 +67,7 @@ def records(run: Run, measured: list[Record], reason: str | None = None) -> list
         inherited = {key: result[-1][key] for key in _FROM_PRUNE}
     if reason is not None:
         end = {"status": "failed", "reason": reason, "time": now()}
-        result.append(_empty(run, run.stages[len(measured)]) | end)
+        result.append(_empty(run, run.stages[len(measured)]) | end | dict(facts or {}))
     return result
 
 

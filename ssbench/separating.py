@@ -87,7 +87,8 @@ def run(
         plural = "" if len(left) == 1 else "s"
         log.print(f"{look} seeds: {len(left)} comparison{plural} open", highlight=False)
         with progress.observer(runs, log, quiet=options.quiet) as observer:
-            done = execute(runs, ready.bench, ready.store, ready.results, observer)
+            every = options.save_every
+            done = execute(runs, ready.bench, ready.store, ready.results, observer, every)
         outcome.done += done.done
         outcome.failed |= done.failed
     commands.show(folder, console, quiet=True)

@@ -35,7 +35,12 @@ class Store:
     """
 
     def __init__(self, cache: Path | str, part: str = "stages") -> None:
+        self._cache = cache
         self.shelf = open_shelf(cache, part)
+
+    def part(self, name: str) -> Store:
+        """Another part of the same cache."""
+        return Store(self._cache, name)
 
     @property
     def place(self) -> str:

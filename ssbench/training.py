@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ssbench.backward import Backward
 from ssbench.data.batches import Batches
 from ssbench.data.loader import batch_sizes
-from ssbench.errors import RunFailedError
+from ssbench.draws import draws, restore_draws
+from ssbench.errors import DivergedError
 from ssbench.precision import forward, products
 from ssbench.recipe import ParameterGroup, Recipe
+from ssbench.saving import (
+    NETWORK,
+    UNSAVED,
+    Part,
+    Saved,
+    Saver,
+    optimiser_tensors,
+    restore_optimiser,
+)
 from ssbench.seeds import derive
+from ssbench.state import restore
 
 
 @dataclass(frozen=True)
@@ -34,21 +45,39 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a whole stage gave: the last epoch's loss, and wall-clock seconds."""
+    """What a whole stage gave: the last epoch's loss, and wall-clock seconds.
+
+    Attributes:
+        curve_loss: the loss of every epoch, and ``curve_error`` the errors in percent.
+        resumed: so often the training was gone on with in another process.
+        micro_batch: so many images passed through the network at once, as more did not fit; None:
+            whole batches did.
+    """
 
     loss: float
     seconds: float
     penalty_seconds: float
     images_per_second: float
+    curve_loss: list[float]
+    curve_error: list[float]
+    resumed: int
+    micro_batch: int | None
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """How one training differs from another."""
+    """How one training differs from another.
+
+    Attributes:
+        parts: by name, what the hooks change beside the network, for it to be saved.
+        saver: saves the training between epochs, and gives back what it saved.
+    """
 
     groups: list[ParameterGroup] = field(default_factory=list)
     penalty: Callable[[], Tensor | None] = lambda: None
     after_step: Callable[[float], None] = lambda _: None
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    saver: Saver = UNSAVED
 
 
 Listener = Callable[[Epoch], None]
@@ -57,64 +86,118 @@ Listener = Callable[[Epoch], None]
 def train(
     model: nn.Module, recipe: Recipe, loader: Batches, seed: int, hooks: Hooks, listen: Listener
 ) -> Trained:
-    """Train in place for ``recipe.epochs`` epochs.
+    """Train in place for ``recipe.epochs`` epochs, those included that were saved before.
 
     The batch order and the augmentation depend on ``seed`` alone; the global generator (which
     gates may draw from) is left to the caller.
 
     Raises:
-        RunFailedError: the loss of an epoch is not finite.
+        DivergedError: the loss of an epoch is not finite.
+        NoRoomError: memory does not suffice for a step.
+        Stopped: the process is to end, and the epoch is saved.
     """
-    course = _Course(model, recipe, loader, hooks)
-    generators = [torch.Generator().manual_seed(derive(seed, p)) for p in ("order", "augmentation")]
-    began, epoch = time.perf_counter(), None
+    course = _Course(model, recipe, loader, seed, hooks)
     model.train()
-    for number in range(1, recipe.epochs + 1):
-        with products(recipe.precision):
-            tally = course.epoch(loader.shuffled(*generators))
-        epoch = tally.epoch(number, recipe.epochs)
-        listen(epoch)
-    assert epoch is not None  # noqa: S101 -- a recipe has at least one epoch
-    seconds = time.perf_counter() - began
-    rate = recipe.epochs * len(loader.split) / seconds
-    return Trained(epoch.loss, seconds, course.penalty_seconds, rate)
+    with hooks.saver.under_way():
+        saved = hooks.saver.resume(model)
+        if saved:
+            course.go_on_from(saved)
+        for number in range(len(course.curve_loss) + 1, recipe.epochs + 1):
+            began = time.perf_counter()
+            with products(recipe.precision):
+                epoch = course.epoch(loader).epoch(number, recipe.epochs)
+            course.note(epoch)
+            listen(epoch)
+            course.seconds += time.perf_counter() - began
+            hooks.saver.after_epoch(number, recipe.epochs, course.saved)
+    return course.trained(recipe.epochs * len(loader.split))
 
 
 class _Course:
     """The steps of one training; none of them waits for the device."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, loader: Batches, hooks: Hooks) -> None:
-        self.recipe, self.hooks = recipe, hooks
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, loader: Batches, seed: int, hooks: Hooks
+    ) -> None:
+        self.model, self.recipe, self.hooks = model, recipe, hooks
         self.optimiser = _optimiser(model, recipe, hooks.groups)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
-        self.steps = recipe.epochs * len(batch_sizes(len(loader.split), recipe.batch_size))
-        self.done, self.penalty_seconds = 0, 0.0
-        device = next(model.parameters()).device
-        self.forward = forward(model, device, recipe.precision, compiled=recipe.compile)
+        self.steps_of_epoch = len(batch_sizes(len(loader.split), recipe.batch_size))
+        self.steps = recipe.epochs * self.steps_of_epoch
+        self.generators = [
+            torch.Generator().manual_seed(derive(seed, purpose))
+            for purpose in ("order", "augmentation")
+        ]
+        self.done, self.seconds, self.resumed = 0, 0.0, 0
+        self.curve_loss: list[float] = []
+        self.curve_error: list[float] = []
+        self.device = next(model.parameters()).device
+        call = forward(model, self.device, recipe.precision, compiled=recipe.compile)
+        self.backward = Backward(model, call, hooks.penalty, self.optimiser)
 
-    def epoch(self, batches: Iterator[tuple[Tensor, Tensor]]) -> _Tally:
+    def epoch(self, loader: Batches) -> _Tally:
         """Take one step for each batch."""
         tally = _Tally()
-        for images, labels in batches:
+        for images, labels in loader.shuffled(*self.generators):
             factor = self.recipe.rate(self.done / self.steps)
             for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor
-            tally.add(*self._step(images, labels), labels)
+            tally.add(*self.backward(images, labels), labels)
+            self.optimiser.step()
             self.done += 1
             self.hooks.after_step(self.done / self.steps)
         return tally
 
-    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss without the penalty, and the logits, both without a graph."""
-        logits = self.forward(images)
-        loss = F.cross_entropy(logits, labels)
-        began = time.perf_counter()
-        penalty = self.hooks.penalty()
-        self.penalty_seconds += time.perf_counter() - began
-        self.optimiser.zero_grad()
-        (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        return loss.detach(), logits.detach()
+    def note(self, epoch: Epoch) -> None:
+        self.curve_loss.append(epoch.loss)
+        self.curve_error.append(epoch.error)
+
+    def trained(self, images: int) -> Trained:
+        return Trained(
+            self.curve_loss[-1],
+            self.seconds,
+            self.backward.penalty_seconds,
+            images / self.seconds,
+            self.curve_loss,
+            self.curve_error,
+            self.resumed,
+            self.backward.micro_batch,
+        )
+
+    def saved(self) -> Saved:
+        """All that the next epoch depends on."""
+        tensors = {NETWORK + name: t for name, t in self.model.state_dict().items()}
+        tensors |= optimiser_tensors(self.optimiser)
+        tensors |= {f"draws:{name}": state for name, state in draws(self.device).items()}
+        for number, generator in enumerate(self.generators):
+            tensors[f"generator:{number}"] = generator.get_state()
+        for part, of in self.hooks.parts.items():
+            tensors |= {f"{part}:{name}": tensor for name, tensor in of.give().items()}
+        facts = {
+            "seconds": self.seconds,
+            "penalty_seconds": self.backward.penalty_seconds,
+            "curve_loss": self.curve_loss,
+            "curve_error": self.curve_error,
+            "resumed": self.resumed,
+            "micro_batch": self.backward.micro_batch,
+        }
+        return Saved(tensors, facts)
+
+    def go_on_from(self, saved: Saved) -> None:
+        """Be as the training was that ``saved`` was taken of."""
+        restore(self.model, saved.part(NETWORK))
+        restore_optimiser(self.optimiser, saved)
+        for number, generator in enumerate(self.generators):
+            generator.set_state(saved.tensors[f"generator:{number}"])
+        for part, of in self.hooks.parts.items():
+            of.take(saved.part(f"{part}:"))
+        facts = saved.facts
+        self.seconds, self.resumed = facts["seconds"], facts["resumed"] + 1
+        self.curve_loss, self.curve_error = facts["curve_loss"], facts["curve_error"]
+        self.done = len(self.curve_loss) * self.steps_of_epoch
+        self.backward.penalty_seconds = facts["penalty_seconds"]
+        self.backward.micro_batch = facts["micro_batch"]
+        restore_draws(saved.part("draws:"), self.device)
 
 
 def hold(model: nn.Module, held: Mapping[str, Tensor]) -> Callable[[float], None]:
@@ -207,6 +290,6 @@ class _Tally:
     def epoch(self, number: int, of: int) -> Epoch:
         loss = float(self.loss) / self.images
         if not math.isfinite(loss):
-            raise RunFailedError(f"diverged: the training loss is {loss} in epoch {number} of {of}")
+            raise DivergedError(loss, number, of)
         error = 100 * float(self.wrong) / self.images
         return Epoch(number, of, loss, error, self.images / (time.perf_counter() - self.began))

@@ -160,6 +160,8 @@ def test_when_the_run_ends_every_process_ends_and_nothing_is_lost(tmp_path: Path
         assert code == 130
         assert "start again to go on" in err
         assert "Traceback" not in err
+        saved = list((folder / "results" / ".cache" / "partial").glob("[!u]*"))
+        assert ("saved: " in err) == bool(saved)
     deadline = time.monotonic() + 30
     while alive(process.pid):  # python's own resource tracker ends a moment later
         assert time.monotonic() < deadline

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-TIMES = {
-    "seconds_train", "seconds_penalty", "seconds_prune", "images_per_second", "time",
-    "peak_memory_bytes",
-}  # fmt: skip
+from bench.perf.faults import NOT_OF_A_RESULT, Victim, faults
+
+TIMES = NOT_OF_A_RESULT
+"""Keys of a record that may differ when it is made again."""
 EXPERIMENT = """
 dataset = "digits"
 models = ["vgg6"]
@@ -108,3 +108,18 @@ def test_an_interrupt_says_that_nothing_is_lost(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert b"start again to go on" in err
     assert b"Traceback" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_twenty_kills_at_random_moments_lose_nothing_that_was_saved(
+    concurrency: int, tmp_path: Path
+) -> None:
+    whole = Victim(tmp_path / "whole", "quickstart", [])
+    whole.finish()
+    found = faults(tmp_path / "broken", whole.results(), 20, concurrency)
+    assert found.kills == 20
+    assert len(found.states) >= 2
+    lost = (found.lost_runs, found.lost_stages, found.lost_epochs, found.torn, found.differing)
+    assert lost == (0, 0, 0, 0, 0)

@@ -7,6 +7,7 @@ shorter side resized to 256/224 of the size, the middle cut out.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,7 @@ class FolderLoader:
             batch_sampler=batches,
             num_workers=workers if self.workers is None else self.workers,
             pin_memory=device.type == "cuda",
+            worker_init_fn=_undisturbed,
             generator=torch.Generator(),  # else it draws from the global one, which gates use
         )
         mean, sd = (part.to(device) for part in self.normalisation)
@@ -89,6 +91,15 @@ class FolderLoader:
             pixels = images.to(device, non_blocking=True).float()
             normalised = ((pixels - mean) / sd).contiguous(memory_format=torch.channels_last)
             yield normalised, labels.to(device, non_blocking=True)
+
+
+def _undisturbed(_: int) -> None:
+    """Let a process that reads images go on when all processes are asked to stop.
+
+    The one that trains needs it to the end of the epoch, and then ends it.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _Images(Dataset[tuple[Tensor, int]]):

@@ -9,13 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
+from ssbench.backward import out_of_memory
 from ssbench.device import describe
-from ssbench.errors import BadInputError, DamagedError, RunFailedError
+from ssbench.errors import (
+    BadInputError,
+    DamagedError,
+    DivergedError,
+    NoRoomError,
+    RunFailedError,
+)
+from ssbench.partial import Partials
 from ssbench.pipeline import carry_out
 from ssbench.record import Record, now
+from ssbench.saving import UNSAVED
 from ssbench.stage import Run, Stage
 from ssbench.state import Tensors
 from ssbench.storage import Store
@@ -41,11 +49,11 @@ class Observer(Protocol):
     def waiting(self, what: str) -> None:
         """Note that there is nothing to do but to wait, and for what."""
 
-    def damaged(self, what: str) -> None:
-        """Note, in one line, that a file is not as it was written and is computed anew."""
-
     def run_done(self, run: Run, result: Record, *, before: bool) -> None:
         """Note that a run is finished (``before``: it already was), with its last record."""
+
+    def warn(self, text: str) -> None:
+        """Note, in one line, what should not be but changes no result: a damaged file, say."""
 
 
 @dataclass
@@ -64,11 +72,15 @@ class Outcome:
 
 
 class StageFailedError(Exception):
-    """A stage could not be finished; the text is the reason, for the record."""
+    """A stage could not be finished; the text is the reason, for the record.
 
+    Attributes:
+        facts: further entries of the record.
+    """
 
-def _untold(what: str) -> None:
-    del what
+    def __init__(self, reason: str, facts: Record) -> None:
+        super().__init__(reason)
+        self.facts = facts
 
 
 class Hand:
@@ -77,11 +89,18 @@ class Hand:
     Args:
         bench: the data and the device.
         store: where stages are kept.
-        tell: is told, in one line, of every stage that is damaged and computed anew.
+        partials: where trainings are saved between epochs, to go on from there; None: nowhere.
+        warn: is told, in one line, of every stage that is damaged and computed anew.
     """
 
-    def __init__(self, bench: Bench, store: Store, tell: Callable[[str], None] = _untold) -> None:
-        self._bench, self._store, self._tell = bench, store, tell
+    def __init__(
+        self,
+        bench: Bench,
+        store: Store,
+        partials: Partials | None = None,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._bench, self._store, self._partials, self._warn = bench, store, partials, warn
         self._facts = describe(bench.device) | {
             "train_images": len(bench.train),
             "validation_images": len(bench.validation),
@@ -100,6 +119,7 @@ class Hand:
         Raises:
             StageFailedError: whatever a method raised; the other runs must go on.
             BusyError: another process is at this stage or at its parent.
+            Stopped: the process is to end.
             BadInputError: the store cannot be written.
         """
         with self._store.lock(stage.id):
@@ -107,6 +127,7 @@ class Hand:
                 return
             tensors, record = self.compute(stage, self._before(stage), listen)
             self._store.save(stage.id, tensors, record)
+            self._forget(stage)
 
     def _is_there(self, stage: Stage) -> bool:
         """Whether a stage is in the store as it was written; one that is damaged is removed."""
@@ -115,7 +136,7 @@ class Hand:
         try:
             self._store.check(stage.id)
         except DamagedError as error:
-            self._tell(f"{error.told}; computed anew")
+            self._warn(f"{error.told}; computed anew")
             self._store.remove(stage.id)
             return False
         return True
@@ -136,22 +157,35 @@ class Hand:
 
         Raises:
             StageFailedError: whatever a method raised; the other runs must go on.
+            Stopped: the process is to end.
             BadInputError: the input is at fault.
         """
+        saver = self._partials.saver(stage) if self._partials else UNSAVED
         try:
-            tensors, record = carry_out(stage, self._bench, before, listen)
+            tensors, record = carry_out(stage, self._bench, before, listen, saver)
         except BadInputError:
             raise
         except Exception as error:
-            raise StageFailedError(_reason(stage, error)) from error
+            if not (out_of_memory(error) or isinstance(error, NoRoomError)):
+                self._forget(stage)  # with more memory it could go on; of all else that is in vain
+            raise StageFailedError(_reason(stage, error), _failure(error)) from error
         return tensors, record | self._facts | {"time": now()}
+
+    def _forget(self, stage: Stage) -> None:
+        if self._partials:
+            self._partials.forget(stage.id)
+
+
+def _failure(error: Exception) -> Record:
+    """What a record says of a failure beside the reason."""
+    return {"diverged_epoch": error.epoch} if isinstance(error, DivergedError) else {}
 
 
 def _reason(stage: Stage, error: Exception) -> str:
     """Say in one line what happened and where."""
     if isinstance(error, RunFailedError):
         return f"{stage.kind}: {error}"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if out_of_memory(error):
         return f"{stage.kind}: out of memory ({error})"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}, line {frame.lineno}"

@@ -9,8 +9,10 @@ from contextlib import suppress
 from ssbench.errors import DamagedError
 from ssbench.executors.hand import Hand, Observer, Outcome, StageFailedError
 from ssbench.locks import BusyError
+from ssbench.partial import Partials
 from ssbench.record import Record, records
 from ssbench.stage import Run, Stage
+from ssbench.stopping import SAVE_EVERY, STOP
 from ssbench.storage import Results, Store
 from ssbench.workbench import Bench
 
@@ -19,19 +21,18 @@ PATIENCE = 0.5
 
 
 class _FailedError(Exception):
-    """A stage of a run failed, for the reason that the text gives."""
+    """A stage of a run failed."""
 
-    def __init__(self, parent: Stage | None, reason: str) -> None:
-        super().__init__(reason)
-        self.before = parent.chain() if parent else []
+    def __init__(self, parent: Stage | None, failure: StageFailedError) -> None:
+        super().__init__(str(failure))
+        self.before, self.failure = parent.chain() if parent else [], failure
 
 
 class _Local:
-    def __init__(self, bench: Bench, store: Store, results: Results, observer: Observer) -> None:
-        self.hand = Hand(bench, store, observer.damaged)
-        results.tell = observer.damaged
-        self.store, self.results, self.observer = store, results, observer
-        self.failures: dict[str, str] = {}
+    def __init__(self, hand: Hand, store: Store, results: Results, observer: Observer) -> None:
+        self.hand, self.store, self.results, self.observer = hand, store, results, observer
+        results.tell = observer.warn
+        self.failures: dict[str, StageFailedError] = {}
         self.outcome = Outcome()
 
     def finish(self, run: Run) -> None:
@@ -44,9 +45,9 @@ class _Local:
         if last is None:
             try:
                 found = records(run, [self._measured(run, stage) for stage in run.stages])
-            except _FailedError as failure:
-                measured = [self.store.record(stage.id) for stage in failure.before]
-                found = records(run, measured, str(failure))
+            except _FailedError as failed:
+                measured = [self.store.record(stage.id) for stage in failed.before]
+                found = records(run, measured, str(failed), failed.failure.facts)
             self.results.save(run.id, found)
             last = found[-1]
         self.outcome.note(last)
@@ -65,11 +66,12 @@ class _Local:
         return self.store.record(stage.id)
 
     def _carry_out(self, run: Run, stage: Stage) -> None:
+        STOP.check()
         self.observer.stage_started(run, stage)
         try:
             self.hand.carry_out(stage, lambda epoch: self.observer.epoch(stage, epoch))
         except StageFailedError as failure:
-            self.failures[stage.id] = str(failure)
+            self.failures[stage.id] = failure
         except BusyError as busy:
             self.observer.stage_put_off(stage)
             raise BusyError(f"{stage.kind} {stage.id[:8]}, which {busy.holder} is at") from busy
@@ -77,13 +79,25 @@ class _Local:
 
 
 def execute(
-    runs: Sequence[Run], bench: Bench, store: Store, results: Results, observer: Observer
+    runs: Sequence[Run],
+    bench: Bench,
+    store: Store,
+    results: Results,
+    observer: Observer,
+    save_every: float = SAVE_EVERY,
 ) -> Outcome:
     """Carry out the runs that have no record yet.
 
-    A run that needs a stage which another process is at comes after the others.
+    A run that needs a stage which another process is at comes after the others. Trainings are saved
+    between two epochs, at most every ``save_every`` seconds.
+
+    Raises:
+        Stopped: the process is to end.
     """
-    local, left = _Local(bench, store, results, observer), list(runs)
+    partials = Partials(store.part("partial"), bench.device.type, STOP, save_every, observer.warn)
+    partials.tidy(store)
+    local = _Local(Hand(bench, store, partials, observer.warn), store, results, observer)
+    left = list(runs)
     while left:
         put_off: list[Run] = []
         for run in left:

@@ -8,23 +8,35 @@ of as many threads.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
-import time
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import cast
 
-from ssbench.errors import BadInputError, DamagedError
+from ssbench.errors import BadInputError
+from ssbench.executors.clerk import Clerk
 from ssbench.executors.hand import Observer, Outcome
 from ssbench.executors.local import PATIENCE
-from ssbench.executors.schedule import Schedule
-from ssbench.executors.worker import Busy, Done, Failed, Message, Refused, Setup, Told, work
-from ssbench.locks import BusyError
-from ssbench.record import Record, records
+from ssbench.executors.worker import (
+    ASK,
+    END,
+    Busy,
+    Done,
+    Failed,
+    Halted,
+    Message,
+    Refused,
+    Setup,
+    Warned,
+    work,
+)
+from ssbench.partial import Partials
 from ssbench.stage import Run, Stage
+from ssbench.stopping import STOP
 from ssbench.storage import Results, Store
 from ssbench.training import Epoch
 
@@ -44,25 +56,54 @@ def execute_side_by_side(
 
     Raises:
         BadInputError: a worker found the input at fault.
+        Stopped: the process is to end; trainings under way have been saved.
     """
-    clerk = _Clerk(runs, store, results, observer)
+    partial = Store(setup.cache, "partial")
+    Partials(partial, setup.device, STOP, setup.save_every, observer.warn).tidy(store)
+    clerk = Clerk(runs, store, results, observer)
     crew: list[_Worker] = []
     try:
-        while clerk.goes_on() or any(worker.stage for worker in crew):
-            idle = [worker for worker in crew if worker.stage is None]
-            while clerk.schedule.ready and (idle or len(crew) < workers):
-                if not idle:
-                    idle.append(_Worker(setup))
-                    crew.append(idle[-1])
-                clerk.hand_out(idle.pop())
-            by_pipe = {worker.pipe: worker for worker in crew if worker.stage}
-            for pipe in wait(list(by_pipe), PATIENCE if clerk.waits else None):
-                clerk.hear(by_pipe[cast("Connection", pipe)])
-            crew = [worker for worker in crew if not worker.lost]
+        with STOP.deferred():
+            while clerk.goes_on() or any(worker.stage for worker in crew):
+                _hand_out(clerk, crew, setup, workers)
+                _hear(clerk, crew)
+                if STOP.asked is not None:
+                    _wind_down(clerk, crew)
+                    STOP.check(clerk.saved)
     finally:
         for worker in crew:
             worker.stop()
     return clerk.outcome
+
+
+def _hand_out(clerk: Clerk, crew: list[_Worker], setup: Setup, workers: int) -> None:
+    """Give every idle worker a stage, as long as there are some."""
+    idle = [worker for worker in crew if worker.stage is None]
+    while clerk.schedule.ready and (idle or len(crew) < workers):
+        if not idle:
+            idle.append(_Worker(setup))
+            crew.append(idle[-1])
+        stage = clerk.schedule.ready.popleft()
+        clerk.began(stage)
+        idle.pop().give(stage)
+
+
+def _hear(clerk: Clerk, crew: list[_Worker]) -> None:
+    """Wait for messages, or for a request to stop, and take note of them."""
+    by_pipe = {worker.pipe: worker for worker in crew if worker.stage}
+    for ready in wait([*by_pipe, *STOP.waits], PATIENCE if clerk.waits else None):
+        if isinstance(ready, Connection):
+            _take(clerk, by_pipe[ready])
+    crew[:] = [worker for worker in crew if not worker.lost]
+
+
+def _wind_down(clerk: Clerk, crew: list[_Worker]) -> None:
+    """Let every worker finish and save the epoch that it is at."""
+    for worker in crew:
+        worker.ask()
+    while busy := {worker.pipe: worker for worker in crew if worker.stage}:
+        for pipe in wait(list(busy)):
+            _take(clerk, busy[cast("Connection", pipe)])
 
 
 class _Worker:
@@ -74,11 +115,15 @@ class _Worker:
         )  # a fork would share threads and CUDA's state
         self.pipe, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(target=work, args=(setup, theirs), daemon=True)
-        # Ctrl-C reaches the whole group of processes; only this one answers, and ends the others.
+        # Ctrl-C reaches the whole group of processes; only this one answers, and asks the others.
+        # What asks is kept for a worker until it can handle it.
+        resource_tracker.ensure_running()  # which else would do away with the mask
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [ASK])
         try:
             self.process.start()
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             signal.signal(signal.SIGINT, handler)
         theirs.close()
         self.stage: Stage | None = None
@@ -103,125 +148,56 @@ class _Worker:
             return Failed(f"{kind}: the worker process {how}{advice}")
         return said
 
+    def ask(self) -> None:
+        """Tell it to stop after the epoch that it is at."""
+        self._send(ASK)
+
+    def _send(self, number: int) -> None:
+        if self.process.pid and self.process.is_alive():
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
+
     def stop(self) -> None:
+        """End it at once."""
         self.pipe.close()
         if self.stage and not self.lost:
-            self.process.terminate()
+            self._send(END)
         self.process.join(GRACE)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
 
 
-class _Clerk:
-    """Hands out stages, and writes down what comes of them.
+def _take(clerk: Clerk, worker: _Worker) -> None:
+    """Take note of one message of a worker.
 
-    Attributes:
-        put_off: stages that another process is at, and the time at which they come up again.
+    Raises:
+        BadInputError: the worker found the input at fault.
     """
+    stage = worker.stage
+    assert stage is not None  # noqa: S101 -- only workers with a stage are waited for
+    said = worker.message()
+    if isinstance(said, Refused):
+        raise BadInputError(said.message)
+    if isinstance(said, Epoch):
+        clerk.epoch(stage, said)
+    elif isinstance(said, Warned):
+        clerk.observer.warn(said.text)
+    else:
+        worker.stage = None
+        _end(clerk, worker, stage, said)
 
-    def __init__(
-        self, runs: Sequence[Run], store: Store, results: Results, observer: Observer
-    ) -> None:
-        self.store, self.results, self.observer = store, results, observer
-        results.tell = observer.damaged
-        self.outcome = Outcome()
-        self.put_off: deque[tuple[float, Stage]] = deque()
-        self._again: list[Run] = []
-        self._plan(runs)
 
-    def _plan(self, runs: Sequence[Run]) -> None:
-        found = {run.id: self.results.last(run.id) for run in runs}
-        left = [run for run in runs if found[run.id] is None]
-        self.schedule = Schedule(left, self.store)
-        for run in runs:
-            last = found[run.id]
-            if last is not None:
-                self._note(run, last, before=True)
-        complete = set(self.schedule.complete())
-        for run in left:
-            if run.id in complete:
-                self._save(run, run.stages)
-
-    def goes_on(self) -> bool:
-        """Whether there are stages to hand out, now or later."""
-        while self.put_off and self.put_off[0][0] <= time.monotonic():
-            self.schedule.ready.append(self.put_off.popleft()[1])
-        if self._again and not self.schedule.ready and not self.put_off:
-            again, self._again = self._again, []
-            self._plan(again)
-        return bool(self.schedule.ready) or self.waits
-
-    @property
-    def waits(self) -> bool:
-        """Whether something comes up again by itself."""
-        return bool(self.put_off or self._again)
-
-    def hand_out(self, worker: _Worker) -> None:
-        stage = self.schedule.ready.popleft()
-        self.observer.stage_started(self.schedule.first_run(stage), stage)
-        worker.give(stage)
-
-    def hear(self, worker: _Worker) -> None:
-        """Take note of one message of a worker.
-
-        Raises:
-            BadInputError: the worker found the input at fault.
-        """
-        stage = worker.stage
-        assert stage is not None  # noqa: S101 -- only workers with a stage are waited for
-        said = worker.message()
-        if isinstance(said, Refused):
-            raise BadInputError(said.message)
-        if isinstance(said, Epoch):
-            self.observer.epoch(stage, said)
-        elif isinstance(said, Told):
-            self.observer.damaged(said.what)
-        else:
-            worker.stage = None
-            self._ended(stage, said)
-
-    def _ended(self, stage: Stage, said: Done | Failed | Busy) -> None:
-        if isinstance(said, Busy):
-            self.put_off.append((time.monotonic() + PATIENCE, stage))
-            self.observer.stage_put_off(stage)
-            self.observer.waiting(
-                f"waiting for {stage.kind} {stage.id[:8]}, which {said.holder} is at"
-            )
-            return
-        self.observer.stage_done(stage)
-        if isinstance(said, Failed):
-            for run in self.schedule.failed(stage):
-                before = run.stages[: [s.id for s in run.stages].index(stage.id)]
-                self._save(run, before, said.reason)
-            return
-        for run in self.schedule.done(stage):
-            self._save(run, run.stages)
-
-    def _save(self, run: Run, stages: Sequence[Stage], reason: str | None = None) -> None:
-        """Write a run's records; one whose stages are damaged or gone comes up again."""
-        try:
-            measured = [self.store.record(stage.id) for stage in stages]
-        except DamagedError as error:
-            self.observer.damaged(f"{error.told}; computed anew")
-            self._clear(run)
-            self._again.append(run)
-            return
-        found = records(run, measured, reason)
-        self.results.save(run.id, found)
-        self._note(run, found[-1], before=False)
-
-    def _clear(self, run: Run) -> None:
-        """Take the damaged ones of a run's stages out of the store."""
-        for stage in run.stages:
-            try:
-                with self.store.lock(stage.id):
-                    self.store.record(stage.id)
-            except DamagedError:
-                self.store.remove(stage.id)
-            except BusyError:
-                continue
-
-    def _note(self, run: Run, last: Record, *, before: bool) -> None:
-        self.outcome.note(last)
-        self.observer.run_done(run, last, before=before)
+def _end(clerk: Clerk, worker: _Worker, stage: Stage, said: Done | Failed | Busy | Halted) -> None:
+    """Take note of how a worker's stage ended."""
+    if isinstance(said, Done):
+        clerk.done(stage)
+    elif isinstance(said, Busy):
+        clerk.busy(stage, said.holder)
+    elif isinstance(said, Halted):
+        worker.lost = True
+        clerk.halted(stage, said.saved)
+    elif worker.lost and STOP.asked is not None:
+        return  # it was ended from outside like this process: that is no result of the stage
+    else:
+        clerk.failed(stage, said.reason, said.facts)

@@ -6,8 +6,8 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import Thread
@@ -18,8 +18,11 @@ from ssbench.data import open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors.hand import Hand, StageFailedError
 from ssbench.locks import BusyError
+from ssbench.partial import Partials
+from ssbench.record import Record
 from ssbench.registry import discover
 from ssbench.stage import Stage
+from ssbench.stopping import SAVE_EVERY, STOP, Stopped
 from ssbench.storage import Store
 from ssbench.training import Epoch
 from ssbench.workbench import Bench
@@ -31,6 +34,7 @@ class Setup:
 
     Attributes:
         threads: so many may torch use in this process.
+        save_every: seconds between two saves of a training.
     """
 
     dataset: str
@@ -39,6 +43,7 @@ class Setup:
     method_files: tuple[Path, ...]
     cache: Path | str
     threads: int
+    save_every: float = SAVE_EVERY
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,24 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """The stage could not be finished."""
+    """The stage could not be finished; ``facts`` are further entries of the record."""
 
     reason: str
+    facts: Record = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something odd that changes no result."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Halted:
+    """The worker ends as it was asked to; ``saved`` is what it saved of its stage."""
+
+    saved: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -61,38 +81,50 @@ class Busy:
 
 
 @dataclass(frozen=True)
-class Told:
-    """A file is damaged, and computed anew."""
-
-    what: str
-
-
-@dataclass(frozen=True)
 class Refused:
     """Nothing can go on: the input is at fault."""
 
     message: str
 
 
-Message = Epoch | Done | Failed | Busy | Told | Refused
+Message = Epoch | Done | Failed | Busy | Warned | Halted | Refused
+ASK, END = signal.SIGTERM, signal.SIGUSR1
+"""Ends a worker after the epoch that it is at, or at once. The first one may come more than once:
+whoever preempts a job sends it to all processes."""
 
 
 def work(setup: Setup, pipe: Connection) -> None:
     """Carry out every stage that comes through the pipe, until it is closed at the other end."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in good order, with nothing left over
+    signal.signal(END, lambda *_: sys.exit(1))  # in good order, with nothing left over
     Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(setup.threads)
     try:
-        hand = _hand(setup, lambda what: pipe.send(Told(what)))
-        while True:
-            stage: Stage = pipe.recv()
-            pipe.send(_carry_out(hand, stage, pipe))
+        with STOP.signals([ASK], insists=False):
+            try:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [ASK])  # it was kept until here
+                _work(setup, pipe)
+            except Stopped as stopped:
+                _say(pipe, Halted(stopped.saved))
     except BadInputError as error:
-        pipe.send(Refused(str(error)))
+        _say(pipe, Refused(str(error)))
     except (EOFError, ConnectionError):
         return  # the process that asked is gone; what is unfinished is of no use
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # python's own clearing up is not disturbed
+        signal.signal(END, signal.SIG_DFL)  # python's own clearing up is not disturbed
+
+
+def _work(setup: Setup, pipe: Connection) -> None:
+    hand = _hand(setup, pipe)
+    while True:
+        stage: Stage = pipe.recv()
+        said = _carry_out(hand, stage, pipe)
+        with STOP.deferred():
+            pipe.send(said)
+
+
+def _say(pipe: Connection, last: Message) -> None:
+    with suppress(ConnectionError):
+        pipe.send(last)
 
 
 def _end_with_parent() -> None:
@@ -107,10 +139,18 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _hand(setup: Setup, tell: Callable[[str], None]) -> Hand:
+def _hand(setup: Setup, pipe: Connection) -> Hand:
     discover(setup.method_files)  # stages name classes that only their files define
     dataset = open_dataset(setup.dataset, setup.data_root, "dataset")
-    return Hand(Bench(dataset, torch.device(setup.device)), Store(setup.cache), tell)
+    device = torch.device(setup.device)
+    partials = Partials(
+        Store(setup.cache, "partial"),
+        device.type,
+        STOP,
+        setup.save_every,
+        lambda text: pipe.send(Warned(text)),
+    )
+    return Hand(Bench(dataset, device), Store(setup.cache), partials)
 
 
 def _carry_out(hand: Hand, stage: Stage, pipe: Connection) -> Message:
@@ -130,5 +170,5 @@ def _carry_out(hand: Hand, stage: Stage, pipe: Connection) -> Message:
     except StageFailedError as failure:
         if gone:
             raise gone[0] from failure
-        return Failed(str(failure))
+        return Failed(str(failure), failure.facts)
     return Done()
