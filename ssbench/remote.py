@@ -102,7 +102,7 @@ class UrlShelf(Shelf):
         """See `Shelf`."""
         place = f"{self.place}/{valid(name)}"
         try:
-            with _reached(self.place):
+            with _reached(self.place, FileNotFoundError):
                 content = self.files.cat_file(f"{self.root}/{name}/{MANIFEST}")
         except FileNotFoundError as error:
             raise DamagedError(place, "no longer there", REMEDY) from error
@@ -110,7 +110,7 @@ class UrlShelf(Shelf):
 
     def content(self, name: str, file: str) -> bytes:
         """See `Shelf`."""
-        with _reached(self.place):
+        with _reached(self.place, FileNotFoundError):
             found: bytes = self.files.cat_file(f"{self.root}/{valid(name)}/{file}")
         return found
 
@@ -128,18 +128,18 @@ def _connect(url: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _reached(place: str) -> Iterator[None]:
+def _reached(place: str, *passing: type[Exception]) -> Iterator[None]:
     """Say in one message what kept a store from answering.
 
-    Every kind of store has exceptions of its own, which share no base but `Exception`.
+    Every kind of store has exceptions of its own, which share no base but `Exception`; those that
+    are ``passing`` stay what they are.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        BadInputError: whatever else it was.
+        BadInputError: with the store's own words.
     """
     try:
         yield
-    except (FileNotFoundError, BadInputError):
+    except (BadInputError, *passing):
         raise
     except Exception as error:
         raise BadInputError(
