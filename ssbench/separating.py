@@ -138,6 +138,8 @@ def _verdicts(pairs: Iterable[tuple[Row, Row]], level: float, looks: int) -> lis
         seeds = judged.verdict.pairs
         if judged.verdict.kind == "better":
             words = f"better, with {seeds} seeds"
+        elif judged.verdict.kind == "lower at every seed":
+            words = f"lower at every seed, but not separable with {seeds} seeds"
         else:
             words = f"not separable with {seeds} seeds"
         lines.append(f"{judged.budget}: {judged.first} before {judged.second}: {words}")
@@ -150,8 +152,9 @@ def _verdicts(pairs: Iterable[tuple[Row, Row]], level: float, looks: int) -> lis
 
 def _key_of_row(row: Row) -> str:
     like = row.like
-    parts = (like.dataset, like.model, like.method, like.label, like.settings, like.budget_unit,
-             like.budget_asked, like.scope, like.protection, like.passes)  # fmt: skip
+    parts = (like.dataset, like.model, like.method, like.label, like.settings, like.retrain,
+             like.budget_unit, like.budget_asked, like.scope, like.protection,
+             like.passes)  # fmt: skip
     return json.dumps(parts, sort_keys=True)
 
 
@@ -161,5 +164,5 @@ def _key_of_run(each: Run) -> str:
         budget.unit, budget.kept, budget.scope, budget.protection, budget.passes,
     ]  # fmt: skip
     parts = (each.stage.dataset, each.stage.model, each.file.name, each.label,
-             each.method.settings, *cut)  # fmt: skip
+             each.method.settings, each.retrain, *cut)  # fmt: skip
     return json.dumps(parts, sort_keys=True)

@@ -47,6 +47,8 @@ class Stage:
     """The address of the weights that the run begins with; empty: random ones."""
     said: str = field(default="", repr=False, compare=False)
     """All that ``id`` is made of, as JSON in which seed and parent are left open."""
+    alike: str = field(default="", repr=False, compare=False)
+    """A hash like ``id``, but the same for every seed: only such runs may be averaged."""
 
     @property
     def epochs(self) -> int:
@@ -144,6 +146,7 @@ def make_stage(
     if start.weights:
         settings["start"] = start.weights.rsplit("/", 1)[-1]
     said = json.dumps(settings, sort_keys=True)
+    above = parent.alike if parent else start.fingerprint
     return Stage(
         kind=kind,
         id=_id(said, start.seed, parent.id if parent else start.fingerprint),
@@ -159,6 +162,7 @@ def make_stage(
         scratch_limit=scratch_limit,
         start=start.weights,
         said=said,
+        alike=_id(said, "any", above),
     )
 
 
@@ -188,6 +192,6 @@ _SEED, _PARENT = "\0seed", "\0parent"
 _SEED_JSON, _PARENT_JSON = json.dumps(_SEED), json.dumps(_PARENT)
 
 
-def _id(said: str, seed: int, parent: str) -> str:
+def _id(said: str, seed: int | Literal["any"], parent: str) -> str:
     text = said.replace(_SEED_JSON, str(seed)).replace(_PARENT_JSON, f'"{parent}"')
     return hashlib.sha256(text.encode()).hexdigest()[:24]

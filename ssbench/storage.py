@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +93,20 @@ class Store:
 class Results:
     """The records of one experiment's runs."""
 
-    def __init__(self, results: Path, manifest: Mapping[str, Any]) -> None:
+    def __init__(
+        self, results: Path, manifest: Mapping[str, Any], command: Sequence[str] = ()
+    ) -> None:
+        """Name a folder of records.
+
+        Args:
+            results: where the folders of all experiments lie.
+            manifest: what all records of the folder have in common.
+            command: the arguments of the command line that results depend on, for the records of
+                the runs that are carried out now.
+        """
         self.folder = results / str(manifest["name"])
         self.manifest = dict(manifest)
+        self.command = list(command)
 
     def check(self) -> None:
         """Refuse a folder that holds another experiment, or none that can be written.
@@ -144,7 +155,8 @@ class Results:
 
     def save(self, run: str, records: list[Record]) -> None:
         """Write a run's records, one line per stage."""
-        lines = [json.dumps(record, sort_keys=True) for record in records]
+        told = {"command": self.command} if self.command else {}
+        lines = [json.dumps(record | told, sort_keys=True) for record in records]
         write(self.folder / f"{run}.jsonl", "\n".join(lines) + "\n")
 
 

@@ -13,7 +13,7 @@ from ssbench import report
 from ssbench.report.figures import KINDS, Figure, Looks, Reference, convert, draw, draw_overall
 from ssbench.report.figures.size import error_against_sizes
 from ssbench.report.records import read_runs
-from ssbench.report.rows import Row, make_rows
+from ssbench.report.rows import Row, by_table, make_rows
 from tests.test_report import Folder
 
 HISTOGRAM = {
@@ -58,7 +58,7 @@ def rows_of(folder: Folder) -> list[Row]:
 
 def figures_of(rows: list[Row]) -> dict[str, Figure]:
     looks = Looks.of(rows)
-    drawn = [*draw(rows, looks, "x"), *draw_overall(rows, looks)]
+    drawn = [*draw(rows, looks, "x"), *draw_overall(list(by_table(rows).values()), looks)]
     return {figure.stem.removesuffix("-x"): figure for figure in drawn}
 
 

@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ssbench import stats
 from ssbench.report import text
+from ssbench.report.manifest import flat, manifest
 from ssbench.report.notes import devices, versions
 from ssbench.report.pick import title
 from ssbench.report.records import Record
@@ -149,23 +150,3 @@ def _conditions(
 
 def _commits(records: Sequence[Record]) -> list[str]:
     return sorted({record.commit for record in records if record.commit})
-
-
-def manifest(folder: Path) -> dict[str, Any]:
-    """Read what all records of a folder have in common; empty where nothing was written down."""
-    path = folder / "experiment.json"
-    if not path.exists():
-        return {}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested values under keys with dots: train.epochs."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found

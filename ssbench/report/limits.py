@@ -53,6 +53,7 @@ def _order(name: str, found: Findings) -> list[str]:
     if judged == total:
         return []
     words = [
+        (kinds["lower at every seed"], "lower at every seed, but not separable"),
         (kinds["more seeds"], "would take more seeds"),
         (kinds["not separable"], f"would not be separated by {stats.AT_MOST} seeds"),
         (kinds["too few seeds"], f"share fewer than {stats.FEW} seeds"),

@@ -130,7 +130,7 @@ def _page(
         tables = by_table(made).values()
         sections += [_section(group, apart, beside.published) for group in tables]
     all_runs = [run for _, runs in groups for run in runs]
-    whole = overall(rows, _settled(all_runs, beside.claims))
+    whole = overall([s.rows for s in sections], _settled(all_runs, beside.claims))
     parts = [(section.title, section.rows, section.findings) for section in sections]
     return Page(
         title=title,

@@ -98,7 +98,7 @@ def _draw(page: Page) -> Drawn:
         quoted = _references(matching(page.published, like.dataset, like.model))
         if figures := draw(section.rows, looks, section.label, quoted):
             drawn[section.stem] = figures
-    return Drawn(drawn, draw_overall(page.rows, looks))
+    return Drawn(drawn, draw_overall([section.rows for section in page.sections], looks))
 
 
 def _references(published: Sequence[Published]) -> list[Reference]:

@@ -144,11 +144,12 @@ def draw(
     return figures
 
 
-def draw_overall(rows: Sequence[Row], looks: Looks) -> list[Figure]:
-    """Draw the figures of all tables of a report together."""
-    spec = rank_diagram(rows, looks)
+def draw_overall(tables: Sequence[Sequence[Row]], looks: Looks) -> list[Figure]:
+    """Draw the figures of all tables of a report together, given the rows of each."""
+    spec = rank_diagram(tables, looks)
     caption = (
-        "Average rank by mean test error over all (data set, model, share kept). A thick line "
-        "joins methods whose ranks differ by less than Nemenyi's critical difference (95 %)."
+        "Average rank by mean test error over all (data set, model, share kept) of tables with "
+        "the same total epochs and initial weights. A thick line joins methods whose ranks differ "
+        "by less than Nemenyi's critical difference (95 %)."
     )
     return [] if spec is None else [Figure("ranks", "Average ranks", caption, spec)]

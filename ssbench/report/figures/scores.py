@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from ssbench.report.figures.chart import Point, finish, ticks, tooltip, values
 from ssbench.report.figures.looks import Looks
-from ssbench.report.records import Histogram, Record
+from ssbench.report.nested import Histogram
+from ssbench.report.records import Record
 from ssbench.report.rows import Row
 
 WIDTH, HEIGHT = 250, 130
