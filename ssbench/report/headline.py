@@ -117,9 +117,9 @@ class Headline:
         where = f"At {len(opened)} of {len(self.leads)} budgets" if len(self.leads) > 1 else "There"
         most = f"others, at {rows.where} not from {others}" if len(opened) > 1 else others
         at_least = (
-            f", though at {steady} of these it is lower at every seed than all of them"
+            f"; at {steady} of these it is lower at every seed, but not separable"
             if steady and len(opened) > 1
-            else ", though it is lower at every seed"
+            else "; it is lower at every seed, but not separable"
             if steady
             else ""
         )

@@ -131,6 +131,9 @@ _CONDITIONS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("protection", _each("protection")),
     ("passes", _each("passes")),
     ("after pruning", _each("retrain")),
+    ("precision", _each("precision")),
+    ("devices", _each("devices")),
+    ("micro-batches", _each("micro_batch")),
     ("hardware", _of_finals(devices)),
     ("versions", _of_finals(versions)),
     ("commit", _of_finals(_commits)),
@@ -161,11 +164,17 @@ def _mean(key: str, write: Callable[[float | None], str]) -> Callable[[Row], str
     return say
 
 
+def _joules(row: Row) -> str:
+    found = row.joules()
+    return text.ABSENT if found is None else f"{text.count(found.mean)} J"
+
+
 _COSTS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("epochs in total", _mean("epochs_total", text.number)),
     ("seconds of training", _total("seconds_train", " s")),
     ("of these for the penalty", _total("seconds_penalty", " s")),
     ("seconds of pruning", _total("seconds_prune", " s")),
+    ("energy of the device", _joules),
     ("highest memory, bytes", _mean("peak_memory_bytes", text.count)),
 )
 

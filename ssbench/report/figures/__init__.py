@@ -102,8 +102,10 @@ _KINDS: tuple[
         "cost",
         "Error against cost",
         "test error of the last epoch against the seconds that one seed took on the hardware of "
-        "the records, all stages together, shared ones included, and against the epochs in total "
-        "where rows differ in them.",
+        "the records, all stages together, shared ones included, against the epochs in total where "
+        "rows differ in them, and against joules where a counter could be read: that of the GPU, "
+        "or of the CPU's packages, which covers all that ran on it, other stages and other "
+        "people's work too.",
         cost,
     ),
     (
