@@ -272,6 +272,19 @@ def test_rows_are_found_by_name_and_budget(folder: Folder) -> None:
             pick.find_row(rows, written)
 
 
+def test_a_row_of_several_experiments_says_how_to_choose(tmp_path: Path, invoke: Invoke) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        Folder(tmp_path / name).row("a", [1.0, 1.1, 1.2], experiment=name)
+    ended = invoke("compare", "a", "a", "--results", tmp_path)
+    assert ended.code == 2
+    assert "a: 2 rows of this name and budget (vgg6 on digits in one and vgg6 on" in ended.err
+    assert "--results, its own folder" in ended.err
+    ended = invoke("compare", tmp_path / "one", "a@0.5")
+    assert ended.code == 2
+    assert "a@0.5: no folder, but " in ended.err
+
+
 def test_a_receipt_shows_all_that_differs(folder: Folder) -> None:
     folder.row("a", [1.0, 1.1, 1.2], settings={"k": 1})
     folder.row(

@@ -1,15 +1,20 @@
 """A mean is taken over runs that differ in nothing but the seed; the others have names apart."""
 
 import json
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from ssbench.report import repeat
 from ssbench.report.merge import merge
 from ssbench.report.page import make_merged_page
 from ssbench.report.records import read_runs
 from ssbench.report.rows import Row, make_rows
+from tests.conftest import Invoke
 from tests.test_report import Folder, folder
 
 __all__ = ["folder"]
@@ -35,6 +40,7 @@ def rows(folder: Folder) -> dict[str, Row]:
         ({"scope": "global"}, {"scope": "layerwise"}, ("global", "layerwise")),
         ({"protection": 0.0}, {"protection": 0.1}, ("protection=0.0", "protection=0.1")),
         ({"passes": 1}, {"passes": 3}, ("1 passes", "3 passes")),
+        ({"retrain": "lr-rewind", "lr": 0.1}, {"retrain": "finetune"}, ("lr-rewind", "finetune")),
         ({"lr": 0.1}, {"lr": 0.2}, ("lr=0.1", "lr=0.2")),
         ({"epochs_total": 20}, {"epochs_total": 40, "epochs": 20}, ("20 epochs", "40 epochs")),
         ({"train_images": 1000}, {"train_images": 500}, ("1,000 images", "500 images")),
@@ -104,3 +110,68 @@ def test_folders_of_other_recipes_are_not_averaged(tmp_path: Path) -> None:
         "m, one": {0},
         "m, two": {1, 2},
     }
+
+
+METHOD = """
+from dataclasses import dataclass
+
+from ssbench.method import Method, Scores, prunable_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mine(Method):
+    \"\"\"Keeps large weights.\"\"\"
+
+    grain = "weight"
+    power: float = 1.0
+
+    def scores(self, model):
+        weights = prunable_weights(model)
+        return {name: w.detach().abs() ** self.power for name, w in weights.items()}
+"""
+
+
+def measured(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The records of each run, without what no two runs have in common."""
+    loose = ("seconds_train", "seconds_penalty", "seconds_prune", "images_per_second", "time",
+             "peak_memory_bytes", "energy_joules", "command")  # fmt: skip
+    return {
+        path.stem: [
+            {key: value for key, value in json.loads(line).items() if key not in loose}
+            for line in path.read_text().splitlines()
+        ]
+        for path in folder.glob("*.jsonl")
+    }
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_command_of_the_drill_down_makes_the_run_again(
+    tmp_path: Path, tiny: Path, invoke: Invoke
+) -> None:
+    (tmp_path / "mine.py").write_text(METHOD)
+    given = (tiny, "--set", "budget.kept=[0.2]", "--set", 'methods=[{name="mine",power=[1.0,2.0]}]',
+             "--set", "seeds=[3, 4]", "--method-file", tmp_path / "mine.py")  # fmt: skip
+    assert invoke("run", *given, "--results", tmp_path / "one", "--quiet").code == 0
+    runs = read_runs(tmp_path / "one" / "tiny")
+    rows, _ = make_rows(runs)
+    ids = {row.name: {run.final.row_id for run in row.done} for row in rows}
+    assert [len(found) for found in ids.values()] == [1, 1], "one for all seeds"
+    assert len(set.union(*ids.values())) == 2, "and another one for other settings"
+    run = next(run for run in runs if run.final.seed == 4)
+    first, _ = repeat.commands(run)
+    assert shlex.split(first)[:3] == ["OMP_NUM_THREADS=1", "ssbench", "run"]
+    arguments = shlex.split(first)[3:]
+    assert "seeds=[3, 4]" not in arguments
+    assert invoke("run", *arguments, "--results", tmp_path / "two", "--quiet").code == 0
+    one, two = (measured(tmp_path / name / "tiny") for name in ("one", "two"))
+    assert {name.rpartition("seed")[2][0] for name in two} == {"4"}
+    assert two == {name: one[name] for name in two}
+    assert len(two) == 2

@@ -12,7 +12,7 @@ import pytest
 
 TIMES = {
     "seconds_train", "seconds_penalty", "seconds_prune", "images_per_second", "time",
-    "peak_memory_bytes",
+    "peak_memory_bytes", "energy_joules",
 }  # fmt: skip
 EXPERIMENT = """
 dataset = "digits"

@@ -8,8 +8,8 @@ result, the method's file among it), which older records lack.
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 from ssbench.report.records import Record, Run
 
@@ -120,31 +120,28 @@ def names(groups: Sequence[Sequence[Run]]) -> list[str]:
     by_label: dict[Hashable, list[Run]] = defaultdict(list)
     for run in firsts:
         by_label[_label(run)].append(run)
-    found = [_name(run, by_label[_label(run)]) for run in firsts]
-    several = len({run.final.experiment for run in firsts}) > 1
-    found = [
-        f"{name}, {run.final.experiment}" if several and number else name
-        for run, name, number in zip(firsts, found, _numbers(firsts, found), strict=True)
-    ]
-    return [
-        f"{name}, no. {number}" if number else name
-        for name, number in zip(found, _numbers(firsts, found), strict=True)
-    ]
+    found = {id(run): _name(run, by_label[_label(run)]) for run in firsts}
+    for say in _FURTHER:
+        for same in _of_one_name(firsts, found):
+            said = [say(run) for run in same]
+            if len(set(said)) > 1:
+                found |= {
+                    id(run): ", ".join([found[id(run)], *([words] if words else [])])
+                    for run, words in zip(same, said, strict=True)
+                }
+    for same in _of_one_name(firsts, found):
+        found |= {id(run): f"{found[id(run)]}, no. {n}" for n, run in enumerate(same, 1)}
+    return [found[id(run)] for run in firsts]
 
 
-def _numbers(runs: Sequence[Run], found: Sequence[str]) -> list[int]:
-    """Count those of one name, network and budget from 1 on; 0 for a name that is the only one."""
-    places = [
-        (name, final.dataset, final.model, final.budget_asked, final.budget_unit)
-        for name, final in zip(found, (run.final for run in runs), strict=True)
-    ]
-    counts = Counter(places)
-    seen: Counter[Hashable] = Counter()
-    numbers = []
-    for place in places:
-        seen[place] += 1
-        numbers.append(seen[place] if counts[place] > 1 else 0)
-    return numbers
+def _of_one_name(runs: Sequence[Run], found: Mapping[int, str]) -> list[list[Run]]:
+    """Those of one name, network and budget, where there are several."""
+    places: dict[Hashable, list[Run]] = defaultdict(list)
+    for run in runs:
+        final = run.final
+        place = (final.dataset, final.model, final.budget_asked, final.budget_unit)
+        places[found[id(run)], place].append(run)
+    return [same for same in places.values() if len(same) > 1]
 
 
 def _label(run: Run) -> Hashable:
@@ -207,6 +204,9 @@ _FACTS: tuple[Callable[[Run], str], ...] = (
     _unit,
     _grain,
     lambda run: run.final.retrain or "",
+)
+"""What a name says where rows of its label differ in it; nothing where it is not known."""
+_FURTHER: tuple[Callable[[Run], str], ...] = (
     lambda run: f"from {run.final.start}" if run.final.start else "",
     lambda run: "tuned" if run.final.tuning else "not tuned",
     lambda run: " and ".join(devices_of(run)),
@@ -216,5 +216,6 @@ _FACTS: tuple[Callable[[Run], str], ...] = (
     lambda run: f"lr={_each(run, 'lr')}",
     _epochs,
     lambda run: f"{run.final.train_images:,} images" if run.final.train_images else "",
+    lambda run: run.final.experiment,
 )
-"""What a name says where it differs, each as words; nothing where it is not known."""
+"""What it says where two rows of one budget would have the same name without it."""
