@@ -205,10 +205,19 @@ def test_light_and_dark_differ_in_text_and_not_in_data(full: Folder) -> None:
     assert colours[0] == colours[1] != set()
 
 
-def test_all_figures_are_written_on_request(full: Folder) -> None:
+def test_all_figures_are_written_on_request(full: Folder, tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    folder = Folder(tmp_path / "small")
+    folder.row("a", [2.0, 2.1, 2.2])
+    folder.row("b", [3.0, 3.1, 3.2], method="b")
     written = {path.name for path in report.render(full.path, full.path, ["svg"])}
     label = "digits-vgg6"
     assert written == {f"{kind}-{label}.svg" for kind in KINDS_OF_FIGURE} | {"ranks.svg"}
+    for kind, begin in (("png", b"\x89PNG"), ("pdf", b"%PDF-")):
+        files = report.render(folder.path, folder.path, [kind])
+        assert {path.suffix for path in files} == {f".{kind}"}
+        assert len(files) > 3
+        assert all(path.read_bytes().startswith(begin) for path in files)
     with_text = {path.name for path in report.render(full.path, full.path, ["md"])}
     assert with_text == {"report.md", f"error-{label}.svg", f"error-{label}.png"}
 

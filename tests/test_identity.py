@@ -152,6 +152,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_the_command_of_the_drill_down_makes_the_run_again(
     tmp_path: Path, tiny: Path, invoke: Invoke

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 from ssbench.report.figures.chart import theme
@@ -71,6 +72,7 @@ def _counted_anew(svg: str) -> str:
     return re.sub(r"gradient_\d+", lambda found: f"gradient-{names.index(found[0])}", svg)
 
 
+@cache
 def script() -> str:
     """Return the JavaScript that draws specs in a page, whole: it asks the network for nothing."""
     import vl_convert
