@@ -115,9 +115,11 @@ def run(
     )
     log = Console(stderr=True)
     with _interruptible(log):
+        pair = None if until_separated is None else separating.rows_of(until_separated)
+        if pair is not None:
+            separating.check(experiment, options, pair)
         outcome = commands.run(experiment, options, console(), log)
-        if until_separated is not None and not dry_run:
-            pair = separating.rows_of(until_separated)
+        if pair is not None and not dry_run:
             outcome = separating.run(experiment, options, pair, max_seeds, console(), log)
     if outcome.failed:
         raise typer.Exit(1)

@@ -81,11 +81,24 @@ def prepare(argument: str, options: Options) -> Prepared:
     if tuned:
         chosen = tuned_.apply(tuned, experiment, chosen, source)
     runs = plan_variants(experiment, chosen, bench.dataset.fingerprint, source)
-    results = Results(options.results, experiment.manifest | {"tuned": tuned.id if tuned else ""})
+    manifest = experiment.manifest | {"tuned": tuned.id if tuned else ""}
+    results = Results(options.results, manifest, command(argument, options))
     results.check()
     store = Store(options.cache or options.results / ".cache")
     make_ready(runs, bench, store, source)
     return Prepared(experiment, runs, bench, store, results)
+
+
+def command(argument: str, options: Options) -> list[str]:
+    """Return the arguments of ``ssbench run`` that results depend on, paths as they were given.
+
+    The seeds are left out: a record has its own. So are device and threads, which records name as
+    they were and not as they were asked for.
+    """
+    own = [text for text in options.overrides if not text.startswith("seeds=")]
+    parts = [argument, *(part for text in own for part in ("--set", text))]
+    parts += [part for path in options.method_files for part in ("--method-file", str(path))]
+    return [*parts, *(["--tuned", str(options.tuned)] if options.tuned else [])]
 
 
 def open_bench(experiment: Experiment, options: Options, source: str) -> Bench:

@@ -39,6 +39,12 @@ def compare(first: str, second: str, where: Where, console: Console) -> None:
     if all(folder.is_dir() for folder in folders):
         _compare_folders(folders, console)
         return
+    for name, other, folder in zip((first, second), (second, first), folders, strict=True):
+        if folder.is_dir() and any(folder.glob("*.jsonl")):
+            raise BadInputError(
+                f"{other}: no folder, but {name} is one; name two folders of records, or two rows "
+                "and with --results the folder that has them"
+            )
     rows = read_rows(where)
     pair = [find_row(rows, name) for name in (first, second)]
     for row, name in zip(pair, (first, second), strict=True):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ssbench.certificate import compact_certified
 from ssbench.counting import nonzero
 from ssbench.device import peak_memory
+from ssbench.energy import metered
 from ssbench.method import offer, wants
 from ssbench.precision import products
 from ssbench.pruning import Pruning, attached, prune
@@ -53,13 +54,15 @@ def carry_out(
     """
     if bench.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(bench.device)
-    with products("fp32"):  # but for a training that asks for less
+    # Products in single precision, but for a training that asks for less.
+    with metered(bench.device) as meter, products("fp32"):
         if stage.kind == "prune":
             tensors, record = prune(stage, bench, before)
         else:
             did = {"train": _train, "finetune": _finetune}[stage.kind]
             tensors, record = did(stage, bench, State.of(before), listen, saver)
-    return tensors, record | {"peak_memory_bytes": peak_memory(bench.device)}
+    costs = {"peak_memory_bytes": peak_memory(bench.device), "energy_joules": meter.joules}
+    return tensors, record | costs
 
 
 def _train(

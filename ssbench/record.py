@@ -33,8 +33,8 @@ _FROM_PRUNE = (
 """What a finetuning does not change, as its masks stay."""
 _MEASURED = (
     *_FROM_PRUNE, *_ERRORS, "train_loss", "seconds_train", "seconds_penalty", "seconds_prune",
-    "images_per_second", "peak_memory_bytes", "train_images", "validation_images", "test_images",
-    "image_shape", "classes", "mean", "sd",
+    "images_per_second", "peak_memory_bytes", "energy_joules",
+    "train_images", "validation_images", "test_images", "image_shape", "classes", "mean", "sd",
     "resumed", "micro_batch", "diverged_epoch",
     "curve_loss", "curve_error", "score_histogram", "mask_sample",
     "device", "device_name", "threads", "versions", "commit", "time",
@@ -97,6 +97,8 @@ def _empty(run: Run, stage: Stage) -> Record:
         "tuning": run.tuning,
         "stage": stage.kind,
         "stage_id": stage.id,
+        "row_id": run.stage.alike,
+        "command": None,
         "status": "done",
         "reason": None,
         "precision": stage.recipe.precision if stage.recipe else None,

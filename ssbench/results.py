@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,16 +27,21 @@ class Results:
     Args:
         results: the folder of all experiments.
         manifest: what all records of this one have in common.
+        command: the arguments of the command line that results depend on, for the records of the
+            runs that are carried out now.
 
     Attributes:
         tell: is told, in one line and once, of every file that is damaged.
     """
 
-    def __init__(self, results: Path, manifest: Mapping[str, Any]) -> None:
+    def __init__(
+        self, results: Path, manifest: Mapping[str, Any], command: Sequence[str] = ()
+    ) -> None:
         self.folder = results / str(manifest["name"])
         self.manifest = dict(manifest)
+        self._told = {"command": list(command)} if command else {}
         self.tell: Callable[[str], None] = lambda _: None
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def check(self) -> None:
         """Refuse a folder that holds another experiment, or none that can be written.
@@ -86,9 +91,9 @@ class Results:
         try:
             return last_line(self._path(run)) or read_file(self._path(run))[-1][0]
         except DamagedError as error:
-            if error.told not in self._told:
+            if error.told not in self._warned:
                 self.tell(f"{error.told}; computed anew")
-            self._told.add(error.told)
+            self._warned.add(error.told)
             return None
 
     def forget_failed(self, runs: Iterable[str]) -> None:
@@ -106,7 +111,8 @@ class Results:
         Raises:
             BadInputError: the disk is full, or cannot be written.
         """
-        path, text = self._path(run), dump(records)
+        path = self._path(run)
+        text = dump([record | self._told for record in records])
         if not self.folder.is_dir():  # removed while the stages were carried out
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)

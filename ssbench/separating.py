@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from rich.console import Console
 
@@ -18,8 +17,10 @@ from ssbench import commands, progress, stats
 from ssbench.commands import Options
 from ssbench.errors import BadInputError
 from ssbench.executors import Outcome, execute
+from ssbench.record import records
+from ssbench.report import records as report
 from ssbench.report.pick import find_row, find_rows
-from ssbench.report.records import read_runs
+from ssbench.report.records import Record, read_runs
 from ssbench.report.rows import Row, make_rows
 from ssbench.report.text import asked
 from ssbench.report.verdicts import Pair, judge
@@ -50,6 +51,27 @@ def rows_of(written: str) -> Names:
     return first, others[0]
 
 
+def check(argument: str, options: Options, names: Names) -> None:
+    """See before anything is trained that two rows are there to be separated.
+
+    Args:
+        argument: the experiment's file or name.
+        options: the rest of the command line.
+        names: as for `run`.
+
+    Raises:
+        BadInputError: a row that the experiment will not have, or two without a common budget.
+    """
+    ready = commands.prepare(argument, options)
+    # Records of what has not been run yet: names depend on all rows that there will be.
+    coming = [
+        report.Run(tuple(Record.model_validate(line) for line in records(each, [], "not run yet")))
+        for each in ready.runs
+    ]
+    there = read_runs(ready.results.folder) if any(ready.results.folder.glob("*.jsonl")) else []
+    _pairs([*there, *coming], names)
+
+
 def run(
     argument: str, options: Options, names: Names, max_seeds: int, console: Console, log: Console
 ) -> Outcome:
@@ -76,7 +98,7 @@ def run(
     looks = stats.looks(len(seeds), max(max_seeds, len(seeds)))
     level = stats.level_of_each(len(looks))
     for look in looks:
-        left = _open(_pairs(folder, names), level)
+        left = _open(_pairs(read_runs(folder), names), level)
         if not left:
             break
         seeds += _new(seeds, look - len(seeds))
@@ -92,14 +114,14 @@ def run(
         outcome.done += done.done
         outcome.failed |= done.failed
     commands.show(folder, console, quiet=True)
-    for line in _verdicts(_pairs(folder, names), level, len(looks)):
+    for line in _verdicts(_pairs(read_runs(folder), names), level, len(looks)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return outcome
 
 
-def _pairs(folder: Path, names: Names) -> list[tuple[Row, Row]]:
+def _pairs(runs: Iterable[report.Run], names: Names) -> list[tuple[Row, Row]]:
     """The rows of the two names that share a table and a budget."""
-    rows, _ = make_rows(read_runs(folder))
+    rows, _ = make_rows(runs)
     first, second = (
         [find_row(rows, name)] if "@" in name else find_rows(rows, name) for name in names
     )
@@ -139,6 +161,8 @@ def _verdicts(pairs: Iterable[tuple[Row, Row]], level: float, looks: int) -> lis
         seeds = judged.verdict.pairs
         if judged.verdict.kind == "better":
             words = f"better, with {seeds} seeds"
+        elif judged.verdict.kind == "lower at every seed":
+            words = f"lower at every seed, but not separable with {seeds} seeds"
         else:
             words = f"not separable with {seeds} seeds"
         lines.append(f"{judged.budget}: {judged.first} before {judged.second}: {words}")
@@ -151,8 +175,9 @@ def _verdicts(pairs: Iterable[tuple[Row, Row]], level: float, looks: int) -> lis
 
 def _key_of_row(row: Row) -> str:
     like = row.like
-    parts = (like.dataset, like.model, like.method, like.label, like.settings, like.budget_unit,
-             like.budget_asked, like.scope, like.protection, like.passes)  # fmt: skip
+    parts = (like.dataset, like.model, like.method, like.label, like.settings, like.retrain,
+             like.budget_unit, like.budget_asked, like.scope, like.protection,
+             like.passes)  # fmt: skip
     return json.dumps(parts, sort_keys=True)
 
 
@@ -162,5 +187,5 @@ def _key_of_run(each: Run) -> str:
         budget.unit, budget.kept, budget.scope, budget.protection, budget.passes,
     ]  # fmt: skip
     parts = (each.stage.dataset, each.stage.model, each.file.name, each.label,
-             each.method.settings, *cut)  # fmt: skip
+             each.method.settings, each.retrain, *cut)  # fmt: skip
     return json.dumps(parts, sort_keys=True)

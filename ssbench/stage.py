@@ -47,6 +47,8 @@ class Stage:
     """The address of the weights that the run begins with; empty: random ones."""
     said: str = field(default="", repr=False, compare=False)
     """All that ``id`` is made of, as JSON in which seed and parent are left open."""
+    alike: str = field(default="", repr=False, compare=False)
+    """A hash like ``id``, but the same for every seed: only such runs may be averaged."""
 
     @property
     def epochs(self) -> int:
@@ -144,6 +146,7 @@ def make_stage(
     if start.weights:
         settings["start"] = _text(start.weights.rsplit("/", 1)[-1])
     said = "{" + ", ".join([f'"{key}": {settings[key]}' for key in sorted(settings)]) + "}"
+    above = parent.alike if parent else start.fingerprint
     return Stage(
         kind=kind,
         id=_id(said, start.seed, parent.id if parent else start.fingerprint),
@@ -159,6 +162,7 @@ def make_stage(
         scratch_limit=scratch_limit,
         start=start.weights,
         said=said,
+        alike=_id(said, "any", above),
     )
 
 
@@ -195,6 +199,6 @@ _SEED, _PARENT = json.dumps("\0seed"), json.dumps("\0parent")
 """Stand for what differs from seed to seed; no setting can contain them."""
 
 
-def _id(said: str, seed: int, parent: str) -> str:
+def _id(said: str, seed: int | Literal["any"], parent: str) -> str:
     text = said.replace(_SEED, str(seed)).replace(_PARENT, f'"{parent}"')
     return hashlib.sha256(text.encode()).hexdigest()[:24]

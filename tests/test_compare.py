@@ -160,6 +160,7 @@ def test_rows_that_share_no_budget_cannot_be_separated(
                    "--until-separated", "magnitude@0.5,random@0.1")  # fmt: skip
     assert ended.code == 2
     assert "no budget in common" in ended.err
+    assert not (tmp_path / "r").exists(), "this is known before anything is trained"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ssbench import report
 from ssbench.report.figures import KINDS, Figure, Looks, Reference, convert, draw, draw_overall
 from ssbench.report.figures.size import error_against_sizes
 from ssbench.report.records import read_runs
-from ssbench.report.rows import Row, make_rows
+from ssbench.report.rows import Row, by_table, make_rows
 from tests.test_report import Folder
 
 HISTOGRAM = {
@@ -58,7 +58,7 @@ def rows_of(folder: Folder) -> list[Row]:
 
 def figures_of(rows: list[Row]) -> dict[str, Figure]:
     looks = Looks.of(rows)
-    drawn = [*draw(rows, looks, "x"), *draw_overall(rows, looks)]
+    drawn = [*draw(rows, looks, "x"), *draw_overall(list(by_table(rows).values()), looks)]
     return {figure.stem.removesuffix("-x"): figure for figure in drawn}
 
 
@@ -205,10 +205,19 @@ def test_light_and_dark_differ_in_text_and_not_in_data(full: Folder) -> None:
     assert colours[0] == colours[1] != set()
 
 
-def test_all_figures_are_written_on_request(full: Folder) -> None:
+def test_all_figures_are_written_on_request(full: Folder, tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    folder = Folder(tmp_path / "small")
+    folder.row("a", [2.0, 2.1, 2.2])
+    folder.row("b", [3.0, 3.1, 3.2], method="b")
     written = {path.name for path in report.render(full.path, full.path, ["svg"])}
     label = "digits-vgg6"
     assert written == {f"{kind}-{label}.svg" for kind in KINDS_OF_FIGURE} | {"ranks.svg"}
+    for kind, begin in (("png", b"\x89PNG"), ("pdf", b"%PDF-")):
+        files = report.render(folder.path, folder.path, [kind])
+        assert {path.suffix for path in files} == {f".{kind}"}
+        assert len(files) > 3
+        assert all(path.read_bytes().startswith(begin) for path in files)
     with_text = {path.name for path in report.render(full.path, full.path, ["md"])}
     assert with_text == {"report.md", f"error-{label}.svg", f"error-{label}.png"}
 

@@ -20,6 +20,7 @@ from ssbench.places import bench_folder
 from ssbench.report import claims, fronts, merge, overlap, pick
 from ssbench.report.changes import changes
 from ssbench.report.findings import findings
+from ssbench.report.page import make_merged_page
 from ssbench.report.ranking import rankings
 from ssbench.report.receipt import receipt
 from ssbench.report.records import read_runs
@@ -79,11 +80,45 @@ def test_ranks_are_taken_over_whole_cells_only(folder: Folder) -> None:
     folder.row("e", [0.1, 0.1, 0.1], method="e")
     folder.row("e", [0.1, 0.1, 0.1], method="e", budget_asked=0.25)
     folder.row("e", [0.1, 0.1], method="e", budget_asked=0.1)
-    (found,) = rankings(rows_of(folder))
+    (found,) = rankings([rows_of(folder)])
     assert found.ranking.average == {"a": 1.0, "c": 2.0, "b": 3.0}
     assert found.left_out == (("d", 1), ("e", 2))
     assert "d (1 of 3 cells)" in str(found)
     assert found.cells[0] == "vgg6 on digits, 50 % of params"
+
+
+def test_ranks_of_tables_that_cannot_be_compared_are_not_mixed(tmp_path: Path) -> None:
+    folders = []
+    for name, epochs in (("short", 20), ("long", 200), ("other", 20)):
+        (tmp_path / name).mkdir()
+        folders.append(tmp_path / name)
+        made = Folder(tmp_path / name)
+        changes: dict[str, Any] = {"experiment": name, "epochs_total": epochs}
+        changes |= {"dataset": "mnist"} if name == "other" else {}
+        for share in (0.5, 0.1):
+            good, bad = ("b", "a") if name == "long" else ("a", "b")
+            made.row(good, [1.0, 1.1, 1.2], method=good, budget_asked=share, **changes)
+            made.row(bad, [3.0, 3.1, 3.2], method=bad, budget_asked=share, **changes)
+    page = make_merged_page(merge.merge(folders))
+    found = {ranks.under: ranks for ranks in page.overall.ranks}
+    assert set(found) == {"20 epochs", "200 epochs"}
+    assert found["20 epochs"].ranking.average == {"a": 1.0, "b": 2.0}
+    assert found["200 epochs"].ranking.average == {"b": 1.0, "a": 2.0}
+    assert len(found["20 epochs"].cells) == 4
+    assert str(found["200 epochs"]).startswith("budgets of params (200 epochs), 2 cells: b 1.00")
+
+
+def test_ranks_of_one_network_counted_in_two_ways_are_not_mixed(tmp_path: Path) -> None:
+    folders = []
+    for name, macs in (("one", 5000), ("two", 10_000)):
+        (tmp_path / name).mkdir()
+        folders.append(tmp_path / name)
+        made = Folder(tmp_path / name)
+        for label, error in (("a", 1.0), ("b", 3.0)):
+            errors = [error, error + 0.1, error + 0.2]
+            made.row(label, errors, method=label, macs_dense=macs, experiment=name)
+    ranks = make_merged_page(merge.merge(folders)).overall.ranks
+    assert [(found.under, len(found.cells)) for found in ranks] == [("group 1", 1), ("group 2", 1)]
 
 
 def test_seeds_that_one_row_has_in_addition_leave_the_others_whole(folder: Folder) -> None:
@@ -93,7 +128,7 @@ def test_seeds_that_one_row_has_in_addition_leave_the_others_whole(folder: Folde
     found = findings(rows_of(folder))
     assert (found.coverage.done, found.coverage.expected, found.coverage.further) == (12, 12, 2)
     assert {point[0] for point in found.fronts[0].points} == {"a", "b", "c"}
-    assert rankings(rows_of(folder))[0].left_out == ()
+    assert rankings([rows_of(folder)])[0].left_out == ()
     assert (
         "12 of 12 runs have a result (every row with every seed), and 2 of further"
         in (folder.render("md")["md"])
@@ -235,6 +270,19 @@ def test_rows_are_found_by_name_and_budget(folder: Folder) -> None:
     ):
         with pytest.raises(BadInputError, match=words):
             pick.find_row(rows, written)
+
+
+def test_a_row_of_several_experiments_says_how_to_choose(tmp_path: Path, invoke: Invoke) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        Folder(tmp_path / name).row("a", [1.0, 1.1, 1.2], experiment=name)
+    ended = invoke("compare", "a", "a", "--results", tmp_path)
+    assert ended.code == 2
+    assert "a: 2 rows of this name and budget (vgg6 on digits in one and vgg6 on" in ended.err
+    assert "--results, its own folder" in ended.err
+    ended = invoke("compare", tmp_path / "one", "a@0.5")
+    assert ended.code == 2
+    assert "a@0.5: no folder, but " in ended.err
 
 
 def test_a_receipt_shows_all_that_differs(folder: Folder) -> None:

@@ -1,12 +1,17 @@
 """What a report says first and last: who wins and how sure that is, and what remains open."""
 
+import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from ssbench import stats
+from ssbench.report import text
 from ssbench.report.drilldown import POINTS, drilldown
+from ssbench.report.figures import Looks, draw
 from ssbench.report.headline import headline
 from ssbench.report.merge import merge
 from ssbench.report.page import make_merged_page
@@ -88,11 +93,24 @@ def test_wins_of_several_networks_name_them_and_the_largest_come_first(folder: F
     assert "m1" not in who
 
 
-def test_a_lead_at_every_seed_says_that_its_interval_includes_none(folder: Folder) -> None:
+def test_who_is_lower_at_every_seed_but_not_separable_does_not_win(folder: Folder) -> None:
     folder.row("steady", [1.0, 1.1, 1.2])
     folder.row("broken", [5.0, 90.0, 90.0])
-    assert "-" in said(folder)[0].partition("interval ")[2]
-    assert ", but lower at every seed" in said(folder)[0]
+    page = folder.page()
+    (lead,) = headline([("", page.rows)]).leads
+    assert (lead.wins, lead.steady, lead.open) == (False, True, ("broken",))
+    assert "no row's test error is lower than every other's beyond doubt" in page.headline[0]
+    assert (
+        "told apart from 1 other row; it is lower at every seed, but not separable ("
+        in page.headline[1]
+    )
+    assert "1 lower at every seed, but not separable" in page.limits[0]
+    (pair,) = page.sections[0].findings.verdicts
+    assert (
+        str(pair)
+        .partition(": ")[2]
+        .startswith("steady before broken: lower at every seed, but not separable without ")
+    )
 
 
 def test_the_head_says_what_runs_went_through(folder: Folder) -> None:
@@ -149,12 +167,106 @@ def test_a_run_is_told_with_its_command_and_a_thinned_curve(folder: Folder) -> N
     page = folder.page()
     data = drilldown({"t": page.sections[0].rows})
     (run,) = data["tables"]["t"][0]["runs"]
-    assert run["commands"] == ["ssbench run 'my exp' --set 'seeds=[7]'", "ssbench show 'r 1'"]
+    again = "OMP_NUM_THREADS=2 ssbench run 'my exp' --set 'seeds=[7]' --device cpu"
+    assert run["commands"] == [again, "ssbench show 'r 1'"]
+    assert run["guessed"]
     (title, epochs, points), *_ = run["curves"]
     assert (title, epochs, len(points)) == ("training loss", 800, POINTS)
     assert (points[0], points[-1]) == (0.0, 399.0)
     facts = {what: data["texts"][index] for what, index in run["facts"]}
     assert (facts["Test error"], facts["Before finetuning"]) == ("2.00 %", "42.00 %")
+
+
+def facts_of(folder: Folder) -> dict[str, str]:
+    """The facts of the only run."""
+    data = drilldown({"t": folder.page().rows})
+    ((run,),) = [row["runs"] for row in data["tables"]["t"]]
+    return {what: data["texts"][index] for what, index in run["facts"]}
+
+
+def test_the_command_is_the_one_that_was_given(folder: Folder) -> None:
+    given = ["my exp.toml", "--set", "name=x", "--method-file", "m.py", "--tuned", "t/tuned.json"]
+    folder.run(7, 2.0, run="r", command=given, device="cuda", threads=8)
+    (row,) = drilldown({"t": folder.page().rows})["tables"]["t"]
+    assert row["runs"][0]["commands"][0] == (
+        "ssbench run 'my exp.toml' --set name=x --method-file m.py --tuned t/tuned.json "
+        "--set 'seeds=[7]' --device cuda"
+    )
+    assert "guessed" not in row["runs"][0]
+
+
+def test_keys_that_are_not_known_are_shown_as_they_are(folder: Folder) -> None:
+    changes: dict[str, Any] = {"resumed": True, "micro_batch": 32, "devices": ["cuda:0", "cuda:1"]}
+    changes |= {"later": {"a": 1 / 3, "b": None}, "long": "x" * 500, "off": False, "none": None}
+    folder.run(0, 2.0, **changes)
+    path = next(folder.path.glob("*.jsonl"))
+    first, second = (json.loads(line) for line in path.read_text().splitlines())
+    folder.write([first | {"resumed": False, "only_here": 3}, second])
+    found = facts_of(folder)
+    assert found["Resumed"] == "finetune: yes"
+    assert (found["Micro batch"], found["Devices"]) == ("32", '["cuda:0", "cuda:1"]')
+    assert found["Later"] == '{"a": 0.333333, "b": null}'
+    assert (found["Long"], found["Only here"]) == ("x" * 200 + " \N{HORIZONTAL ELLIPSIS}", "3")
+    assert not {"Off", "None"} & set(found)
+
+
+def test_energy_is_told_where_it_is_known_of_all_stages(folder: Folder) -> None:
+    for share, joules in ((0.5, 1250.0), (0.1, 1000.0)):
+        folder.row("a", [2.0, 2.1, 2.2], budget_asked=share, energy_joules=joules)
+        folder.row("b", [3.0, 3.1, 3.2], budget_asked=share, method="b")
+    page = folder.page()
+    data = drilldown({"t": page.rows})
+    assert data["stages"][-1] == "joules"
+    row = next(row for row in data["tables"]["t"] if row["name"] == "a")
+    assert row["runs"][0]["stages"][0][-1] == "1.25e+03"
+    said = {what: data["texts"][index] for what, index in row["runs"][0]["facts"]}
+    assert said["Energy of all stages"] == "2.50k J"
+    figures = {f.stem: f for f in draw(page.rows, Looks.of(page.rows), "x")}
+    panels = figures["cost-x"].spec["concat"]
+    assert [panel["encoding"]["x"]["title"] for panel in panels] == [
+        "seconds of training and pruning, one seed", "joules of the device, one seed",
+    ]  # fmt: skip
+    assert "covers all that ran on it" in figures["cost-x"].caption
+    table = pd.read_csv(StringIO(folder.render("csv")["csv"])).set_index(["name", "budget_asked"])
+    assert table.loc[("a", 0.1), "energy_joules"] == 2000
+    assert pd.isna(table.loc[("b", 0.1), "energy_joules"])
+
+
+def test_energy_of_some_stages_is_no_energy_of_a_run(folder: Folder) -> None:
+    path = folder.run(0, 2.0, energy_joules=10.0)
+    first, second = (json.loads(line) for line in path.read_text().splitlines())
+    folder.write([first | {"energy_joules": None}, second])
+    assert folder.page().rows[0].joules() is None
+    assert "Energy of all stages" not in facts_of(folder)
+
+
+def test_a_run_that_diverged_says_in_which_epoch(folder: Folder) -> None:
+    folder.fail(0, "loss is nan", label="wild", diverged_epoch=3)
+    content = folder.render("md", "tex", "html")
+    for kind, written in content.items():
+        assert "diverged in epoch 3: loss is nan" in written, kind
+
+
+def test_batches_that_were_parted_are_said(folder: Folder) -> None:
+    folder.row("a", [2.0, 2.1, 2.2], devices=4, device="cuda")
+    folder.row("b", [3.0, 3.1, 3.2], method="b", micro_batch=64)
+    folder.row("c", [4.0, 4.1, 4.2], method="c")
+    page = folder.page()
+    caption = page.sections[0].table.caption
+    assert "Trained on 4 x cuda: a. In micro-batches of 64: b." in caption
+    assert any(limit.startswith("The batches of a and b were parted") for limit in page.limits)
+
+
+def test_the_first_and_the_last_words_are_in_every_format(folder: Folder) -> None:
+    folder.row("a_1", [2.0, 2.4, 2.2])
+    folder.row("b", [2.3, 2.1, 2.4], method="b")
+    page, content = folder.page(), folder.render("md", "tex", "html")
+    for kind, write in (("md", text.markdown), ("tex", text.tex)):
+        for words in (*page.headline, *page.limits):
+            assert write(words) in content[kind], (kind, words)
+        assert "What cannot be concluded" in content[kind]
+        places = [content[kind].index(write(words)) for words in (page.headline[0], page.limits[0])]
+        assert places[0] < content[kind].index("test error of the last epoch") < places[1]
 
 
 @pytest.mark.slow

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from ssbench import report
+from tests.test_published import line, read
 from tests.test_report import Folder
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (group dev)")
@@ -82,28 +84,37 @@ def report_html(tmp_path_factory: pytest.TempPathFactory) -> Path:
 Open = Callable[..., Seen]
 
 
+@pytest.fixture(scope="module")
+def table_html(report_html: Path) -> Path:
+    """Table 1 of the same records, with a published row."""
+    folder = report_html.parent
+    theirs = read(folder / "theirs.csv", line(model="vgg9", variant=SCRIPT))
+    return report.render_table(1, [folder], folder, ["html"], theirs)[0]
+
+
 @pytest.fixture
 def show(browser: Any, report_html: Path) -> Iterator[Open]:
     """Open the page with a context's settings; at the end see that it was quiet and alone."""
-    opened: list[tuple[Any, Seen]] = []
+    opened: list[tuple[Any, Seen, Path]] = []
 
-    def call(**settings: Any) -> Seen:
+    def call(path: Path = report_html, **settings: Any) -> Seen:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | settings)
         seen = Seen(context.new_page())
-        opened.append((context, seen))
+        opened.append((context, seen, path))
         loud = ("error", "warning")
         seen.page.on("console", lambda m: seen.said.append(m.text) if m.type in loud else None)
         seen.page.on("pageerror", lambda error: seen.said.append(str(error)))
         seen.page.on("request", lambda request: seen.asked.append(request.url))
-        seen.page.goto(report_html.as_uri())
-        seen.page.wait_for_selector("figure .chart summary[aria-label]")
+        seen.page.goto(path.as_uri())
+        if path == report_html:
+            seen.page.wait_for_selector("figure .chart summary[aria-label]")
         return seen
 
     yield call
-    for context, seen in opened:
+    for context, seen, path in opened:
         assert seen.said == []
         outside = [url for url in seen.asked if not url.startswith(("data:", "blob:"))]
-        assert outside == [report_html.as_uri()]
+        assert outside == [path.as_uri()]
         assert seen.page.evaluate("window.broken") is None
         context.close()
 
@@ -185,7 +196,7 @@ def test_the_runs_of_a_row_are_a_click_or_a_key_away(show: Open) -> None:
     said = dialog.locator("details[open]").inner_text()
     for words in (
         "Run run-", "Threshold\n0.25", "A processor, 2 threads", "ssbench 0.1.0, torch 2.15.0",
-        "500 of 1,000", "ssbench run exp --set 'seeds=[1]'", "ssbench show run-",
+        "500 of 1,000", "ssbench run exp --set 'seeds=[1]' --device cpu", "ssbench show run-",
         "training loss: 2 after the first of 8 epochs, 0.25 after the last",
     ):  # fmt: skip
         assert words in said, words
@@ -231,6 +242,112 @@ def test_a_mark_tells_its_numbers(show: Open) -> None:
     tip = page.locator("#vg-tooltip-element.visible")
     tip.wait_for()
     assert any(name in tip.inner_text() for name in ("random", "magnitude", "other", "<script>"))
+
+
+def test_a_mark_opens_its_runs(show: Open) -> None:
+    page = show().page
+    page.locator(".filters").evaluate("(form) => { form.style.position = 'static'; }")
+    heading = page.get_by_role("dialog").get_by_role("heading", level=2)
+    mark = page.locator("figure .chart svg .mark-symbol.role-mark path").first
+    mark.scroll_into_view_if_needed()
+    mark.hover(force=True)
+    tip = page.locator("#vg-tooltip-element.visible")
+    tip.wait_for()
+    method = tip.locator("tr", has_text="method").locator(".value").inner_text()
+    budget = tip.locator("tr", has_text="budget").locator(".value").inner_text()
+    mark.click(force=True)
+    assert heading.inner_text() == f"{method}, {budget}"
+    assert "Seed 0" in page.get_by_role("dialog").inner_text()
+
+
+def test_what_a_mark_opens_is_there_for_the_keyboard(show: Open) -> None:
+    page = show().page
+    open_all(page)
+    dialog = page.get_by_role("dialog")
+    figures = page.locator("figure:has(.chart)")
+    assert figures.count() > 3
+    for figure in figures.all():
+        control = figure.get_by_label("Runs behind a mark")
+        choices = control.locator("option").all_text_contents()
+        assert choices
+        assert len(set(choices)) == len(choices)
+        control.select_option(label=choices[-1])
+        figure.get_by_role("button", name="Show").press("Enter")
+        assert dialog.get_by_role("heading", level=2).inner_text() == choices[-1]
+        page.keyboard.press("Escape")
+
+
+def test_a_mark_of_many_rows_lets_choose(show: Open) -> None:
+    page = show().page
+    open_all(page)
+    ranks = page.locator("#overall figure", has=page.locator("[data-chart=ranks]"))
+    mark = ranks.locator("svg .mark-symbol.role-mark path").first
+    mark.scroll_into_view_if_needed()
+    mark.click(force=True)
+    dialog = page.get_by_role("dialog")
+    name = dialog.get_by_role("heading", level=2).inner_text()
+    dialog.get_by_role("button", name="10 % of params, vgg9").click()
+    assert dialog.get_by_role("heading", level=2).inner_text() == f"{name}, 10 % of params"
+    assert "Network\nvgg9" in dialog.inner_text()
+
+
+def test_a_table_of_the_paper_sorts_filters_and_opens(show: Open, table_html: Path) -> None:
+    seen = show(table_html)
+    page = seen.page
+    count = page.get_by_role("status")
+    total = int(count.inner_text().split()[0])
+    lines = seen.table().locator("tbody tr")
+    assert lines.count() == total
+    head = seen.head("test error")
+    head.locator("button").click()
+    errors = seen.table().locator("tbody tr td:nth-child(3)").all_text_contents()
+    numbers = [float(error.split()[0]) for error in errors if error[0].isdigit()]
+    assert numbers == sorted(numbers)
+    assert len(set(numbers)) > 5
+    models = seen.table().locator("tbody tr td:first-child").all_text_contents()
+    assert set(models) == {"vgg6", "vgg9", "vgg9, published"}, "no line may lose its network"
+    page.get_by_role("combobox", name="Model").select_option("vgg9")
+    shown = seen.table().locator("tbody tr:visible td:first-child").all_text_contents()
+    assert set(shown) == {"vgg9", "vgg9, published"}
+    page.get_by_label("Method contains").fill("magni")
+    page.get_by_role("combobox", name="Budget").select_option("10 % of params")
+    assert count.inner_text() == f"1 of {total} rows"
+    seen.table().locator("tbody tr:visible button").click()
+    said = page.get_by_role("dialog").inner_text()
+    assert "magnitude, 10 % of params" in said
+    assert "Network\nvgg9" in said
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Clear").click()
+    assert count.inner_text() == f"{total} rows"
+    assert SCRIPT in seen.table().inner_text()
+
+
+def test_on_a_phone_no_figure_is_wider_than_the_page(show: Open) -> None:
+    page = show(viewport={"width": 375, "height": 812}).page
+    open_all(page)
+    kinds = "error|sizes|pareto|cost|training|finetuning|ranks"
+    ends = page.evaluate(f"""() => [...document.querySelectorAll("[data-chart]")]
+      .filter((place) => /^({kinds})\\b/.test(place.dataset.chart))
+      .map((place) => [place.dataset.chart, place.querySelector("svg")])
+      .map(([name, drawn]) => [name, drawn.getBoundingClientRect().right])
+    """)
+    assert len(ends) > 5
+    assert [name for name, right in ends if right > 375] == []
+
+
+def test_on_paper_all_text_is_open_and_nothing_is_cut_off(show: Open) -> None:
+    page = show().page
+    closed = "main section details:not([open]):not(.chart *):not(:has(.chart:empty))"
+    assert page.locator(closed).count() > 0
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator(closed).count() == 0
+    page.emulate_media(media="print")
+    assert page.locator(".filters").is_hidden()
+    assert page.locator(".scroll").first.evaluate("(e) => getComputedStyle(e).overflowX") == (
+        "visible"
+    )
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator(closed).count() > 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

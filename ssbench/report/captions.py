@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ssbench import stats
 from ssbench.report import text, tuning
+from ssbench.report.identity import devices_of
 from ssbench.report.rows import UNFAIR, Row, best, by_budget, rivals
 
 
@@ -15,10 +16,11 @@ def table_caption(rows: Sequence[Row]) -> str:
     sentences = [
         f"{like.model} on {like.dataset}: test error of the last epoch{spread_words(rows)}.",
         "Budget: the share that was to be kept.",
-        "Params and MACs are those of nonzero weights, pruned: their missing share of the dense "
-        "network's; connections: 2-D kernels kept.",
+        "Params and MACs are those of nonzero weights; pruned: the missing share of the dense "
+        "network's. Connections: 2-D kernels kept.",
         "MACs: convolution and linear layers, one image, 1 per multiply-add.",
         epochs_words(rows),
+        *split_words(rows),
         *tuning.sentences(rows),
         *bold_words(list(by_budget(rows).values())),
         *gap_words(rows),
@@ -68,6 +70,27 @@ def epochs_words(rows: Sequence[Row]) -> str:
     if len(totals) == 1:
         return f"All rows: {totals[0]} epochs in total."
     return f"Total epochs differ between rows: {text.listing([str(t) for t in totals])}."
+
+
+def split_words(rows: Sequence[Row]) -> list[str]:
+    """Say which rows were trained on several devices at once, or in micro-batches."""
+    several: dict[str, list[str]] = {}
+    small: dict[str, list[str]] = {}
+    for row in rows:
+        for run in row.done[:1]:
+            for place in devices_of(run):
+                if place[0].isdecimal():
+                    several.setdefault(place, []).append(row.name)
+            for size in dict.fromkeys(str(s.micro_batch) for s in run.stages if s.micro_batch):
+                small.setdefault(size, []).append(row.name)
+    return [
+        *(f"Trained on {place}: {_once(names)}." for place, names in several.items()),
+        *(f"In micro-batches of {size}: {_once(names)}." for size, names in small.items()),
+    ]
+
+
+def _once(names: Sequence[str]) -> str:
+    return text.listing(list(dict.fromkeys(names)))
 
 
 def bold_words(budgets: Sequence[Sequence[Row]]) -> list[str]:

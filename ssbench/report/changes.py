@@ -6,15 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ssbench import stats
 from ssbench.report import text
+from ssbench.report.manifest import flat, manifest
 from ssbench.report.notes import devices, versions
 from ssbench.report.pick import title
 from ssbench.report.records import Record
 from ssbench.report.rows import Row
-from ssbench.sealed import read_manifest
 
 Change = Literal["same", "within noise", "beyond noise", "no interval"]
 _SIZES = ("params_nonzero", "connections_nonzero", "macs_nonzero", "bytes_sparse", "epochs_total")
@@ -150,24 +150,3 @@ def _conditions(
 
 def _commits(records: Sequence[Record]) -> list[str]:
     return sorted({record.commit for record in records if record.commit})
-
-
-def manifest(folder: Path) -> dict[str, Any]:
-    """Read what all records of a folder have in common; empty where nothing was written down.
-
-    Raises:
-        BadInputError: the file is damaged.
-    """
-    path = folder / "experiment.json"
-    return read_manifest(path) if path.exists() else {}
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested values under keys with dots: train.epochs."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found

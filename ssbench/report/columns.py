@@ -78,6 +78,6 @@ def top5(title: str) -> Column:
 
 SEEDS = Column("n", lambda row: str(len(row.done)))
 PARAMS = Column("params", counted("params_nonzero"), lambda f: text.count(f.line.params))
-PARAMS_PRUNED = Column("pruned %", pruned("params"), lambda f: text.percent(f.params_pruned))
+PARAMS_PRUNED = Column("params pruned %", pruned("params"), lambda f: text.percent(f.params_pruned))
 MACS = Column("MACs", counted("macs_nonzero"), lambda f: text.count(f.macs))
-MACS_PRUNED = Column("pruned %", pruned("macs"), lambda f: text.percent(f.macs_pruned))
+MACS_PRUNED = Column("MACs pruned %", pruned("macs"), lambda f: text.percent(f.macs_pruned))

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from ssbench import stats
+from ssbench.report.notes import reason
 from ssbench.report.published import Published, matching
 from ssbench.report.rows import Row, Spread, best, by_budget, by_table, rivals
 
@@ -78,7 +79,7 @@ def identity(row: Row) -> dict[str, Cell]:
         "n": len(row.done),
         "seeds": " ".join(str(run.final.seed) for run in row.done),
         "failed": len(row.failed),
-        "reasons": " | ".join(dict.fromkeys(run.final.reason or "" for run in row.failed)),
+        "reasons": " | ".join(dict.fromkeys(reason(run.final) for run in row.failed)),
     }
 
 
@@ -118,6 +119,8 @@ def measured(row: Row) -> dict[str, Cell]:
     for key in ("seconds_train", "seconds_penalty", "seconds_prune"):
         seconds = row.total(key)
         line[key] = seconds.mean if seconds else None
+    joules = row.joules()
+    line["energy_joules"] = joules.mean if joules else None
     for key in _OF_THE_LAST_STAGE:
         found = row.spread(key)
         line[key] = found.mean if found else None

@@ -6,21 +6,23 @@ Texts come from files and are not trusted: the page's script writes them as text
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ssbench.report import text
-from ssbench.report.notes import devices, versions
+from ssbench.report import repeat, text
+from ssbench.report.figures.chart import asked
+from ssbench.report.notes import devices, reason, versions
 from ssbench.report.records import Record, Run
-from ssbench.report.rows import Row, by_budget
+from ssbench.report.rows import Row
 from ssbench.report.verdicts import hours
 from ssbench.search import written
 
 POINTS = 24
 """A curve has at most so many points, for a thousand runs to fit into one page."""
 STAGES = ("stage", "epochs", "train loss", "validation error %", "test error %", "seconds")
-"""What is told of each stage of a run."""
+"""What is told of each stage of a run, and ``joules`` where those of any are known."""
+LONGEST = 200
+"""A value of a key that is not known here is cut after so many characters."""
 
 
 def drilldown(tables: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
@@ -34,21 +36,23 @@ def drilldown(tables: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
         what many runs share, which they name by its index; ``stages``: titles of their cells.
     """
     texts: dict[str, int] = {}
-    rows = {
-        name: [_row(row, texts) for group in by_budget(rows).values() for row in group]
-        for name, rows in tables.items()
-    }
-    return {"tables": rows, "texts": list(texts), "stages": STAGES}
+    runs = [run for rows in tables.values() for row in rows for run in (*row.done, *row.failed)]
+    joules = any(stage.energy_joules is not None for run in runs for stage in run.stages)
+    titles = (*STAGES, "joules") if joules else STAGES
+    rows = {name: [_row(row, texts, len(titles)) for row in rows] for name, rows in tables.items()}
+    return {"tables": rows, "texts": list(texts), "stages": titles}
 
 
-def _row(row: Row, texts: dict[str, int]) -> dict[str, Any]:
+def _row(row: Row, texts: dict[str, int], columns: int) -> dict[str, Any]:
     runs = sorted((*row.done, *row.failed), key=lambda run: run.final.seed)
     facts = [(what, value) for what, value in _shared(row.like) if value]
     return {
         "name": row.name,
+        "model": row.like.model,
         "budget": text.asked(*row.budget),
+        "mark": asked(row),
         "facts": [[what, _index(value, texts)] for what, value in facts],
-        "runs": [_run(run, texts) for run in runs],
+        "runs": [_run(run, texts, columns) for run in runs],
     }
 
 
@@ -76,17 +80,19 @@ def _shared(like: Record) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def _run(run: Run, texts: dict[str, int]) -> dict[str, Any]:
+def _run(run: Run, texts: dict[str, int], columns: int) -> dict[str, Any]:
     final = run.final
     found: dict[str, Any] = {
         "run": final.run,
         "seed": final.seed,
         "facts": [[what, _index(value, texts)] for what, value in _facts(run) if value],
-        "stages": [_stage(stage) for stage in run.stages],
-        "commands": _commands(final),
+        "stages": [_stage(stage)[:columns] for stage in run.stages],
+        "commands": repeat.commands(run),
     }
+    if not repeat.is_exact(run):
+        found["guessed"] = True
     if run.failed:
-        found["failed"] = f"{final.stage}: {final.reason or 'no reason given'}"
+        found["failed"] = f"{final.stage}: {reason(final)}"
     curves = [
         (title, _curve(run.stages, key))
         for title, key in (("training loss", "curve_loss"), ("training error %", "curve_error"))
@@ -110,11 +116,52 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("MACs of nonzero weights", _of(final.macs_nonzero, final.macs_dense)),
         ("Epochs in total", "" if final.epochs_total is None else str(final.epochs_total)),
         ("Time of all stages", _time(total)),
+        ("Energy of all stages", "" if run.joules is None else f"{text.count(run.joules)} J"),
         ("Hardware", " | ".join(devices(measured))),
         ("Versions", " | ".join(versions(measured))),
         ("Commit", text.listing(sorted({stage.commit for stage in run.stages if stage.commit}))),
         ("Finished", final.time or ""),
+        *_further(run.stages),
     ]
+
+
+def _further(stages: Sequence[Record]) -> list[tuple[str, str]]:
+    """What stands under keys that have no place of their own, stage by stage where it differs."""
+    keys = dict.fromkeys((*_LATER, *(key for stage in stages for key in stage.model_extra or ())))
+    found = []
+    for key in keys:
+        there = [stage for stage in stages if getattr(stage, key, None) is not None]
+        values = [(stage.stage, _written(stage, key)) for stage in there]
+        said = [written for _, written in values]
+        if len(set(said)) > 1:
+            said = [f"{stage}: {written}" for stage, written in values if written]
+        title = _TITLES.get(key, key.replace("_", " ").capitalize())
+        found.append((title, "; ".join(dict.fromkeys(said))))
+    return found
+
+
+_TITLES = {"mean": "Mean of the pixels", "sd": "Deviation of the pixels"}
+_LATER = ("precision", "compile", "devices", "micro_batch", "diverged_epoch")
+
+
+def _written(stage: Record, key: str) -> str:
+    """A value of any kind as text; nothing for what says nothing."""
+    value = getattr(stage, key, None)
+    if value is None or value is False or value in ([], {}, ""):
+        return ""
+    if value is True:
+        return "yes"
+    said = value if isinstance(value, str) else json.dumps(_short(value), ensure_ascii=False)
+    return said if len(said) <= LONGEST else f"{said[:LONGEST]} \N{HORIZONTAL ELLIPSIS}"
+
+
+def _short(value: Any) -> Any:
+    """The same with six digits of each number."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, list):
+        return [_short(item) for item in value]
+    return {key: _short(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _time(seconds: float) -> str:
@@ -144,6 +191,7 @@ def _stage(stage: Record) -> list[str]:
         text.fixed(_rounded(stage.validation_top1_error)),
         text.fixed(_rounded(stage.test_top1_error)),
         text.number(sum(seconds) if seconds else None),
+        text.number(stage.energy_joules),
     ]
 
 
@@ -159,13 +207,3 @@ def _curve(stages: Iterable[Record], key: str) -> list[Any] | None:
     count = min(POINTS, len(values))
     places = [round(i * (len(values) - 1) / (count - 1)) for i in range(count)]
     return [len(values), [float(f"{values[place]:.3g}") for place in places]]
-
-
-def _commands(final: Record) -> list[str]:
-    """The shell's commands that make the run again, and print its records."""
-    seeds = shlex.quote(f"seeds={json.dumps([final.seed])}")
-    tuned = " --tuned tuned.json" if final.tuning else ""
-    return [
-        f"ssbench run {shlex.quote(final.experiment)} --set {seeds}{tuned}",
-        f"ssbench show {shlex.quote(final.run)}",
-    ]

@@ -96,6 +96,6 @@ def findings(rows: Sequence[Row]) -> Findings:
     )
 
 
-def overall(rows: Sequence[Row], settled: Sequence[claims_.Settled] = ()) -> Overall:
-    """Draw the conclusions from the rows of a report, all its tables together."""
-    return Overall(tuple(settled), tuple(ranking.rankings(rows)))
+def overall(tables: Sequence[Sequence[Row]], settled: Sequence[claims_.Settled] = ()) -> Overall:
+    """Draw the conclusions from all tables of a report together, given the rows of each."""
+    return Overall(tuple(settled), tuple(ranking.rankings(tables)))

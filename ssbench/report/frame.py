@@ -62,7 +62,7 @@ def as_parquet(runs: Sequence[Run]) -> bytes:
 
 def _run(run: Run) -> dict[str, Any]:
     line = _flat(run, -1)
-    line |= {key: run.total(key) for key in _SUMMED}
+    line |= {key: run.total(key) for key in _SUMMED} | {"energy_joules": run.joules}
     before = run.pruned
     return line | {f"before_{key}": getattr(before, key) if before else None for key in _BEFORE}
 
@@ -74,7 +74,11 @@ def _stages(run: Run) -> list[dict[str, Any]]:
 def _flat(run: Run, number: int) -> dict[str, Any]:
     """One stage without what is nested, and with what follows from it."""
     record = run.stages[number]
-    line = {key: value for key, value in record if key not in (*_NESTED, "format")}
+    line = {
+        key: value
+        for key, value in record
+        if key not in (*_NESTED, "format") and not isinstance(value, list | dict)
+    }
     # A share or the word "own": a column has one type.
     line["budget_asked"] = None if record.budget_asked == "own" else record.budget_asked
     line["budget_own"] = record.budget_asked == "own"

@@ -28,8 +28,11 @@ class Lead:
         first: the row; ``error`` is its mean test error in percent.
         second: the row with the next lowest mean.
         interval: second - first in points of test error; None under `ssbench.stats.FEW` seeds.
-        wins: whether the row errs less than every other one, each judged alone.
-        open: the rows that it cannot be told apart from.
+        wins: whether the whole interval of the difference to every other row, each judged alone,
+            lies above 0.
+        steady: whether it is at least lower than each of them at every seed, by more than the
+            sampling error of the test images.
+        open: the rows that it cannot be told apart from by that interval.
         seeds: the fewest seeds that it shares with another row.
     """
 
@@ -39,6 +42,7 @@ class Lead:
     second: str
     interval: stats.Interval | None
     wins: bool
+    steady: bool
     open: tuple[str, ...]
     seeds: int
 
@@ -50,10 +54,9 @@ class Lead:
         if self.interval is None:
             return f"next is {self.second}"
         level = f"{100 * stats.LEVEL:.0f} % interval"
-        seeds = ", but lower at every seed" if self.interval.low <= 0 else ""
         return (
             f"{self.error:.2f} %, {self.interval.mean:.2f} points below the next, {self.second}, "
-            f"{level} {self.interval.low:.2f} to {self.interval.high:.2f}{seeds}"
+            f"{level} {self.interval.low:.2f} to {self.interval.high:.2f}"
         )
 
 
@@ -108,11 +111,19 @@ class Headline:
         opened = [lead for lead in self.leads if not lead.wins]
         if not opened:
             return f"Every one of these leads holds against each other row alone ({how})."
+        steady = sum(lead.steady for lead in opened)
         rows = max(opened, key=lambda lead: len(lead.open))
         others = f"{len(rows.open)} other row{'' if len(rows.open) == 1 else 's'}"
         where = f"At {len(opened)} of {len(self.leads)} budgets" if len(self.leads) > 1 else "There"
         most = f"others, at {rows.where} not from {others}" if len(opened) > 1 else others
-        return f"{where} the lowest error cannot be told apart from {most} ({how})."
+        at_least = (
+            f"; at {steady} of these it is lower at every seed, but not separable"
+            if steady and len(opened) > 1
+            else "; it is lower at every seed, but not separable"
+            if steady
+            else ""
+        )
+        return f"{where} the lowest error cannot be told apart from {most}{at_least} ({how})."
 
     def _rule(self) -> str:
         """By which rule leads were judged, over how many seeds."""
@@ -155,6 +166,7 @@ def _lead(competing: Mapping[Row, Mapping[int, float]], where: str) -> Lead:
     )
     pairs = [judge(first, other, where) for other in others]
     unsure = [pair for pair in pairs if pair.verdict.kind != "better"]
+    steady = all(pair.verdict.kind in ("better", "lower at every seed") for pair in pairs)
     return Lead(
         where=where,
         first=first.name,
@@ -162,6 +174,7 @@ def _lead(competing: Mapping[Row, Mapping[int, float]], where: str) -> Lead:
         second=others[0].name,
         interval=pairs[0].verdict.interval,
         wins=not unsure,
+        steady=steady,
         open=tuple(pair.second for pair in unsure),
         seeds=min(pair.verdict.pairs for pair in pairs),
     )

@@ -8,12 +8,19 @@ from collections.abc import Sequence
 
 from ssbench import stats
 from ssbench.report import text
+from ssbench.report.captions import split_words
 from ssbench.report.coverage import Coverage
 from ssbench.report.findings import Findings, Overall
 from ssbench.report.rows import Row
 
 Part = tuple[str, Sequence[Row], Findings]
 """A (data set, model): what it is called, its rows, and what was concluded from them."""
+
+
+NOTHING_OPEN = (
+    "Nothing that these records show is in doubt by their number or kind; what they were not made "
+    "for remains open."
+)
 
 
 def limits(parts: Sequence[Part], overall: Overall) -> tuple[str, ...]:
@@ -31,6 +38,7 @@ def limits(parts: Sequence[Part], overall: Overall) -> tuple[str, ...]:
         *_seeds(rows),
         *_sampling(rows),
         *_epochs(rows),
+        *_split(rows),
         *_tuning(rows),
         *_sizes(rows),
         *_scope(rows),
@@ -53,6 +61,7 @@ def _order(name: str, found: Findings) -> list[str]:
     if judged == total:
         return []
     words = [
+        (kinds["lower at every seed"], "lower at every seed, but not separable"),
         (kinds["more seeds"], "would take more seeds"),
         (kinds["not separable"], f"would not be separated by {stats.AT_MOST} seeds"),
         (kinds["too few seeds"], f"share fewer than {stats.FEW} seeds"),
@@ -110,6 +119,19 @@ def _epochs(rows: Sequence[Row]) -> list[str]:
     return [
         f"Rows were trained for different numbers of epochs ({totals[0]:.0f} to {totals[-1]:.0f}): "
         "where one errs less, it may be for its longer training."
+    ]
+
+
+def _split(rows: Sequence[Row]) -> list[str]:
+    """Trainings whose batches were parted, among devices or one after the other."""
+    parted = [row for row in rows if split_words([row])]
+    if not parted:
+        return []
+    names = text.listing(list(dict.fromkeys(row.name for row in parted)))
+    return [
+        f"The batches of {names} were parted among devices or into micro-batches: batch norms may "
+        "have seen fewer images at a time, and sums end in other digits, so that a difference to "
+        "rows that were not is not the method's alone."
     ]
 
 

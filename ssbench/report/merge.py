@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssbench.report import text
-from ssbench.report.changes import flat, manifest
+from ssbench.report.manifest import flat, manifest
 from ssbench.report.records import Record, Run, read_runs
 
 Key = tuple[str, str]

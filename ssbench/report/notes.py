@@ -54,8 +54,15 @@ def _collapse(row: Row) -> str | None:
 def _failure(row: Row) -> str | None:
     if not row.failed:
         return None
-    reasons = listed(run.final.reason or "no reason given" for run in row.failed)
+    reasons = listed(reason(run.final) for run in row.failed)
     return f"{len(row.failed)} of {len(row.done) + len(row.failed)} seeds: {reasons}"
+
+
+def reason(record: Record) -> str:
+    """Say why a run failed, and in which epoch if it diverged."""
+    said = record.reason or "no reason given"
+    epoch = record.diverged_epoch
+    return said if epoch is None else f"diverged in epoch {epoch}: {said}"
 
 
 def _miss(row: Row) -> str | None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ssbench import stats
 from ssbench.report import text
-from ssbench.report.records import MaskSample
+from ssbench.report.nested import MaskSample
 from ssbench.report.rows import Row
 
 Bits = NDArray[np.bool_]

@@ -14,7 +14,7 @@ from ssbench.report.findings import Findings, Overall, findings, overall
 from ssbench.report.headline import headline
 from ssbench.report.limits import limits
 from ssbench.report.merge import Merged, Part
-from ssbench.report.notes import devices, superseded, versions
+from ssbench.report.notes import devices, reason, superseded, versions
 from ssbench.report.published import Published
 from ssbench.report.records import Run
 from ssbench.report.rows import Row, by_table, make_rows
@@ -130,7 +130,7 @@ def _page(
         tables = by_table(made).values()
         sections += [_section(group, apart, beside.published) for group in tables]
     all_runs = [run for _, runs in groups for run in runs]
-    whole = overall(rows, _settled(all_runs, beside.claims))
+    whole = overall([s.rows for s in sections], _settled(all_runs, beside.claims))
     parts = [(section.title, section.rows, section.findings) for section in sections]
     return Page(
         title=title,
@@ -139,7 +139,7 @@ def _page(
         warnings=(*warnings, *superseded(older)),
         sections=tuple(_named(sections)),
         failures=tuple(
-            Failure(run.final.run, run.final.stage, run.final.reason or "no reason given")
+            Failure(run.final.run, run.final.stage, reason(run.final))
             for row in rows
             for run in row.failed
         ),
@@ -176,6 +176,11 @@ def _named(sections: Sequence[Section]) -> list[Section]:
             stem = next(f"{stem}-{i}" for i in range(2, 10_000) if f"{stem}-{i}" not in taken)
         named.append(replace(section, stem=stem))
     return named
+
+
+SETUP = ("Stages", "Measured", "Shared stages", "Hardware", "Versions", "Commit",
+         "Operators that count as free")  # fmt: skip
+"""Facts that a page tells those who ask for them."""
 
 
 def facts(rows: Sequence[Row]) -> list[tuple[str, str]]:

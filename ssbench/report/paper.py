@@ -70,6 +70,11 @@ class PaperTable:
         return without_repeats(self.groups)
 
     @property
+    def ordered(self) -> tuple[Row, ...]:
+        """The measured rows in the order of their lines."""
+        return tuple(line.row for group in self.groups for line in group.lines if line.row)
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         """The specification of each column for siunitx."""
         lines = [line for group in self.groups for line in group.lines]

@@ -24,12 +24,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """One row as text."""
+    """One row as text; ``row`` is what was measured, None for a published one."""
 
     model: str
     variant: str
     marks: str
     cells: tuple[Cell, ...]
+    row: Row | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Writer:
                 Cell(column.write(row), row in self.bold.get(column.error or "", ()))
                 for column in self.columns
             ),
+            row=row,
         )
 
     def _quote(self, quote: Published) -> Line:

@@ -9,9 +9,11 @@ from pathlib import Path
 from ssbench.errors import BadInputError
 from ssbench.report import siunitx, text
 from ssbench.report.csv import Cell, frame, identity, measured, quoted
+from ssbench.report.drilldown import drilldown
+from ssbench.report.figures.embed import as_json
 from ssbench.report.notes import superseded
 from ssbench.report.output import check, environment, write
-from ssbench.report.page import facts
+from ssbench.report.page import SETUP, facts
 from ssbench.report.paper import PaperTable, make_tables
 from ssbench.report.published import Published
 from ssbench.report.records import Run, read_runs
@@ -91,7 +93,8 @@ def _content(page: PaperPage, kind: str) -> bytes:
     if kind == "csv":
         return frame([line for table in page.tables for line in _raw(table)]).encode()
     template = environment(kind).get_template(f"table.{kind}.j2")
-    return template.render(page=page, siunitx=siunitx).encode()
+    runs = as_json(drilldown({t.label: t.ordered for t in page.tables})) if kind == "html" else ""
+    return template.render(page=page, siunitx=siunitx, runs=runs, setup=SETUP).encode()
 
 
 def _raw(table: PaperTable) -> list[dict[str, Cell]]:

@@ -34,9 +34,20 @@ def find_row(rows: Sequence[Row], written: str) -> Row:
         fitting = named
     if len(fitting) == 1:
         return fitting[0]
-    options = [address(row) for row in (fitting or named)]
+    options = list(dict.fromkeys(address(row) for row in (fitting or named)))
+    if fitting and len(options) == 1:
+        places = text.listing(sorted({_place(row) for row in fitting}))
+        raise BadInputError(
+            f"{written}: {len(fitting)} rows of this name and budget ({places}); say which network "
+            "(--model), data set (--dataset) or experiment (--results, its own folder)"
+        )
     problem = "several rows fit" if fitting else "no row with this budget"
     raise BadInputError(f"{written}: {problem}; write one of: {'; '.join(options)}")
+
+
+def _place(row: Row) -> str:
+    like = row.like
+    return f"{like.model} on {like.dataset} in {like.experiment}"
 
 
 def find_rows(rows: Sequence[Row], name: str) -> list[Row]:

@@ -1,4 +1,8 @@
-"""Average ranks of the methods over all (data set, model, budget) that all of them were run on."""
+"""Average ranks of the methods over all (data set, model, budget) that all of them were run on.
+
+Only tables of the same total epochs and initial weights are ranked together, and of one network and
+data set only one: where two are shown, their rows could not be compared.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ from dataclasses import dataclass
 
 from ssbench import stats
 from ssbench.report import text
-from ssbench.report.rows import Row, by_budget, by_table, rivals
+from ssbench.report.merge import conditions
+from ssbench.report.rows import Row, by_budget, rivals
 
 Cell = tuple[str, str, float]
 """Data set, model and the share that was to be kept."""
@@ -19,19 +24,28 @@ class Ranks:
     """The methods whose budgets are counted in one unit, by average rank.
 
     ``left_out`` are those that lack a cell, with the number of cells that they have: no mean is
-    taken over cells that are missing.
+    taken over cells that are missing. ``under`` says what sets the tables apart from others that
+    were not ranked with them; nothing where there are none.
     """
 
     unit: str
     ranking: stats.Ranking[str]
     cells: tuple[str, ...]
     left_out: tuple[tuple[str, int], ...]
+    under: str = ""
+
+    @property
+    def title(self) -> str:
+        """Which cells were ranked."""
+        noun = "MACs" if self.unit == "macs" else self.unit
+        under = f" ({self.under})" if self.under else ""
+        count = len(self.cells)
+        return f"budgets of {noun}{under}, {count} cell{'' if count == 1 else 's'}"
 
     def __str__(self) -> str:
         """Say it in one line."""
         listed = ", ".join(f"{name} {rank:.2f}" for name, rank in self.ranking.average.items())
-        noun = "MACs" if self.unit == "macs" else self.unit
-        parts = [f"budgets of {noun}, {len(self.cells)} cells: {listed}"]
+        parts = [f"{self.title}: {listed}"]
         if self.ranking.pvalue is not None and self.ranking.critical is not None:
             parts.append(
                 f"Friedman p = {self.ranking.pvalue:.2g}, critical difference "
@@ -50,19 +64,57 @@ CAPTION = (
     f"kept) of one unit. Friedman's test; ranks that differ by less than Nemenyi's critical "
     f"difference ({100 * stats.LEVEL:.0f} %) cannot be told apart. Both take cells as independent, "
     "which the budgets of one network are not. Only methods that have every cell with all its "
-    "seeds are ranked."
+    "seeds are ranked, and only tables of the same total epochs and initial weights together."
 )
 
 
-def rankings(rows: Sequence[Row]) -> list[Ranks]:
-    """Rank the methods of all tables, for each unit that budgets are counted in."""
+def rankings(tables: Sequence[Sequence[Row]]) -> list[Ranks]:
+    """Rank the methods, for each unit that budgets are counted in.
+
+    Args:
+        tables: the rows of each; those of two tables are not compared with each other.
+    """
+    groups: dict[_Group, list[Sequence[Row]]] = defaultdict(list)
+    for table in tables:
+        finals = [run.final for row in table for run in (*row.done, *row.failed)]
+        shared = conditions(finals)
+        like = table[0].like
+        key, number = (like.dataset, like.model), 1
+        while any(_names(there) == key for there in groups[shared.epochs, shared.start, number]):
+            number += 1
+        groups[shared.epochs, shared.start, number].append(table)
+    whole = {group: found for group, found in groups.items() if found}
+    return [
+        ranks
+        for group, found in whole.items()
+        for ranks in _of_group(found, _under(group, list(whole)))
+    ]
+
+
+_Group = tuple[int | None, str, int]
+"""Total epochs, initial weights, and a number where these do not tell two tables apart."""
+
+
+def _names(table: Sequence[Row]) -> tuple[str, str]:
+    return table[0].like.dataset, table[0].like.model
+
+
+def _under(group: _Group, groups: Sequence[_Group]) -> str:
+    """What sets a group apart from the others."""
+    words = (f"{group[0]} epochs", f"from {group[1]} weights", f"group {group[2]}")
+    return ", ".join(
+        word for place, word in enumerate(words) if len({other[place] for other in groups}) > 1
+    )
+
+
+def _of_group(tables: Sequence[Sequence[Row]], under: str) -> list[Ranks]:
     cells: dict[str, dict[Cell, dict[str, float]]] = defaultdict(dict)
-    for (dataset, model), table in by_table(rows).items():
+    for table in tables:
         for (asked, unit), group in by_budget(table).items():
             means = _complete(rivals(group))
             if means and unit and isinstance(asked, float | int):
-                cells[unit][dataset, model, asked] = means
-    ranked = [_ranks(unit, found) for unit, found in sorted(cells.items())]
+                cells[unit][*_names(table), asked] = means
+    ranked = [_ranks(unit, found, under) for unit, found in sorted(cells.items())]
     return [ranks for ranks in ranked if ranks]
 
 
@@ -74,7 +126,7 @@ def _complete(rows: Mapping[Row, Mapping[int, float]]) -> dict[str, float]:
     }
 
 
-def _ranks(unit: str, cells: Mapping[Cell, Mapping[str, float]]) -> Ranks | None:
+def _ranks(unit: str, cells: Mapping[Cell, Mapping[str, float]], under: str) -> Ranks | None:
     counts = {
         name: sum(name in cell for cell in cells.values())
         for name in sorted({name for cell in cells.values() for name in cell})
@@ -88,4 +140,5 @@ def _ranks(unit: str, cells: Mapping[Cell, Mapping[str, float]]) -> Ranks | None
         stats.rank({name: [cell[name] for cell in cells.values()] for name in whole}),
         tuple(titles),
         tuple((name, count) for name, count in counts.items() if count < len(cells)),
+        under,
     )

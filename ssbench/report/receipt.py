@@ -12,6 +12,7 @@ from ssbench.report.pick import title
 from ssbench.report.records import Record
 from ssbench.report.rows import Row
 from ssbench.report.verdicts import Pair, judge
+from ssbench.search import written
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,11 @@ def receipt(first: Row, second: Row) -> Receipt:
         title(first),
         title(second),
         tuple(item for item in facts if item.first != item.second),
-        tuple((item.what, item.first) for item in facts if item.first == item.second),
+        tuple(
+            (item.what, item.first)
+            for item in facts
+            if item.first == item.second and item.first != text.ABSENT
+        ),
         tuple(_settings(first.like, second.like)),
         tuple(Item(what, say(first), say(second)) for what, say in _COSTS),
         tuple(Item(what, say(first), say(second)) for what, say in _SIZES),
@@ -115,6 +120,11 @@ def _seeds(row: Row) -> str:
     return text.listing([str(record.seed) for record in _finals(row)])
 
 
+def _tuning(row: Row) -> str:
+    found = row.like.tuning
+    return "none" if found is None else f"{found.trials} trials among {written(found.space)}"
+
+
 _CONDITIONS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("experiment", _each("experiment")),
     ("data set", _each("dataset")),
@@ -131,6 +141,11 @@ _CONDITIONS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("protection", _each("protection")),
     ("passes", _each("passes")),
     ("after pruning", _each("retrain")),
+    ("tuning", _tuning),
+    ("last learning rate", _each("lr")),
+    ("precision", _each("precision")),
+    ("devices", _each("devices")),
+    ("micro-batches", _each("micro_batch")),
     ("hardware", _of_finals(devices)),
     ("versions", _of_finals(versions)),
     ("commit", _of_finals(_commits)),
@@ -161,11 +176,17 @@ def _mean(key: str, write: Callable[[float | None], str]) -> Callable[[Row], str
     return say
 
 
+def _joules(row: Row) -> str:
+    found = row.joules()
+    return text.ABSENT if found is None else f"{text.count(found.mean)} J"
+
+
 _COSTS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("epochs in total", _mean("epochs_total", text.number)),
     ("seconds of training", _total("seconds_train", " s")),
     ("of these for the penalty", _total("seconds_penalty", " s")),
     ("seconds of pruning", _total("seconds_prune", " s")),
+    ("energy of the device", _joules),
     ("highest memory, bytes", _mean("peak_memory_bytes", text.count)),
 )
 

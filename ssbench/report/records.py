@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssbench.errors import BadInputError, DamagedError, Fault
+from ssbench.report.manifest import recipe_of
+from ssbench.report.nested import Histogram, MaskSample, Tuning
 from ssbench.sealed import parse
 
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -21,58 +23,13 @@ Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 
 
-class Histogram(BaseModel):
-    """The scores of all units at a pruning, see `ssbench.sparsity.histogram`."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
-
-    scale: Literal["log", "linear"]
-    low: float
-    high: float
-    counts: list[Count]
-    below: Count
-    gone: Count
-
-
-class MaskSample(BaseModel):
-    """Kept or not, for the same few thousand weights, see `ssbench.sparsity.sample`."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
-
-    weights: Count
-    kept: str
-
-
-class Tuning(BaseModel):
-    """How a method's hyper-parameters were chosen on the validation split.
-
-    Attributes:
-        trials: so many choices were tried, of which ``distinct`` differ and ``failed`` came to no
-            end.
-        seeds: they were tried on.
-        kept: the shares over which the error that decided is the mean; none for the dense network.
-        space: by hyper-parameter, among which values; ``space_id`` is its hash.
-    """
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
-
-    trials: Count
-    distinct: Count
-    failed: Count
-    seeds: list[int]
-    kept: list[float | str]
-    space: dict[str, str]
-    space_id: str
-    chosen: dict[str, Any]
-
-
 class Record(BaseModel):
-    """One line of a result file: what one stage measured. Keys that no report needs may follow.
+    """One line of a result file: what one stage measured. Further keys may follow, of any kind.
 
     Errors are in percent, shares in [0, 1], times in seconds; None where a key does not apply.
     """
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow", allow_inf_nan=False)
 
     format: Literal[1, 2]
     run: str
@@ -142,6 +99,14 @@ class Record(BaseModel):
     time: str | None = None
     # What older records lack.
     stage_id: str | None = None
+    row_id: str | None = None
+    command: list[str] | None = None
+    precision: str | None = None
+    compile: bool | None = None
+    energy_joules: Annotated[float, Field(ge=0)] | None = None
+    devices: Any = None
+    micro_batch: Any = None
+    diverged_epoch: Any = None
     start: str | None = None
     retrain: str | None = None
     epochs: Count | None = None
@@ -164,9 +129,13 @@ _OF_A_RUN = ("run", "experiment", "dataset", "model", "method", "label", "seed",
 
 @dataclass(frozen=True)
 class Run:
-    """The stages of one run, in order; the last one is its result."""
+    """The stages of one run, in order; the last one is its result.
+
+    ``recipe`` is what its folder says that all its runs were trained by, as text.
+    """
 
     stages: tuple[Record, ...]
+    recipe: str = ""
 
     @property
     def final(self) -> Record:
@@ -189,6 +158,13 @@ class Run:
         times = [time for time in found if time is not None]
         return sum(times) if times else None
 
+    @property
+    def joules(self) -> float | None:
+        """The energy of all stages; None where it could not be read in one of them."""
+        found = [stage.energy_joules for stage in self.stages]
+        known = [joules for joules in found if joules is not None]
+        return sum(known) if len(known) == len(found) else None
+
 
 def load(folder: Path) -> list[dict[str, Any]]:
     """Return all records of an experiment's folder as they were written, run by run.
@@ -205,7 +181,8 @@ def read_runs(folder: Path) -> list[Run]:
     Raises:
         BadInputError: no records, a line that is not a record, or several experiments.
     """
-    return [Run(tuple(record for _, record in lines)) for _, lines in _files(folder)]
+    recipe = recipe_of(folder)
+    return [Run(tuple(record for _, record in lines), recipe) for _, lines in _files(folder)]
 
 
 Lines = list[tuple[dict[str, Any], Record]]

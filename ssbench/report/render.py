@@ -21,9 +21,10 @@ from ssbench.report.figures import (
 )
 from ssbench.report.figures.embed import as_json, charts
 from ssbench.report.frame import as_parquet
+from ssbench.report.limits import NOTHING_OPEN
 from ssbench.report.merge import merge
 from ssbench.report.output import FORMATS, OPTIONAL, check, environment, write
-from ssbench.report.page import Page, make_merged_page, make_page
+from ssbench.report.page import SETUP, Page, make_merged_page, make_page
 from ssbench.report.published import Published, matching
 from ssbench.report.records import read_runs
 
@@ -98,7 +99,7 @@ def _draw(page: Page) -> Drawn:
         quoted = _references(matching(page.published, like.dataset, like.model))
         if figures := draw(section.rows, looks, section.label, quoted):
             drawn[section.stem] = figures
-    return Drawn(drawn, draw_overall(page.rows, looks))
+    return Drawn(drawn, draw_overall([section.rows for section in page.sections], looks))
 
 
 def _references(published: Sequence[Published]) -> list[Reference]:
@@ -143,6 +144,8 @@ def _content(page: Page, kind: str, drawn: Drawn) -> bytes:
         charts=charts(drawn.all) if kind == "html" else None,
         runs=as_json(drilldown({s.stem: s.rows for s in page.sections})) if kind == "html" else "",
         surgery_caption=captions.SURGERY_CAPTION,
+        nothing_open=NOTHING_OPEN,
+        setup=SETUP,
     ).encode()
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ssbench import stats
+from ssbench.report.identity import alike, names
 from ssbench.report.records import Record, Run
 
 Asked = float | Literal["own"] | None
@@ -75,6 +75,11 @@ class Row:
         """Return a time summed over the stages of each run, over the seeds, in seconds."""
         return spread(run.total(key) for run in self.done)
 
+    def joules(self) -> Spread | None:
+        """Return the energy of each run, over the seeds; None where it is not known of them all."""
+        found = [run.joules for run in self.done]
+        return None if None in found else spread(found)
+
     def kept(self, unit: str) -> Spread | None:
         """Return the share of the dense network's unit that is nonzero, over the seeds."""
         dense, nonzero = self.values(f"{unit}_dense"), self.values(f"{unit}_nonzero")
@@ -111,65 +116,16 @@ def make_rows(runs: Iterable[Run]) -> tuple[list[Row], list[Run]]:
         The rows, and the older runs that a newer one of the same row and seed replaces: a method
         that was changed and run again leaves both in the folder.
     """
-    cells: dict[tuple[str, int], list[Run]] = defaultdict(list)
-    for run in runs:
-        cells[_identity(run.final), run.final.seed].append(run)
-    chosen: dict[str, list[Run]] = defaultdict(list)
-    older: list[Run] = []
-    for (key, _), found in sorted(cells.items()):
-        *old, newest = sorted(found, key=lambda run: (run.final.time or "", run.final.run))
-        chosen[key].append(newest)
-        older += old
-    peers = [group[0].final for group in chosen.values()]
-    rows = [_row(group, peers) for group in chosen.values()]
+    groups, older = alike(runs)
+    rows = [
+        Row(
+            name=name,
+            done=tuple(run for run in group if not run.failed),
+            failed=tuple(run for run in group if run.failed),
+        )
+        for name, group in zip(names(groups), groups, strict=True)
+    ]
     return sorted(rows, key=_place), older
-
-
-def _row(runs: Sequence[Run], peers: Sequence[Record]) -> Row:
-    return Row(
-        name=_name(runs[0].final, peers),
-        done=tuple(run for run in runs if not run.failed),
-        failed=tuple(run for run in runs if run.failed),
-    )
-
-
-def _identity(record: Record) -> str:
-    parts = (
-        record.dataset, record.model, record.label, record.method, record.settings,
-        record.grain, record.budget_unit, record.budget_asked, record.scope, record.protection,
-        record.passes, *([record.tuning.model_dump()] if record.tuning else []),
-    )  # fmt: skip
-    return json.dumps(parts, sort_keys=True)
-
-
-def _name(record: Record, peers: Sequence[Record]) -> str:
-    """The label, and where other rows have the same one, what sets this row apart."""
-    same = [
-        peer
-        for peer in peers
-        if (peer.label, peer.dataset, peer.model) == (record.label, record.dataset, record.model)
-        and (peer.budget_asked is None) == (record.budget_asked is None)
-    ]
-
-    def differs(get: Callable[[Record], object]) -> bool:
-        return any(get(peer) != get(record) for peer in same)
-
-    extra = [record.method] if differs(lambda peer: peer.method) else []
-    extra += [
-        f"{key}={value}"
-        for key, value in record.settings.items()
-        if differs(lambda peer, key=key: peer.settings.get(key))  # type: ignore[misc]
-    ]
-    if differs(lambda peer: peer.scope):
-        extra.append(f"{record.scope}")
-    if differs(lambda peer: peer.protection):
-        extra.append(f"protection={record.protection}")
-    if differs(lambda peer: peer.passes):
-        extra.append(f"{record.passes} passes")
-    unit = f"by {record.budget_unit}"
-    if differs(lambda peer: peer.budget_unit) and unit not in record.label:
-        extra.append(unit)
-    return ", ".join([record.label, *extra])
 
 
 def _place(row: Row) -> tuple[str, str, int, float, str, bool, str]:

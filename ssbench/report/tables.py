@@ -111,11 +111,7 @@ COLUMNS: Mapping[Part, tuple[Column, ...]] = {
         Column("epochs", _epochs),
         Column("threshold", _threshold),
     ),
-    "extra": (
-        Column("error % before finetuning", _before),
-        Column("params after surgery", counted("params_compact")),
-        Column("MACs after surgery", counted("macs_compact")),
-    ),
+    "extra": (Column("error % before finetuning", _before),),
     "surgery": (
         Column("params", counted("params_compact")),
         Column("connections", counted("connections_compact")),

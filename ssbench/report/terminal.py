@@ -17,8 +17,8 @@ from ssbench.report.tables import Table, make_table
 
 WIDE = 140
 """The characters that all columns need."""
-_MATTER_MOST = {1: "params pruned %", 4: "MACs pruned %"}
-"""What narrow consoles show of `COLUMNS`, with titles that are clear without their neighbours."""
+_MATTER_MOST = (1, 4)
+"""What narrow consoles show of `COLUMNS`: the shares of params and MACs that are pruned."""
 
 
 def terminal_table(folder: Path, width: int = WIDE, published: Sequence[Published] = ()) -> Group:
@@ -36,7 +36,8 @@ def terminal_table(folder: Path, width: int = WIDE, published: Sequence[Publishe
     parts: list[RenderableType] = []
     for group in by_table(rows).values():
         table = make_table(group, published)
-        shown = dict(enumerate(table.titles["usual"])) if width >= WIDE else _MATTER_MOST
+        usual = dict(enumerate(table.titles["usual"]))
+        shown = usual if width >= WIDE else {place: usual[place] for place in _MATTER_MOST}
         parts.append(_table(table, shown))
         parts += [Text(warning, style="yellow") for warning in table.warnings]
         parts += [

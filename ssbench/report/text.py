@@ -6,6 +6,7 @@ import re
 
 from markupsafe import Markup
 
+from ssbench.report.latex import character
 from ssbench.report.rows import Asked, Spread
 
 ABSENT = "\N{EN DASH}"
@@ -83,13 +84,6 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-") or "unnamed"
 
 
-_TEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
-    "%": r"\%", "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''",
-    "[": "{[}", "]": "{]}", "±": r"$\pm$", "\N{EN DASH}": "--", "†": r"\dag{}",
-    "‡": r"\ddag{}", "§": r"\S{}", "¶": r"\P{}", "\n": " ",
-}  # fmt: skip
 _MARKDOWN = set(r"\`*_[]<>#|~&$")
 
 
@@ -98,7 +92,10 @@ def tex(value: object) -> str:
     if isinstance(value, Markup):
         return str(value)
     text = "" if value is None else str(value)
-    return "".join(_TEX.get(c, c) for c in text).replace(r" \%", r"~\%")
+    # Two hyphens would become a dash.
+    pairs = zip(f" {text}", text, strict=False)
+    found = ("{}-" if before == c == "-" else character(c) for before, c in pairs)
+    return "".join(found).replace(r" \%", r"~\%")
 
 
 def markdown(value: object) -> str:

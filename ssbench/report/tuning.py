@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from ssbench.report import text
-from ssbench.report.records import Tuning
+from ssbench.report.nested import Tuning
 from ssbench.report.rows import Row
 from ssbench.search import written
 

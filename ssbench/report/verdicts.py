@@ -40,18 +40,18 @@ class Pair:
                 f"no interval can be given ({judged.pairs} shared "
                 f"seed{'' if judged.pairs == 1 else 's'}, {stats.FEW} are the fewest)"
             )
+        words: str = judged.kind
         if judged.kind == "more seeds":
-            plural = "" if judged.more == 1 else "s"
-            words = f"needs {judged.more} more seed{plural}{self._cost()}"
-        else:
-            words = judged.kind
+            words = f"needs {self._more()}"
+        elif judged.kind == "lower at every seed":
+            words += ", but not separable" + (f" without {self._more()}" if judged.more else "")
         assert judged.interval is not None  # noqa: S101 -- only "too few seeds" has none
-        if judged.kind == "better" and judged.interval.low <= 0:
-            words = "better at every seed"
         return f"{words} ({difference(judged.interval)})"
 
-    def _cost(self) -> str:
-        return "" if self.hours is None else f", about {hours(self.hours)}"
+    def _more(self) -> str:
+        plural = "" if self.verdict.more == 1 else "s"
+        cost = "" if self.hours is None else f", about {hours(self.hours)}"
+        return f"{self.verdict.more} more seed{plural}{cost}"
 
 
 def difference(interval: stats.Interval) -> str:
@@ -125,8 +125,9 @@ def caption(pairs: Sequence[Pair]) -> str:
     """Say what the verdicts rest on, and what so many seeds can separate at all."""
     parts = [
         "Neighbours in the order of mean test error, judged on the differences by seed. Better: "
-        f"the whole {100 * stats.LEVEL:.0f} % interval lies above 0, or the second errs more at "
-        "every seed by more than the sampling error of the test images. Further seeds: those that "
+        f"the whole {100 * stats.LEVEL:.0f} % interval lies above 0. Lower at every seed: it does "
+        "not, but the second errs more at every seed by more than the sampling error of the test "
+        "images. Further seeds: those that "
         f"would show a difference of the size seen with a probability of {100 * stats.POWER:.0f} "
         f"% (paired t test); not separable: more than {stats.AT_MOST} seeds in all.",
         f"Three seeds at a paired standard deviation of 0.2 points separate only about "

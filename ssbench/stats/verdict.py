@@ -13,7 +13,7 @@ from ssbench.stats.power import seeds_needed
 AT_MOST = 30
 """Rows that would need more seeds than this, all told, are called not separable."""
 
-Kind = Literal["better", "more seeds", "not separable", "too few seeds"]
+Kind = Literal["better", "lower at every seed", "more seeds", "not separable", "too few seeds"]
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,14 @@ class Verdict:
     """Whether one row errs less than another.
 
     Attributes:
-        kind: "better": the first one does. "more seeds": so many as ``more`` says would show a
-            difference of the size seen, four times in five. "not separable": even `AT_MOST` seeds
-            would not. "too few seeds": fewer than `FEW` are shared, and nothing can be said.
+        kind: "better": the first one does, the whole interval lies above 0. "lower at every seed":
+            it does not, but the second errs more at every seed, by more than the sampling error of
+            the test images. "more seeds": so many as ``more`` says would show a difference of the
+            size seen, four times in five. "not separable": even `AT_MOST` seeds would not. "too
+            few seeds": fewer than `FEW` are shared, and nothing can be said.
         pairs: the seeds that both rows have.
-        more: seeds to be added; 0 unless the kind is "more seeds" or "too few seeds".
+        more: seeds to be added, for "more seeds" and "too few seeds", and for "lower at every seed"
+            where `AT_MOST` are enough; else 0.
         interval: second - first, in the unit of the values; None for "too few seeds".
         spread: the sample standard deviation of the paired differences, no less than what
             rounding to whole test images makes; None for "too few seeds".
@@ -57,13 +60,15 @@ def verdict(
     if len(found) < FEW or interval is None:
         return Verdict("too few seeds", len(found), FEW - len(found))
     spread = max(deviation(found) or 0.0, rounding(resolution))
-    if interval.low > 0 or always_worse(second, first, resolution):
+    if interval.low > 0:
         return Verdict("better", len(found), 0, interval, spread)
     needed = seeds_needed(interval.mean, spread, AT_MOST) if interval.mean > 0 else None
-    if needed is None:
-        return Verdict("not separable", len(found), 0, interval, spread)
     # A difference of the size seen would have been found already: it takes one more look at least.
-    return Verdict("more seeds", len(found), max(1, needed - len(found)), interval, spread)
+    more = 0 if needed is None else max(1, needed - len(found))
+    if always_worse(second, first, resolution):
+        return Verdict("lower at every seed", len(found), more, interval, spread)
+    kind: Kind = "more seeds" if more else "not separable"
+    return Verdict(kind, len(found), more, interval, spread)
 
 
 def looks(first: int, at_most: int) -> list[int]:

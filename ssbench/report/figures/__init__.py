@@ -102,8 +102,10 @@ _KINDS: tuple[
         "cost",
         "Error against cost",
         "test error of the last epoch against the seconds that one seed took on the hardware of "
-        "the records, all stages together, shared ones included, and against the epochs in total "
-        "where rows differ in them.",
+        "the records, all stages together, shared ones included, against the epochs in total where "
+        "rows differ in them, and against joules where a counter could be read: that of the GPU, "
+        "or of the CPU's packages, which covers all that ran on it, other stages and other "
+        "people's work too.",
         cost,
     ),
     (
@@ -144,11 +146,12 @@ def draw(
     return figures
 
 
-def draw_overall(rows: Sequence[Row], looks: Looks) -> list[Figure]:
-    """Draw the figures of all tables of a report together."""
-    spec = rank_diagram(rows, looks)
+def draw_overall(tables: Sequence[Sequence[Row]], looks: Looks) -> list[Figure]:
+    """Draw the figures of all tables of a report together, given the rows of each."""
+    spec = rank_diagram(tables, looks)
     caption = (
-        "Average rank by mean test error over all (data set, model, share kept). A thick line "
-        "joins methods whose ranks differ by less than Nemenyi's critical difference (95 %)."
+        "Average rank by mean test error over all (data set, model, share kept) of tables with "
+        "the same total epochs and initial weights. A thick line joins methods whose ranks differ "
+        "by less than Nemenyi's critical difference (95 %)."
     )
     return [] if spec is None else [Figure("ranks", "Average ranks", caption, spec)]

@@ -1,4 +1,4 @@
-"""What a result costs: test error against epochs and against seconds."""
+"""What a result costs: test error against seconds, epochs and joules."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SECONDS = "seconds of training and pruning, one seed"
 
 
 def cost(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
-    """Draw test error against seconds, and against epochs where rows differ in them.
+    """Draw test error against seconds, epochs where rows differ in them, and joules if known.
 
     Returns:
         A spec; None where no time was measured.
@@ -32,7 +32,7 @@ def cost(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
 
     low = floor([row for row in rows if row.done])
     points = [
-        error_point(row, low) | {"seconds": seconds, "epochs": _epochs(row)}
+        error_point(row, low) | {"seconds": seconds, "epochs": _epochs(row)} | _joules(row)
         for row in rows
         if row.done and not row.is_dense and (seconds := _seconds(row)) is not None
     ]
@@ -42,9 +42,15 @@ def cost(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
     axes = [("seconds", _SECONDS)]
     if len({point["epochs"] for point in points}) > 1:
         axes.append(("epochs", "epochs in total"))
-    panels = [_panel(points, key, title, names, looks) for key, title in axes]
+    if any("joules" in point for point in points):
+        axes.append(("joules", "joules of the device, one seed"))
+    panels = [
+        _panel([point for point in points if key in point], key, title, names, looks)
+        for key, title in axes
+    ]
     panels[0] = panels[0].add_params(picked())
-    return finish(alt.hconcat(*panels).resolve_scale(color="shared", shape="shared"))
+    drawn = alt.concat(*panels, columns=2)
+    return finish(drawn.resolve_scale(color="shared", shape="shared"))
 
 
 def _seconds(row: Row) -> float | None:
@@ -55,6 +61,11 @@ def _seconds(row: Row) -> float | None:
 def _epochs(row: Row) -> float | None:
     found = row.spread("epochs_total")
     return found.mean if found else None
+
+
+def _joules(row: Row) -> dict[str, float]:
+    found = row.joules()
+    return {} if found is None else {"joules": found.mean}
 
 
 def _panel(

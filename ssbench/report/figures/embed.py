@@ -11,6 +11,9 @@ from markupsafe import Markup
 from ssbench.report.figures.chart import Figure, theme
 from ssbench.report.figures.export import script
 
+_POINTED = {kind: {"cursor": "pointer"} for kind in ("point", "line", "rect", "area")}
+"""A mark opens its runs, and looks like it."""
+
 
 class Charts(NamedTuple):
     """What a page needs to draw figures: two JSON texts and a script, safe inside <script>."""
@@ -25,7 +28,7 @@ def charts(figures: Sequence[Figure]) -> Charts | None:
     if not figures:
         return None
     specs = {figure.stem: figure.spec for figure in figures}
-    themes = {name: theme(dark=name == "dark") for name in ("light", "dark")}
+    themes = {name: theme(dark=name == "dark") | _POINTED for name in ("light", "dark")}
     return Charts(as_json(specs), as_json(themes), _safe(script()))
 
 

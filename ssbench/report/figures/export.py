@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 from ssbench.report.figures.chart import theme
@@ -27,13 +28,26 @@ def convert(spec: dict[str, Any], kind: str, *, dark: bool = False) -> bytes:
     # Brings a whole browser engine's script interpreter with it, which no table needs.
     import vl_convert
 
-    config = theme(dark=dark)
+    spec, config = _writable(spec), theme(dark=dark)
     if kind == "svg":
         return _counted_anew(vl_convert.vegalite_to_svg(spec, config=config)).encode()
     if kind == "pdf":
         return _in_order(bytes(vl_convert.vegalite_to_pdf(spec, config=config)))
     config["background"] = _PAPER["dark" if dark else "light"]
     return bytes(vl_convert.vegalite_to_png(spec, config=config, scale=_PIXELS))
+
+
+_UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML has no place for: the library ends the whole process at one of them."""
+
+
+def _writable(part: Any) -> Any:
+    """The same spec with a mark in the place of each character that no file can hold."""
+    if isinstance(part, str):
+        return _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", part)
+    if isinstance(part, dict):
+        return {_writable(key): _writable(value) for key, value in part.items()}
+    return [_writable(item) for item in part] if isinstance(part, list) else part
 
 
 _ENTRIES = re.compile(rb"<<\n((?: *\S+ \d+ 0 R\n)+)")
@@ -58,6 +72,7 @@ def _counted_anew(svg: str) -> str:
     return re.sub(r"gradient_\d+", lambda found: f"gradient-{names.index(found[0])}", svg)
 
 
+@cache
 def script() -> str:
     """Return the JavaScript that draws specs in a page, whole: it asks the network for nothing."""
     import vl_convert

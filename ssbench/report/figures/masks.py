@@ -10,7 +10,8 @@ from ssbench.report.figures.looks import Looks
 from ssbench.report.overlap import overlaps
 from ssbench.report.rows import Row
 
-STEP = 27
+STEP, ROOM = 27, 900
+"""The pixels of a cell, and those that panels side by side may take."""
 
 
 def mask_overlap(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
@@ -56,4 +57,5 @@ def mask_overlap(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
         base.mark_text(fontSize=9).encode(text="said:N", color=ink),
     ).properties(width=STEP * len(names), height=STEP * 0.75 * len(names))
     facet = alt.Facet("budget:N", sort=budgets, title=None)
-    return finish(cells.facet(facet=facet, columns=5))
+    columns = max(1, ROOM // (STEP * len(names) + 30))
+    return finish(cells.facet(facet=facet, columns=columns))

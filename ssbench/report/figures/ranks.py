@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ssbench.report.figures.chart import UNITS, finish, tooltip, values
+from ssbench.report.figures.chart import finish, tooltip, values
 from ssbench.report.figures.looks import Looks
 from ssbench.report.ranking import Ranks, rankings
 from ssbench.report.rows import Row
@@ -14,13 +14,13 @@ WIDTH, STEP = 300, 24
 _BRACKET = "#84898f"
 
 
-def rank_diagram(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
+def rank_diagram(tables: Sequence[Sequence[Row]], looks: Looks) -> dict[str, Any] | None:
     """Draw the average rank of each method, a panel for each unit that budgets are counted in.
 
     A line at the right joins methods whose ranks differ by less than the critical difference.
 
     Args:
-        rows: of all tables of a report.
+        tables: the rows of each table of a report.
         looks: of all its methods.
 
     Returns:
@@ -28,7 +28,7 @@ def rank_diagram(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
     """
     import altair as alt
 
-    panels = [_panel(ranks, looks) for ranks in rankings(rows)]
+    panels = [_panel(ranks, looks) for ranks in rankings(tables)]
     return (
         finish(alt.hconcat(*panels).resolve_scale(color="independent", shape="independent"))
         if panels
@@ -70,5 +70,5 @@ def _panel(ranks: Ranks, looks: Looks) -> Any:
     ]
     critical = ranks.ranking.critical
     told = "" if critical is None else f", critical difference {critical:.2f}"
-    title = f"budgets of {UNITS[ranks.unit]}: {len(ranks.cells)} cells{told}"
+    title = f"{ranks.title}{told}"
     return alt.layer(*layers).properties(width=WIDTH, height=STEP * len(names), title=title)

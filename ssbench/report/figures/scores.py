@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from ssbench.report.figures.chart import Point, finish, ticks, tooltip, values
+from ssbench.report.figures.chart import asked, finish, ticks, tooltip, values
 from ssbench.report.figures.looks import Looks
-from ssbench.report.records import Histogram, Record
+from ssbench.report.nested import Histogram
+from ssbench.report.records import Record
 from ssbench.report.rows import Row
 
 WIDTH, HEIGHT = 250, 130
@@ -52,6 +53,8 @@ def _panel(name: str, found: Sequence[tuple[Row, Record]], looks: Looks) -> Any:
             "right": _at(record.threshold, scores) > _RIGHT,
             "threshold": record.threshold,
             "kept": _kept(row),
+            "method": name,
+            "budget": asked(row),
         }
         for number, (row, record) in enumerate(same)
         if record.threshold is not None and scores.low <= record.threshold <= scores.high
@@ -62,7 +65,10 @@ def _panel(name: str, found: Sequence[tuple[Row, Record]], looks: Looks) -> Any:
     axis = alt.Axis(tickCount=5, format="~g")
     if scores.scale == "log":
         axis = alt.Axis(values=ticks(scores.low, scores.high), format=".0e")
-    bars = alt.Chart(values(_bins(scores))).mark_rect(color=looks.colours[name], opacity=0.75)
+    first = {"method": name, "budget": asked(found[0][0])}
+    bars = alt.Chart(values(bar | first for bar in _bins(scores))).mark_rect(
+        color=looks.colours[name], opacity=0.75
+    )
     rules = alt.Chart(values(cuts))
     x = alt.X("from:Q", title=noun, scale=scale, axis=axis)
     below = f"; {scores.below:,} further left" if scores.below else ""
@@ -83,7 +89,7 @@ def _panel(name: str, found: Sequence[tuple[Row, Record]], looks: Looks) -> Any:
     )  # fmt: skip
 
 
-def _names(cuts: Sequence[Point], scale: Any, side: Literal["left", "right"]) -> Any:
+def _names(cuts: Sequence[dict[str, Any]], scale: Any, side: Literal["left", "right"]) -> Any:
     """The kept shares beside their thresholds, each a line lower than the one before."""
     import altair as alt
 
@@ -111,7 +117,7 @@ def _kept(row: Row) -> str:
     return "own" if asked == "own" or asked is None else f"{100 * asked:.4g} %"
 
 
-def _bins(scores: Histogram) -> list[Point]:
+def _bins(scores: Histogram) -> list[dict[str, Any]]:
     count = len(scores.counts)
     if scores.scale == "log":
         ratio = (scores.high / scores.low) ** (1 / count)

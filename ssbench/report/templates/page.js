@@ -57,23 +57,40 @@ function details(run, open) {
   if (run.curves.length) part.append(make("div", { class: "curves" }, run.curves.map(curve)));
   part.append(make("h3", { text: "Do it again, and read its records" }));
   part.append(...run.commands.map((command) => make("pre", { text: command })));
+  if (run.guessed) part.append(make("p", { class: "note", text: GUESSED }));
   return part;
 }
 
-function show(row, chosen) {
+const GUESSED = "This record does not say by which command it was made: an experiment of your own, or changed "
+  + "values, take its file and the same --set again.";
+const NOTE = "A run's name ends in a hash of all that can change its result: where yours is named otherwise, "
+  + "something differs (the version of ssbench, a value, the data). In the folder that holds these records the run is "
+  + "done already: name another with --results.";
+
+function open(title, parts) {
   const close = make("button", { type: "button", class: "plain", text: "Close" });
   close.addEventListener("click", () => dialog.close());
-  const note = "A run's name ends in a hash of all that can change its result: where yours is named otherwise, "
-    + "something differs (the version of ssbench, a value, the data). Records of an experiment of your own, or of "
-    + "changed values, take its file and the same --set again.";
-  dialog.replaceChildren(
-    make("header", {}, [make("h2", { id: "runs-title", text: `${row.name}, ${row.budget}` }), close]),
+  dialog.replaceChildren(make("header", {}, [make("h2", { id: "runs-title", text: title }), close]), ...parts);
+  if (!dialog.open) dialog.showModal();
+  dialog.scrollTop = 0;
+}
+
+function show(row, chosen) {
+  open(`${row.name}, ${row.budget}`, [
     list(row.facts),
     ...row.runs.map((run) => details(run, chosen ? run.run === chosen : row.runs.length === 1)),
-    make("p", { class: "note", text: note }),
-  );
-  dialog.showModal();
-  dialog.scrollTop = 0;
+    make("p", { class: "note", text: NOTE }),
+  ]);
+}
+
+// Some marks stand for several rows: the average rank of a method, for instance.
+function choose(rows) {
+  if (rows.length === 1) return show(rows[0]);
+  open(rows[0].name, rows.map((row) => {
+    const button = make("button", { type: "button", class: "plain", text: `${row.budget}, ${row.model}` });
+    button.addEventListener("click", () => show(row));
+    return make("p", {}, [button]);
+  }));
 }
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 
@@ -90,6 +107,46 @@ function openable(line, row) {
   press(name, () => show(row), `${row.name}, ${row.budget}: its runs`);
   line.addEventListener("click", () => { if (!String(getSelection())) show(row); });
 }
+
+// -- The rows behind the marks of a figure --------------------------------------------------
+
+const share = (budget) => budget.split(" of ")[0];
+
+// The rows that a mark's datum speaks of: of one method and, where it says so, of one budget.
+function behind(place, datum) {
+  const method = datum.method ?? datum.first;
+  const own = data.tables[place.closest("section").dataset.part] ?? Object.values(data.tables).flat();
+  const named = own.filter((row) => row.name === method);
+  if (datum.budget === undefined) return named;
+  const exact = named.filter((row) => row.mark === datum.budget);
+  return exact.length ? exact : named.filter((row) => share(row.mark) === share(datum.budget));
+}
+
+document.addEventListener("mark", (event) => {
+  const rows = behind(event.target, event.detail);
+  if (rows.length) choose(rows);
+});
+
+// What a click on a mark does, for those who use no pointer.
+document.addEventListener("drawn", (event) => {
+  const place = event.target;
+  const figure = place.closest("figure");
+  if (figure.querySelector(".behind")) return;
+  const found = new Map();
+  for (const datum of event.detail) {
+    const rows = behind(place, datum);
+    if (rows.length) found.set(rows.map((row) => `${row.name}, ${row.mark}`).join(), rows);
+  }
+  if (!found.size) return;
+  const several = [...found.values()].some((rows) => rows.length > 1);
+  const title = (rows) => (several ? rows[0].name : `${rows[0].name}, ${rows[0].budget}`);
+  const [select, label] = choice("Runs behind a mark", []);
+  const choices = [...found.values()];
+  select.replaceChildren(...choices.map((rows, index) => make("option", { value: index, text: title(rows) })));
+  const button = make("button", { type: "button", class: "plain", text: "Show" });
+  button.addEventListener("click", () => choose(choices[select.value]));
+  figure.append(make("div", { class: "behind" }, [label, button]));
+});
 
 // -- Sorting --------------------------------------------------------------------------------
 
@@ -130,11 +187,13 @@ function sortable(table) {
   }));
 }
 
+const modelOf = (table) => table.closest("section").dataset.model;
+
 // Gives every line the cells that it shared with those above it, so that lines can be moved.
 function split(table) {
   for (const body of table.tBodies) {
     const shared = all("th[rowspan]", body);
-    const model = table.closest("section").dataset.model;
+    const model = modelOf(table);
     for (const cell of shared) {
       cell.removeAttribute("rowspan");
       cell.setAttribute("scope", "row");
@@ -144,6 +203,11 @@ function split(table) {
     for (const line of [...body.rows].slice(1)) {
       line.prepend(...shared.map((cell) => make("th", { scope: "row", class: "part again", text: cell.textContent })));
     }
+  }
+  let above = "";
+  for (const cell of all("td.model", table)) {
+    if (!cell.textContent) { cell.textContent = above; cell.classList.add("again"); }
+    above = cell.textContent;
   }
 }
 
@@ -187,12 +251,20 @@ function filters() {
   apply();
 }
 
+// -- On paper all text is open: of the figures those that were looked at, as drawing takes time --
+
+let folded = [];
+addEventListener("beforeprint", () => {
+  folded = all("main details:not([open])").filter((part) => !part.closest(".chart") && !part.querySelector(".chart:empty"));
+  for (const part of folded) part.open = true;
+});
+addEventListener("afterprint", () => { for (const part of folded) part.open = false; });
+
 // -- All together ---------------------------------------------------------------------------
 
 document.body.append(make("p", { id: "said", class: "unseen", "aria-live": "polite" }));
 for (const table of all("table[data-rows]")) {
   const rows = data.tables[table.dataset.rows];
-  const model = table.closest("section").dataset.model;
   split(table);
   const main = table.querySelector("thead th").textContent === "model";
   let index = 0;
@@ -201,11 +273,12 @@ for (const table of all("table[data-rows]")) {
     const row = published ? undefined : rows[index++];
     if (published) line.className = "published";
     const method = plain(line.querySelector("th[scope=row]:not(.part)"));
+    const model = modelOf(table) ?? row?.model ?? plain(line.cells[0]).replace(/, published$/, "");
     lines.push({ element: line, model, method, budget: row?.budget ?? "published", counts: main ? 1 : 0 });
     if (row) openable(line, row);
   }
   table.dataset.live = "";
-  if (main) table.dataset.main = "";
+  if (main && modelOf(table)) table.dataset.main = "";
   sortable(table);
 }
 for (const table of all("table[data-layers]")) {
@@ -213,7 +286,7 @@ for (const table of all("table[data-layers]")) {
   for (const line of all("tbody tr", table)) {
     const method = plain(line.cells[0]);
     const row = rows.find((other) => other.name === method && other.budget === table.dataset.budget);
-    lines.push({ element: line, model: table.closest("section").dataset.model, method, budget: table.dataset.budget, counts: 0 });
+    lines.push({ element: line, model: modelOf(table), method, budget: table.dataset.budget, counts: 0 });
     if (row) openable(line, row);
   }
   table.dataset.live = "";
