@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -39,7 +40,8 @@ def carry_out(
         listen: is told of every finished epoch.
 
     Returns:
-        The tensors that the next stage needs, and the measurements.
+        The tensors that the next stage needs, and the measurements; neither where this process
+        only helps another one to train.
 
     Raises:
         RunFailedError: the stage cannot be finished; a method's own errors pass through.
@@ -52,7 +54,8 @@ def carry_out(
         else:
             did = {"train": _train, "finetune": _finetune}[stage.kind]
             tensors, record = did(stage, bench, State.of(before), listen)
-    return tensors, record | {"peak_memory_bytes": peak_memory(bench.device)}
+    devices = bench.spread.share.of if stage.recipe else 1
+    return tensors, record | {"peak_memory_bytes": peak_memory(bench.device), "devices": devices}
 
 
 def _train(stage: Stage, bench: Bench, came: State, listen: Listener) -> tuple[Tensors, Record]:
@@ -63,6 +66,8 @@ def _train(stage: Stage, bench: Bench, came: State, listen: Listener) -> tuple[T
     hooks.after_step(0.0)  # what a method attaches may have woken what was pruned
     snapshot = _Snapshot(model, stage.snapshot, listen)
     trained = _run(stage, bench, model, hooks, snapshot, _recipe(stage))
+    if bench.spread.helps:
+        return {}, {}
     counted = bench.dense(stage.model)
     dense = sizes("dense", counted) | operations("dense", counted)
     left = State(dict(model.state_dict()), zeros_now(), snapshot.early or came.early)
@@ -124,6 +129,8 @@ def _finetune(stage: Stage, bench: Bench, came: State, listen: Listener) -> tupl
         left = nonzero(dense, model, zeros).macs
         recipe = scratch_b(recipe, dense.macs, left, stage.scratch_limit)
     trained = _run(stage, bench, model, Hooks(after_step=keep), listen, recipe)
+    if bench.spread.helps:
+        return {}, {}
     tensors = State(dict(model.state_dict()), zeros).pack()
     record = bench.measure(model) | trained | _epochs(stage, recipe)
     if zeros:
@@ -161,6 +168,7 @@ def _run(
         epochs.append(epoch)
         listen(epoch)
 
+    hooks = replace(hooks, spread=bench.spread)
     trained = train(model, recipe, bench.augmented(recipe), seed, hooks, note)
     curves = {
         "curve_loss": [float(f"{epoch.loss:.6g}") for epoch in epochs],

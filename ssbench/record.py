@@ -34,7 +34,7 @@ _MEASURED = (
     "images_per_second", "peak_memory_bytes", "train_images", "validation_images", "test_images",
     "image_shape", "classes", "mean", "sd",
     "curve_loss", "curve_error", "score_histogram", "mask_sample",
-    "device", "device_name", "threads", "versions", "commit", "time",
+    "device", "device_name", "devices", "threads", "versions", "commit", "time",
 )  # fmt: skip
 
 

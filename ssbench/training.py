@@ -19,6 +19,7 @@ from ssbench.errors import RunFailedError
 from ssbench.precision import forward, products
 from ssbench.recipe import ParameterGroup, Recipe
 from ssbench.seeds import derive
+from ssbench.spread import Alone
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,12 @@ class Trained:
 
 @dataclass(frozen=True)
 class Hooks:
-    """How one training differs from another."""
+    """How one training differs from another; ``spread`` knows of those that train jointly."""
 
     groups: list[ParameterGroup] = field(default_factory=list)
     penalty: Callable[[], Tensor | None] = lambda: None
     after_step: Callable[[float], None] = lambda _: None
+    spread: Alone = field(default_factory=Alone)
 
 
 Listener = Callable[[Epoch], None]
@@ -84,24 +86,27 @@ class _Course:
     """The steps of one training; none of them waits for the device."""
 
     def __init__(self, model: nn.Module, recipe: Recipe, loader: Batches, hooks: Hooks) -> None:
-        self.recipe, self.hooks = recipe, hooks
+        self.recipe, self.hooks, self.spread = recipe, hooks, hooks.spread
         self.optimiser = _optimiser(model, recipe, hooks.groups)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
-        self.steps = recipe.epochs * len(batch_sizes(len(loader.split), recipe.batch_size))
+        self.sizes = batch_sizes(len(loader.split), recipe.batch_size)
+        self.steps = recipe.epochs * len(self.sizes)
         self.done, self.penalty_seconds = 0, 0.0
         device = next(model.parameters()).device
-        self.forward = forward(model, device, recipe.precision, compiled=recipe.compile)
+        network = self.spread.network(model)
+        self.forward = forward(network, device, recipe.precision, compiled=recipe.compile)
 
     def epoch(self, batches: Iterator[tuple[Tensor, Tensor]]) -> _Tally:
         """Take one step for each batch."""
         tally = _Tally()
-        for images, labels in batches:
+        for images, labels in self.spread.batches(batches, self.sizes):
             factor = self.recipe.rate(self.done / self.steps)
             for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor
-            tally.add(*self._step(images, labels), labels)
+            tally.add(*self._step(images, labels), labels, self.spread.own(labels))
             self.done += 1
             self.hooks.after_step(self.done / self.steps)
+        self.spread.close(tally)
         return tally
 
     def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,7 +117,7 @@ class _Course:
         penalty = self.hooks.penalty()
         self.penalty_seconds += time.perf_counter() - began
         self.optimiser.zero_grad()
-        (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
+        self.spread.backward(loss if penalty is None else loss + penalty)
         self.optimiser.step()
         return loss.detach(), logits.detach()
 
@@ -199,10 +204,11 @@ class _Tally:
         self.wrong: Tensor | float = 0.0
         self.images = 0
 
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        self.images += labels.numel()
-        self.loss = self.loss + loss.double() * labels.numel()
-        self.wrong = self.wrong + (logits.argmax(1) != labels).sum()
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor, own: int) -> None:
+        """Add a batch's mean loss and logits, of which the first ``own`` images count."""
+        self.images += own
+        self.loss = self.loss + loss.double() * own
+        self.wrong = self.wrong + (logits.argmax(1) != labels)[:own].sum()
 
     def epoch(self, number: int, of: int) -> Epoch:
         loss = float(self.loss) / self.images

@@ -23,8 +23,8 @@ FORBIDDEN = {
     "stats": ("torch",),
 }
 OPTIONAL = {
-    "altair", "onnxruntime", "optuna", "pandas", "scipy", "timm", "torch_pruning", "torchvision",
-    "vl_convert",
+    "altair", "lightning_fabric", "onnxruntime", "optuna", "pandas", "scipy", "timm",
+    "torch_pruning", "torchvision", "vl_convert",
 }  # fmt: skip
 """Slow or optional libraries that few commands need: the only ones imported inside functions."""
 
