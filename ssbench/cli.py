@@ -86,6 +86,10 @@ def run(
             "memory and cores carry.",
         ),
     ] = "1",
+    devices: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="So many devices train each stage jointly."),
+    ] = 1,
 ) -> None:
     """Train, prune, finetune, count and report every run of an experiment that is not done."""
     from ssbench import commands, separating
@@ -102,6 +106,7 @@ def run(
         data_root=data_root_,
         tuned=tuned,
         concurrency=_concurrency(concurrency),
+        devices=_devices(devices, concurrency),
     )
     log = Console(stderr=True)
     with _interruptible(log):
@@ -215,6 +220,14 @@ def _concurrency(text: str) -> int | None:
     if text.isdecimal() and int(text) > 0:
         return int(text)
     raise BadInputError(f"--concurrency {text}: write a number of processes from 1 on, or auto")
+
+
+def _devices(devices: int, concurrency: str) -> int:
+    if devices > 1 and concurrency != "1":
+        raise BadInputError(
+            f"--devices {devices}: one stage at a time has all devices; leave out --concurrency"
+        )
+    return devices
 
 
 app.command("list")(cli_reading.list_)

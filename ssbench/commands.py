@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +14,8 @@ from ssbench import device, dryrun, progress, report
 from ssbench import export as export_
 from ssbench.data import check, data_root, open_dataset
 from ssbench.errors import BadInputError
-from ssbench.executors import Observer, Outcome, Setup, execute, execute_side_by_side
+from ssbench.executors import Observer, Outcome, Process, Setup, Team, execute, execute_side_by_side
+from ssbench.executors import devices as devices_
 from ssbench.executors.capacity import cores, fitting
 from ssbench.experiment import Experiment, find, load
 from ssbench.exported import Format
@@ -48,6 +50,8 @@ class Options:
     tuned: Path | None = None
     concurrency: int | None = 1
     """So many stages side by side; None: as many as memory and cores carry."""
+    devices: int = 1
+    """So many devices train each stage jointly."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ def prepare(argument: str, options: Options) -> Prepared:
     runs = plan_variants(experiment, chosen, bench.dataset.fingerprint, source)
     results = Results(options.results, experiment.manifest | {"tuned": tuned.id if tuned else ""})
     results.check()
+    if options.devices > 1:
+        devices_.check(options.devices, bench.device, runs)
     store = Store(options.cache or options.results / ".cache")
     make_ready(runs, bench, store, source)
     return Prepared(experiment, runs, bench, store, results)
@@ -137,8 +143,9 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
 def _execute(ready: Prepared, options: Options, observer: Observer) -> Outcome:
     """Carry out what is missing, in this process or in several."""
     missing = [run for run in ready.runs if ready.results.last(run.id) is None]
-    workers = options.concurrency if options.concurrency else fitting(missing, ready.bench)
-    if workers == 1 or not missing:
+    jointly = options.devices > 1
+    workers = 1 if jointly else options.concurrency or fitting(missing, ready.bench)
+    if (workers == 1 and not jointly) or not missing:
         return execute(ready.runs, ready.bench, ready.store, ready.results, observer)
     setup = Setup(
         dataset=ready.experiment.dataset,
@@ -146,9 +153,12 @@ def _execute(ready: Prepared, options: Options, observer: Observer) -> Outcome:
         device=str(ready.bench.device),
         method_files=tuple(options.method_files),
         cache=options.cache or options.results / ".cache",
-        threads=max(min(torch.get_num_threads(), cores()) // workers, 1),
+        threads=max(min(torch.get_num_threads(), cores()) // (workers * options.devices), 1),
     )
-    return execute_side_by_side(ready.runs, setup, ready.store, ready.results, observer, workers)
+    hire = partial(Team, devices=options.devices) if jointly else Process
+    return execute_side_by_side(
+        ready.runs, setup, ready.store, ready.results, observer, workers, hire
+    )
 
 
 def show(folder: Path, console: Console, *, quiet: bool) -> None:

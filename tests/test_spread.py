@@ -1,6 +1,7 @@
 """A training by several processes against the same training by one."""
 
 import multiprocessing
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_every_row_is_one_process_s_and_shares_differ_by_one(of: int) -> None:
     shares = [Share(rank, of) for rank in range(of)]
     for size in range(1, 20):
         rows = [list(range(size))[share.rows(size)] for share in shares]
-        assert sum(rows, []) == list(range(size))
+        assert list(chain.from_iterable(rows)) == list(range(size))
         assert [len(own) for own in rows] == shares[0].counts(size)
         assert max(map(len, rows)) - min(map(len, rows)) <= 1
         assert all(

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import cast
+from typing import Protocol, cast
 
 from ssbench.errors import BadInputError
 from ssbench.executors.hand import Observer, Outcome
@@ -35,23 +35,33 @@ def execute_side_by_side(
     results: Results,
     observer: Observer,
     workers: int,
+    hire: Callable[[Setup], Worker],
 ) -> Outcome:
     """Carry out the runs that have no record yet, up to ``workers`` stages at a time.
+
+    Args:
+        runs: all of them.
+        setup: what workers need to know.
+        store: of finished stages.
+        results: of finished runs.
+        observer: is told how far things are.
+        workers: the most of them.
+        hire: makes one: a process, or several that work jointly.
 
     Raises:
         BadInputError: a worker found the input at fault.
     """
     clerk = _Clerk(runs, store, results, observer)
-    crew: list[_Worker] = []
+    crew: list[Worker] = []
     try:
         while clerk.schedule.ready or any(worker.stage for worker in crew):
             idle = [worker for worker in crew if worker.stage is None]
             while clerk.schedule.ready and (idle or len(crew) < workers):
                 if not idle:
-                    idle.append(_Worker(setup))
+                    idle.append(hire(setup))
                     crew.append(idle[-1])
                 clerk.hand_out(idle.pop())
-            by_pipe = {worker.pipe: worker for worker in crew if worker.stage}
+            by_pipe = {pipe: worker for worker in crew if worker.stage for pipe in worker.pipes}
             for pipe in wait(list(by_pipe)):
                 clerk.hear(by_pipe[cast("Connection", pipe)])
             crew = [worker for worker in crew if not worker.lost]
@@ -61,15 +71,46 @@ def execute_side_by_side(
     return clerk.outcome
 
 
-class _Worker:
-    """A process and the stage that it is at."""
+class Worker(Protocol):
+    """Whoever carries out a stage at a time.
 
-    def __init__(self, setup: Setup) -> None:
+    Attributes:
+        stage: the one that it is at; None: it waits for one.
+        lost: whether it can carry out no more.
+    """
+
+    stage: Stage | None
+    lost: bool
+
+    @property
+    def pipes(self) -> Sequence[Connection]:
+        """Where it may have something to say."""
+
+    def give(self, stage: Stage) -> None:
+        """Tell it to carry out a stage."""
+
+    def message(self) -> Message | None:
+        """Hear what it says; None: nothing that matters."""
+
+    def stop(self) -> None:
+        """End it, whatever it is at."""
+
+
+class Process:
+    """A process and the stage that it is at.
+
+    Args:
+        setup: what it needs to know.
+        target: is called there, with ``setup``, its end of the pipe and ``more``.
+        more: see there.
+    """
+
+    def __init__(self, setup: Setup, target: Callable[..., None] = work, *more: object) -> None:
         context = multiprocessing.get_context(
             "spawn"
         )  # a fork would share threads and CUDA's state
         self.pipe, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=work, args=(setup, theirs), daemon=True)
+        self.process: SpawnProcess = context.Process(target=target, args=(setup, theirs, *more))
         # Ctrl-C reaches the whole group of processes; only this one answers, and ends the others.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
@@ -80,7 +121,13 @@ class _Worker:
         self.stage: Stage | None = None
         self.lost = False
 
+    @property
+    def pipes(self) -> Sequence[Connection]:
+        """The only one."""
+        return (self.pipe,)
+
     def give(self, stage: Stage) -> None:
+        """Tell it to carry out a stage."""
         self.stage = stage
         with suppress(BrokenPipeError):  # it died: `message` will find that
             self.pipe.send(stage)
@@ -100,6 +147,7 @@ class _Worker:
         return said
 
     def stop(self) -> None:
+        """End it; one that is idle ends by itself."""
         self.pipe.close()
         if self.stage and not self.lost:
             self.process.terminate()
@@ -129,12 +177,12 @@ class _Clerk:
             if run.id in complete:
                 self._save(run, records(run, [store.record(stage.id) for stage in run.stages]))
 
-    def hand_out(self, worker: _Worker) -> None:
+    def hand_out(self, worker: Worker) -> None:
         stage = self.schedule.ready.popleft()
         self.observer.stage_started(self.schedule.first_run(stage), stage)
         worker.give(stage)
 
-    def hear(self, worker: _Worker) -> None:
+    def hear(self, worker: Worker) -> None:
         """Take note of one message of a worker.
 
         Raises:
@@ -143,6 +191,8 @@ class _Clerk:
         stage = worker.stage
         assert stage is not None  # noqa: S101 -- only workers with a stage are waited for
         said = worker.message()
+        if said is None:
+            return
         if isinstance(said, Refused):
             raise BadInputError(said.message)
         if isinstance(said, Epoch):

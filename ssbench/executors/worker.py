@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import Thread
@@ -17,6 +19,7 @@ from ssbench.data import open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors.hand import Hand, StageFailedError
 from ssbench.registry import discover
+from ssbench.spread import Alone
 from ssbench.stage import Stage
 from ssbench.storage import Store
 from ssbench.training import Epoch
@@ -63,14 +66,28 @@ Message = Epoch | Done | Failed | Refused
 
 def work(setup: Setup, pipe: Connection) -> None:
     """Carry out every stage that comes through the pipe, until it is closed at the other end."""
+    serve(pipe, setup.threads, lambda: partial(carry_out, open_hand(setup), pipe))
+
+
+def serve(
+    pipe: Connection, threads: int, begin: Callable[[], Callable[[Stage], Message | None]]
+) -> None:
+    """Answer every stage that comes through the pipe, until it is closed at the other end.
+
+    Args:
+        pipe: to the process that asks.
+        threads: so many may torch use.
+        begin: makes what answers; it answers None where nothing is to be said.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in good order, with nothing left over
     Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(setup.threads)
+    torch.set_num_threads(threads)
     try:
-        hand = _hand(setup)
+        answer = begin()
         while True:
-            stage: Stage = pipe.recv()
-            pipe.send(_carry_out(hand, stage, pipe))
+            said = answer(pipe.recv())
+            if said is not None:
+                pipe.send(said)
     except BadInputError as error:
         pipe.send(Refused(str(error)))
     except (EOFError, ConnectionError):
@@ -91,13 +108,22 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _hand(setup: Setup) -> Hand:
+def open_hand(setup: Setup, spread: Alone | None = None) -> Hand:
+    """Open the data set on the device; ``spread`` knows of those that train jointly."""
     discover(setup.method_files)  # stages name classes that only their files define
     dataset = open_dataset(setup.dataset, setup.data_root, "dataset")
-    return Hand(Bench(dataset, torch.device(setup.device)), Store(setup.cache))
+    return Hand(Bench(dataset, torch.device(setup.device), spread), Store(setup.cache))
 
 
-def _carry_out(hand: Hand, stage: Stage, pipe: Connection) -> Message:
+def failed(failure: StageFailedError) -> Failed:
+    """Say why a stage could not be finished."""
+    return Failed(str(failure))
+
+
+def carry_out(
+    hand: Hand, pipe: Connection, stage: Stage, tell: Callable[[StageFailedError], Failed] = failed
+) -> Message:
+    """Carry out and save a stage, telling of every epoch; ``tell`` says why it failed."""
     gone: list[BrokenPipeError] = []
 
     def listen(epoch: Epoch) -> None:
@@ -112,5 +138,5 @@ def _carry_out(hand: Hand, stage: Stage, pipe: Connection) -> Message:
     except StageFailedError as failure:
         if gone:
             raise gone[0] from failure
-        return Failed(str(failure))
+        return tell(failure)
     return Done()

@@ -87,7 +87,6 @@ def joined(place: Place, kind: str) -> Iterator[Jointly]:
 
 def _without_buffers() -> dict[str, Any]:
     """Keep running statistics, which all processes compute alike, from being sent at every step."""
+    names = ("forward_sync_buffers", "broadcast_buffers")  # of newer and of older torch
     known = inspect.signature(DistributedDataParallel).parameters
-    return {
-        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
-    }
+    return {next(name for name in names if name in known): False}
