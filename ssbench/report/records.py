@@ -141,6 +141,7 @@ class Record(BaseModel):
     commit: str | None = None
     time: str | None = None
     # What older records lack.
+    devices: Count | None = None
     stage_id: str | None = None
     start: str | None = None
     retrain: str | None = None
