@@ -131,15 +131,15 @@ def test_every_kind_of_stage_is_carried_out_and_says_by_how_many(
         { name = "magnitude", grain = "filter", retrain = "scratch-b" }
     """
     folder = written(tmp_path / "all", methods, epochs=2)
-    code = invoke(
-        "run", folder / "joint.toml", "--devices", "2", "--results", folder / "results"
-    ).code
+    where = ["--results", folder / "results"]
+    precise = ["--set", 'finetune.precision="bf16"']
+    code = invoke("run", folder / "joint.toml", "--devices", "2", *precise, *where).code
     assert code == 0
     for path in (folder / "results" / "joint").glob("*.jsonl"):
         for stage in map(json.loads, path.read_text().splitlines()):
             assert stage["devices"] == (1 if stage["stage"] == "prune" else 2)
             assert stage["status"] == "done"
-    again = invoke("run", folder / "joint.toml", "--results", folder / "results")
+    again = invoke("run", folder / "joint.toml", *precise, *where)
     assert again.code == 0  # what several have done is done for one
     assert "2 processes jointly" in (folder / "results" / "joint" / "report.md").read_text()
 
@@ -153,12 +153,10 @@ def test_whatever_one_process_fails_of_the_stage_fails_alone(
         '{ name = "faulty", how = ["dies", "raises", "hangs", "all"] }, { name = "magnitude" }'
     )
     folder = written(tmp_path / "faulty", methods)
-    began = time.monotonic()
     ended_ = invoke(
         "run", folder / "joint.toml", "--devices", "2", "--results", folder / "results",
         "--method-file", folder / "faulty.py",
     )  # fmt: skip
-    assert time.monotonic() - began < 400
     assert ended_.code == 1
     assert "Traceback" not in ended_.err
     found = last_records(folder)
@@ -169,6 +167,7 @@ def test_whatever_one_process_fails_of_the_stage_fails_alone(
     assert reasons["all"].startswith("train: ValueError: broken here")
     assert "process" not in reasons["all"]
     assert "imed out" in reasons["hangs"]
+    assert "did not answer" in reasons["hangs"]
     assert reasons[None] is None
 
 

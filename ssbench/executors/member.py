@@ -58,7 +58,9 @@ def _told(failure: StageFailedError) -> Failed:
     exchange = isinstance(cause, DistError) or (
         isinstance(cause, RuntimeError) and any(word in str(cause) for word in _EXCHANGES)
     )
-    return (Abandoned if exchange else Failed)(str(failure))
+    if exchange:
+        return Abandoned(f"{failure}; another process of this training did not answer")
+    return Failed(str(failure))
 
 
 _EXCHANGES = ("gloo", "Gloo", "NCCL", "Connection closed by peer", "Timed out waiting")

@@ -58,6 +58,8 @@ def joined(place: Place, kind: str) -> Iterator[Jointly]:
     store = TCPStore("127.0.0.1", place.port, is_master=False, timeout=timeout)
     backend = "nccl" if kind == "cuda" else "gloo"
     device = torch.device(kind, place.rank) if kind == "cuda" else None
+    if device is not None:
+        torch.cuda.set_device(device)
     dist.init_process_group(
         backend,
         store=store,
