@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ssbench.draws import Draws, draws, restore_draws
 from ssbench.errors import NoRoomError
 from ssbench.precision import products
+from ssbench.spread import Alone
 
 PROBED = 4
 """So many images say whether a network treats each by itself."""
@@ -51,9 +52,10 @@ class Backward:
         forward: Callable[[Tensor], Tensor],
         penalty: Callable[[], Tensor | None],
         optimiser: torch.optim.Optimizer,
+        spread: Alone,
     ) -> None:
         self._network, self._forward, self._penalty = network, forward, penalty
-        self._optimiser = optimiser
+        self._optimiser, self._spread = optimiser, spread
         self._device = next(network.parameters()).device
         self.micro_batch: int | None = None
         self.penalty_seconds = 0.0
@@ -81,6 +83,11 @@ class Backward:
             said = _first_line(error)
         # Only here, behind the handler, does nothing hold on to what the failed pass had made.
         self._release()
+        if self._spread.share.of > 1:  # to try what fits would need the others to try the same
+            raise NoRoomError(
+                f"out of memory with {len(labels)} images on one of {self._spread.share.of} "
+                f"devices: set a smaller batch_size, or take more devices ({said})"
+            )
         why_not = "half did not fit either" if self.micro_batch else self._bound(images)
         if not why_not:
             self.micro_batch = (len(labels) + 1) // 2
@@ -130,7 +137,7 @@ class Backward:
         return penalty
 
     def _backward(self, loss: Tensor, penalty: Tensor | None) -> None:
-        (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
+        self._spread.backward(loss if penalty is None else loss + penalty)
 
     def _bound(self, images: Tensor) -> str:
         """Say what binds the images of a batch together; empty: nothing does.

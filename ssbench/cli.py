@@ -95,6 +95,10 @@ def run(
             metavar="SECONDS", min=0, help="Between two saves of a training; 0: every epoch."
         ),
     ] = SAVE_EVERY,
+    devices: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="So many devices train each stage jointly."),
+    ] = 1,
 ) -> None:
     """Train, prune, finetune, count and report every run of an experiment that is not done."""
     from ssbench import commands, separating
@@ -112,6 +116,7 @@ def run(
         tuned=tuned,
         concurrency=_concurrency(concurrency),
         save_every=save_every,
+        devices=_devices(devices, concurrency),
     )
     log = Console(stderr=True)
     with _interruptible(log):
@@ -228,6 +233,14 @@ def _concurrency(text: str) -> int | None:
     if text.isdecimal() and int(text) > 0:
         return int(text)
     raise BadInputError(f"--concurrency {text}: write a number of processes from 1 on, or auto")
+
+
+def _devices(devices: int, concurrency: str) -> int:
+    if devices > 1 and concurrency != "1":
+        raise BadInputError(
+            f"--devices {devices}: one stage at a time has all devices; leave out --concurrency"
+        )
+    return devices
 
 
 app.command("list")(cli_reading.list_)

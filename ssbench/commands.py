@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +14,8 @@ from ssbench import device, dryrun, freshness, progress, report
 from ssbench import export as export_
 from ssbench.data import check, data_root, open_dataset
 from ssbench.errors import BadInputError
-from ssbench.executors import Observer, Outcome, Setup, execute, execute_side_by_side
+from ssbench.executors import Observer, Outcome, Process, Setup, Team, execute, execute_side_by_side
+from ssbench.executors import devices as devices_
 from ssbench.executors.capacity import cores, fitting
 from ssbench.experiment import Experiment, find, load
 from ssbench.exported import Format
@@ -54,6 +56,8 @@ class Options:
     """So many stages side by side; None: as many as memory and cores carry."""
     save_every: float = SAVE_EVERY
     """Seconds between two saves of a training."""
+    devices: int = 1
+    """So many devices train each stage jointly."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ def prepare(argument: str, options: Options) -> Prepared:
     manifest = experiment.manifest | {"tuned": tuned.id if tuned else ""}
     results = Results(options.results, manifest, command(argument, options))
     results.check()
+    if options.devices > 1:
+        devices_.check(options.devices, bench.device, runs)
     store = Store(options.cache or options.results / ".cache")
     make_ready(runs, bench, store, source)
     return Prepared(experiment, runs, bench, store, results)
@@ -164,12 +170,14 @@ def _execute(ready: Prepared, options: Options, observer: Observer) -> Outcome:
     """Carry out what is missing, in this process or in several."""
     finished = ready.results.finished()
     missing = [run for run in ready.runs if run.id not in finished]
-    workers = options.concurrency if options.concurrency else fitting(missing, ready.bench)
-    if workers > 1 and str(options.cache).startswith("memory://"):
+    jointly = options.devices > 1
+    workers = 1 if jointly else options.concurrency or fitting(missing, ready.bench)
+    if (workers > 1 or jointly) and str(options.cache).startswith("memory://"):
         raise BadInputError(
-            f"--cache {options.cache}: only this process sees it; leave out --concurrency"
+            f"--cache {options.cache}: only this process sees it; leave out --concurrency and "
+            "--devices"
         )
-    if workers == 1 or not missing:
+    if (workers == 1 and not jointly) or not missing:
         every = options.save_every
         return execute(ready.runs, ready.bench, ready.store, ready.results, observer, every)
     setup = Setup(
@@ -178,10 +186,13 @@ def _execute(ready: Prepared, options: Options, observer: Observer) -> Outcome:
         device=str(ready.bench.device),
         method_files=tuple(options.method_files),
         cache=options.cache or options.results / ".cache",
-        threads=max(min(torch.get_num_threads(), cores()) // workers, 1),
+        threads=max(min(torch.get_num_threads(), cores()) // (workers * options.devices), 1),
         save_every=options.save_every,
     )
-    return execute_side_by_side(ready.runs, setup, ready.store, ready.results, observer, workers)
+    hire = partial(Team, devices=options.devices) if jointly else Process
+    return execute_side_by_side(
+        ready.runs, setup, ready.store, ready.results, observer, workers, hire
+    )
 
 
 def show(folder: Path, console: Console, *, quiet: bool) -> None:

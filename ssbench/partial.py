@@ -43,6 +43,8 @@ class Partials:
         every: save after the first epoch that ends so many seconds after the last save; 0: after
             every epoch, whatever it costs.
         warn: is told, in one line, of what cannot be used or saved.
+        writes: whether anything is saved or removed; a process that helps another to train only
+            goes on from what that one saved.
     """
 
     store: Store
@@ -50,14 +52,15 @@ class Partials:
     stop: Stop
     every: float
     warn: Callable[[str], None] = field(repr=False)
+    writes: bool = True
 
     def saver(self, stage: Stage) -> Saver:
         """What saves the training of a stage."""
-        return _StageSaver(self, stage)
+        return _StageSaver(self, stage) if self.writes else _StageReader(self, stage)
 
     def forget(self, stage: str) -> None:
         """Remove what was saved of a stage."""
-        for slot in _slots(stage):
+        for slot in _slots(stage) if self.writes else ():
             if self.store.has(slot):
                 self.store.remove(slot)
 
@@ -102,7 +105,7 @@ class _StageSaver(Saver):
             if newest != self._slots[0]:
                 self._slots = self._slots[::-1]
             return found[newest]
-        if reasons:
+        if reasons and self._all.writes:
             self._all.warn(
                 f"{self._stage.kind} {self._stage.id}: begins anew, as what was saved of it "
                 f"cannot be used ({reasons[0]})"
@@ -160,6 +163,13 @@ class _StageSaver(Saver):
             self._pause = self._all.every and max(self._all.every, REST * took)
         self._slots = (newer, older)
         return True
+
+
+class _StageReader(_StageSaver):
+    """Goes on from what another process saved, which saves for all."""
+
+    def after_epoch(self, number: int, of: int, take: Callable[[], Saved]) -> None:
+        """Save nothing."""
 
 
 def _slots(stage: str) -> tuple[str, str]:

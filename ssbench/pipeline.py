@@ -47,7 +47,8 @@ def carry_out(
         saver: saves a training between its epochs, and gives back what it saved.
 
     Returns:
-        The tensors that the next stage needs, and the measurements.
+        The tensors that the next stage needs, and the measurements; neither where this process
+        only helps another one to train.
 
     Raises:
         RunFailedError: the stage cannot be finished; a method's own errors pass through.
@@ -62,7 +63,7 @@ def carry_out(
             did = {"train": _train, "finetune": _finetune}[stage.kind]
             tensors, record = did(stage, bench, State.of(before), listen, saver)
     costs = {"peak_memory_bytes": peak_memory(bench.device), "energy_joules": meter.joules}
-    return tensors, record | costs
+    return tensors, record | costs | {"devices": bench.spread.share.of if stage.recipe else 1}
 
 
 def _train(
@@ -76,6 +77,8 @@ def _train(
     snapshot = _Snapshot(model, stage.snapshot, listen)
     hooks = replace(hooks, parts={**hooks.parts, "early": snapshot.part}, saver=saver)
     trained = _run(stage, bench, model, hooks, snapshot, _recipe(stage))
+    if bench.spread.helps:
+        return {}, {}
     counted = bench.dense(stage.model)
     dense = sizes("dense", counted) | operations("dense", counted)
     left = State(dict(model.state_dict()), zeros_now(), snapshot.early or came.early)
@@ -151,6 +154,8 @@ def _finetune(
         recipe = scratch_b(recipe, dense.macs, left, stage.scratch_limit)
     hooks = Hooks(after_step=keep, saver=saver)
     trained = _run(stage, bench, model, hooks, listen, recipe)
+    if bench.spread.helps:
+        return {}, {}
     tensors = State(dict(model.state_dict()), zeros).pack()
     record = bench.measure(model) | trained | _epochs(stage, recipe)
     if zeros:
@@ -182,6 +187,7 @@ def _run(
     """Train in place; return times, and what every epoch gave."""
     torch.manual_seed(derive(stage.seed, f"{stage.kind}: noise"))
     seed = derive(stage.seed, stage.kind)
+    hooks = replace(hooks, spread=bench.spread)
     trained = train(model, recipe, bench.augmented(recipe), seed, hooks, listen)
     return {
         "train_loss": trained.loss,

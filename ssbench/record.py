@@ -37,7 +37,7 @@ _MEASURED = (
     "train_images", "validation_images", "test_images", "image_shape", "classes", "mean", "sd",
     "resumed", "micro_batch", "diverged_epoch",
     "curve_loss", "curve_error", "score_histogram", "mask_sample",
-    "device", "device_name", "threads", "versions", "commit", "time",
+    "device", "device_name", "devices", "threads", "versions", "commit", "time",
 )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from ssbench.saving import (
     restore_optimiser,
 )
 from ssbench.seeds import derive
+from ssbench.spread import Alone
 from ssbench.state import restore
 
 
@@ -71,6 +72,7 @@ class Hooks:
     Attributes:
         parts: by name, what the hooks change beside the network, for it to be saved.
         saver: saves the training between epochs, and gives back what it saved.
+        spread: knows of the processes that train jointly.
     """
 
     groups: list[ParameterGroup] = field(default_factory=list)
@@ -78,6 +80,7 @@ class Hooks:
     after_step: Callable[[float], None] = lambda _: None
     parts: Mapping[str, Part] = field(default_factory=dict)
     saver: Saver = UNSAVED
+    spread: Alone = field(default_factory=Alone)
 
 
 Listener = Callable[[Epoch], None]
@@ -119,11 +122,11 @@ class _Course:
     def __init__(
         self, model: nn.Module, recipe: Recipe, loader: Batches, seed: int, hooks: Hooks
     ) -> None:
-        self.model, self.recipe, self.hooks = model, recipe, hooks
+        self.model, self.recipe, self.hooks, self.spread = model, recipe, hooks, hooks.spread
         self.optimiser = _optimiser(model, recipe, hooks.groups)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
-        self.steps_of_epoch = len(batch_sizes(len(loader.split), recipe.batch_size))
-        self.steps = recipe.epochs * self.steps_of_epoch
+        self.sizes = batch_sizes(len(loader.split), recipe.batch_size)
+        self.steps = recipe.epochs * len(self.sizes)
         self.generators = [
             torch.Generator().manual_seed(derive(seed, purpose))
             for purpose in ("order", "augmentation")
@@ -132,20 +135,22 @@ class _Course:
         self.curve_loss: list[float] = []
         self.curve_error: list[float] = []
         self.device = next(model.parameters()).device
-        call = forward(model, self.device, recipe.precision, compiled=recipe.compile)
-        self.backward = Backward(model, call, hooks.penalty, self.optimiser)
+        network = self.spread.network(model)
+        call = forward(network, self.device, recipe.precision, compiled=recipe.compile)
+        self.backward = Backward(model, call, hooks.penalty, self.optimiser, self.spread)
 
     def epoch(self, loader: Batches) -> _Tally:
         """Take one step for each batch."""
         tally = _Tally()
-        for images, labels in loader.shuffled(*self.generators):
+        for images, labels in self.spread.batches(loader.shuffled(*self.generators), self.sizes):
             factor = self.recipe.rate(self.done / self.steps)
             for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor
-            tally.add(*self.backward(images, labels), labels)
+            tally.add(*self.backward(images, labels), labels, self.spread.own(labels))
             self.optimiser.step()
             self.done += 1
             self.hooks.after_step(self.done / self.steps)
+        self.spread.close(tally)
         return tally
 
     def note(self, epoch: Epoch) -> None:
@@ -194,7 +199,7 @@ class _Course:
         facts = saved.facts
         self.seconds, self.resumed = facts["seconds"], facts["resumed"] + 1
         self.curve_loss, self.curve_error = facts["curve_loss"], facts["curve_error"]
-        self.done = len(self.curve_loss) * self.steps_of_epoch
+        self.done = len(self.curve_loss) * len(self.sizes)
         self.backward.penalty_seconds = facts["penalty_seconds"]
         self.backward.micro_batch = facts["micro_batch"]
         restore_draws(saved.part("draws:"), self.device)
@@ -282,10 +287,11 @@ class _Tally:
         self.wrong: Tensor | float = 0.0
         self.images = 0
 
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        self.images += labels.numel()
-        self.loss = self.loss + loss.double() * labels.numel()
-        self.wrong = self.wrong + (logits.argmax(1) != labels).sum()
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor, own: int) -> None:
+        """Add a batch's mean loss and logits, of which the first ``own`` images count."""
+        self.images += own
+        self.loss = self.loss + loss.double() * own
+        self.wrong = self.wrong + (logits.argmax(1) != labels)[:own].sum()
 
     def epoch(self, number: int, of: int) -> Epoch:
         loss = float(self.loss) / self.images

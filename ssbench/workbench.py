@@ -19,6 +19,7 @@ from ssbench.evaluation import evaluate
 from ssbench.models import build, fetch, load
 from ssbench.recipe import Recipe
 from ssbench.seeds import derive
+from ssbench.spread import Alone
 from ssbench.structure import structure_of
 
 EVALUATION_BATCH = 1024
@@ -29,10 +30,14 @@ CERTIFIED_IMAGES = 32
 
 
 class Bench:
-    """A data set on a device, with what all stages on it share."""
+    """A data set on a device, with what all stages on it share.
 
-    def __init__(self, dataset: DataSet, device: torch.device) -> None:
-        self.dataset, self.device = dataset, device
+    Attributes:
+        spread: those that train jointly with this process; by default none.
+    """
+
+    def __init__(self, dataset: DataSet, device: torch.device, spread: Alone | None = None) -> None:
+        self.dataset, self.device, self.spread = dataset, device, spread or Alone()
         self.normalisation = dataset.normalisation
         parts = (dataset.train, dataset.validation, dataset.test)
         self.train, self.validation, self.test = (part.to(device) for part in parts)
@@ -61,7 +66,8 @@ class Bench:
         standard = self.dataset.standard
         shift = standard.shift if recipe.shift is None else recipe.shift
         flip = standard.flip if recipe.flip is None else recipe.flip
-        return self.loader(self.train, recipe.batch_size, shift=shift, flip=flip)
+        share = self.spread.share
+        return self.loader(self.train, recipe.batch_size, shift=shift, flip=flip, share=share)
 
     def starting(self, name: str, seed: int, weights: str) -> nn.Module:
         """Build the network that a run begins with; ``weights`` is an address, or empty."""

@@ -23,7 +23,8 @@ FORBIDDEN = {
     "stats": ("torch",),
 }
 OPTIONAL = {
-    "altair", "fsspec", "fvcore", "onnxruntime", "optuna", "pandas", "pynvml", "scipy", "timm",
+    "altair", "fsspec", "fvcore", "lightning_fabric", "onnxruntime", "optuna", "pandas", "pynvml",
+    "scipy", "timm",
     "torch_pruning", "torchvision", "vl_convert",
 }  # fmt: skip
 """Slow or optional libraries that few commands need: imported inside functions, and these alone.

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from ssbench.data.dataset import Normalisation
 from ssbench.data.folder import Files
 from ssbench.errors import BadInputError
+from ssbench.spread import WHOLE, Share
 
 FEW = 500
 """Under so many images, starting worker processes takes longer than they save."""
@@ -38,6 +39,7 @@ class FolderLoader:
         shift: whether training images are cropped at random (0: the middle is cut out).
         flip: mirror each training image with probability 1/2.
         workers: processes that read; None: as many as there are cores, none for few images.
+        share: the rows of every shuffled batch that this process trains on.
     """
 
     split: Files
@@ -46,6 +48,7 @@ class FolderLoader:
     shift: int = 1
     flip: bool = True
     workers: int | None = None
+    share: Share = WHOLE
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Pass once over the images as they lie, without augmentation."""
@@ -69,14 +72,14 @@ class FolderLoader:
         batches = [items[i : i + self.batch_size] for i in self._starts()]
         if len(batches) > 1 and len(batches[-1]) == 1:
             batches[-2:] = [batches[-2] + batches[-1]]
-        return self._batches(batches)
+        return self._batches([batch[self.share.shown(len(batch))] for batch in batches])
 
     def _starts(self) -> range:
         return range(0, len(self.split), self.batch_size)
 
     def _batches(self, batches: list[list[Item]]) -> Iterator[tuple[Tensor, Tensor]]:
         few = len(self.split) < FEW
-        workers = 0 if few else min(os.cpu_count() or 1, MOST_WORKERS)
+        workers = 0 if few else min(-(-(os.cpu_count() or 1) // self.share.of), MOST_WORKERS)
         device = self.split.device
         loader: DataLoader[tuple[Tensor, int]] = DataLoader(
             _Images(self.split, bool(self.shift), self.flip),

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssbench.data.dataset import Normalisation, Split
+from ssbench.spread import WHOLE, Share
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Loader:
         normalisation: mean and standard deviation, [C, 1, 1].
         shift: random translation by up to so many pixels, the border filled with 0.
         flip: mirror each image with probability 1/2.
+        share: the rows of every shuffled batch that this process trains on.
     """
 
     split: Split
@@ -32,6 +34,7 @@ class Loader:
     batch_size: int
     shift: int = 0
     flip: bool = False
+    share: Share = WHOLE
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Pass once over the images as they lie, without augmentation."""
@@ -56,7 +59,9 @@ class Loader:
         mirrored = torch.cat([mirror for _, mirror in drawn]).to(device)
         epoch = (chosen, self.split.labels[chosen], *offsets, mirrored)
         parts = zip(*(whole.split(sizes) for whole in epoch), strict=True)
-        for where, labels, rows, columns, mirror in parts:
+        for batch in parts:
+            own = self.share.shown(len(batch[0]))
+            where, labels, rows, columns, mirror = (values[own] for values in batch)
             images = self._windows[where, rows, columns]
             if self.flip:
                 images = torch.where(mirror.reshape(-1, 1, 1, 1), images.flip(2), images)

@@ -111,10 +111,13 @@ class Hand:
             "sd": bench.normalisation[1].flatten().tolist(),
         }
 
-    def carry_out(self, stage: Stage, listen: Listener) -> None:
+    def carry_out(
+        self, stage: Stage, listen: Listener, begins: Callable[[Stage], None] = lambda _: None
+    ) -> None:
         """Carry out a stage and save it in the store, unless it is there by now.
 
-        A parent that is not in the store, or damaged there, is carried out first.
+        A parent that is not in the store, or damaged there, is carried out first. Of each stage
+        that is computed ``begins`` is told just before.
 
         Raises:
             StageFailedError: whatever a method raised; the other runs must go on.
@@ -125,7 +128,9 @@ class Hand:
         with self._store.lock(stage.id):
             if self._is_there(stage):
                 return
-            tensors, record = self.compute(stage, self._before(stage), listen)
+            before = self._before(stage, begins)
+            begins(stage)
+            tensors, record = self.compute(stage, before, listen)
             self._store.save(stage.id, tensors, record)
             self._forget(stage)
 
@@ -141,13 +146,13 @@ class Hand:
             return False
         return True
 
-    def _before(self, stage: Stage) -> dict[str, Tensor]:
+    def _before(self, stage: Stage, begins: Callable[[Stage], None]) -> dict[str, Tensor]:
         """The tensors that a stage begins with."""
         if not stage.parent:
             return {}
         with suppress(DamagedError):
             return self._store.tensors(stage.parent.id)
-        self.carry_out(stage.parent, lambda _: None)
+        self.carry_out(stage.parent, lambda _: None, begins)
         return self._store.tensors(stage.parent.id)
 
     def compute(

@@ -10,12 +10,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import cast
+from typing import Protocol, cast
 
 from ssbench.errors import BadInputError
 from ssbench.executors.clerk import Clerk
@@ -24,6 +24,7 @@ from ssbench.executors.local import PATIENCE
 from ssbench.executors.worker import (
     ASK,
     END,
+    Began,
     Busy,
     Done,
     Failed,
@@ -51,21 +52,30 @@ def execute_side_by_side(
     results: Results,
     observer: Observer,
     workers: int,
+    hire: Callable[[Setup], Worker],
 ) -> Outcome:
     """Carry out the runs that have no record yet, up to ``workers`` stages at a time.
+
+    Args:
+        runs: all of them.
+        setup: what workers need to know.
+        store: of finished stages.
+        results: of finished runs.
+        observer: is told how far things are.
+        workers: the most of them.
+        hire: makes one: a process, or several that work jointly.
 
     Raises:
         BadInputError: a worker found the input at fault.
         Stopped: the process is to end; trainings under way have been saved.
     """
-    partial = Store(setup.cache, "partial")
-    Partials(partial, setup.device, STOP, setup.save_every, observer.warn).tidy(store)
+    Partials(store.part("partial"), setup.device, STOP, setup.save_every, observer.warn).tidy(store)
     clerk = Clerk(runs, store, results, observer)
-    crew: list[_Worker] = []
+    crew: list[Worker] = []
     try:
         with STOP.deferred():
             while clerk.goes_on() or any(worker.stage for worker in crew):
-                _hand_out(clerk, crew, setup, workers)
+                _hand_out(clerk, crew, lambda: hire(setup), workers)
                 _hear(clerk, crew)
                 if STOP.asked is not None:
                     _wind_down(clerk, crew)
@@ -76,45 +86,79 @@ def execute_side_by_side(
     return clerk.outcome
 
 
-def _hand_out(clerk: Clerk, crew: list[_Worker], setup: Setup, workers: int) -> None:
+def _hand_out(clerk: Clerk, crew: list[Worker], hire: Callable[[], Worker], workers: int) -> None:
     """Give every idle worker a stage, as long as there are some."""
     idle = [worker for worker in crew if worker.stage is None]
     while clerk.schedule.ready and (idle or len(crew) < workers):
         if not idle:
-            idle.append(_Worker(setup))
+            idle.append(hire())
             crew.append(idle[-1])
         stage = clerk.schedule.ready.popleft()
         clerk.began(stage)
         idle.pop().give(stage)
 
 
-def _hear(clerk: Clerk, crew: list[_Worker]) -> None:
+def _hear(clerk: Clerk, crew: list[Worker]) -> None:
     """Wait for messages, or for a request to stop, and take note of them."""
-    by_pipe = {worker.pipe: worker for worker in crew if worker.stage}
+    by_pipe = {pipe: worker for worker in crew if worker.stage for pipe in worker.pipes}
     for ready in wait([*by_pipe, *STOP.waits], PATIENCE if clerk.waits else None):
-        if isinstance(ready, Connection):
+        if isinstance(ready, Connection) and by_pipe[ready].stage:  # a team may have ended
             _take(clerk, by_pipe[ready])
     crew[:] = [worker for worker in crew if not worker.lost]
 
 
-def _wind_down(clerk: Clerk, crew: list[_Worker]) -> None:
+def _wind_down(clerk: Clerk, crew: list[Worker]) -> None:
     """Let every worker finish and save the epoch that it is at."""
     for worker in crew:
         worker.ask()
-    while busy := {worker.pipe: worker for worker in crew if worker.stage}:
-        for pipe in wait(list(busy)):
-            _take(clerk, busy[cast("Connection", pipe)])
+    while busy := {pipe: worker for worker in crew if worker.stage for pipe in worker.pipes}:
+        pipe, *_ = wait(list(busy))  # one at a time: a team may end with it
+        _take(clerk, busy[cast("Connection", pipe)])
 
 
-class _Worker:
-    """A process and the stage that it is at."""
+class Worker(Protocol):
+    """Whoever carries out a stage at a time.
 
-    def __init__(self, setup: Setup) -> None:
+    Attributes:
+        stage: the one that it is at; None: it waits for one.
+        lost: whether it can carry out no more.
+    """
+
+    stage: Stage | None
+    lost: bool
+
+    @property
+    def pipes(self) -> Sequence[Connection]:
+        """Where it may have something to say."""
+
+    def give(self, stage: Stage) -> None:
+        """Tell it to carry out a stage."""
+
+    def message(self) -> Message | None:
+        """Hear what it says; None: nothing that matters."""
+
+    def ask(self) -> None:
+        """Tell it to stop after the epoch that it is at."""
+
+    def stop(self) -> None:
+        """End it, whatever it is at."""
+
+
+class Process:
+    """A process and the stage that it is at.
+
+    Args:
+        setup: what it needs to know.
+        target: is called there, with ``setup``, its end of the pipe and ``more``.
+        more: see there.
+    """
+
+    def __init__(self, setup: Setup, target: Callable[..., None] = work, *more: object) -> None:
         context = multiprocessing.get_context(
             "spawn"
         )  # a fork would share threads and CUDA's state
         self.pipe, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=work, args=(setup, theirs), daemon=True)
+        self.process: SpawnProcess = context.Process(target=target, args=(setup, theirs, *more))
         # Ctrl-C reaches the whole group of processes; only this one answers, and asks the others.
         # What asks is kept for a worker until it can handle it.
         resource_tracker.ensure_running()  # which else would do away with the mask
@@ -129,7 +173,13 @@ class _Worker:
         self.stage: Stage | None = None
         self.lost = False
 
+    @property
+    def pipes(self) -> Sequence[Connection]:
+        """The only one."""
+        return (self.pipe,)
+
     def give(self, stage: Stage) -> None:
+        """Tell it to carry out a stage."""
         self.stage = stage
         with suppress(BrokenPipeError):  # it died: `message` will find that
             self.pipe.send(stage)
@@ -158,7 +208,7 @@ class _Worker:
                 os.kill(self.process.pid, number)
 
     def stop(self) -> None:
-        """End it at once."""
+        """End it at once; one that is idle ends by itself."""
         self.pipe.close()
         if self.stage and not self.lost:
             self._send(END)
@@ -168,7 +218,7 @@ class _Worker:
             self.process.join()
 
 
-def _take(clerk: Clerk, worker: _Worker) -> None:
+def _take(clerk: Clerk, worker: Worker) -> None:
     """Take note of one message of a worker.
 
     Raises:
@@ -179,6 +229,8 @@ def _take(clerk: Clerk, worker: _Worker) -> None:
     said = worker.message()
     if isinstance(said, Refused):
         raise BadInputError(said.message)
+    if said is None or isinstance(said, Began):
+        return
     if isinstance(said, Epoch):
         clerk.epoch(stage, said)
     elif isinstance(said, Warned):
@@ -188,7 +240,7 @@ def _take(clerk: Clerk, worker: _Worker) -> None:
         _end(clerk, worker, stage, said)
 
 
-def _end(clerk: Clerk, worker: _Worker, stage: Stage, said: Done | Failed | Busy | Halted) -> None:
+def _end(clerk: Clerk, worker: Worker, stage: Stage, said: Done | Failed | Busy | Halted) -> None:
     """Take note of how a worker's stage ended."""
     if isinstance(said, Done):
         clerk.done(stage)

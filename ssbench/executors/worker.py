@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import Thread
@@ -21,6 +23,7 @@ from ssbench.locks import BusyError
 from ssbench.partial import Partials
 from ssbench.record import Record
 from ssbench.registry import discover
+from ssbench.spread import Alone
 from ssbench.stage import Stage
 from ssbench.stopping import SAVE_EVERY, STOP, Stopped
 from ssbench.storage import Store
@@ -44,6 +47,13 @@ class Setup:
     cache: Path | str
     threads: int
     save_every: float = SAVE_EVERY
+
+
+@dataclass(frozen=True)
+class Began:
+    """A stage is computed from here on; those that help with it may begin."""
+
+    stage: Stage
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,7 @@ class Refused:
     message: str
 
 
-Message = Epoch | Done | Failed | Busy | Warned | Halted | Refused
+Message = Epoch | Began | Done | Failed | Busy | Warned | Halted | Refused
 ASK, END = signal.SIGTERM, signal.SIGUSR1
 """Ends a worker after the epoch that it is at, or at once. The first one may come more than once:
 whoever preempts a job sends it to all processes."""
@@ -95,14 +105,27 @@ whoever preempts a job sends it to all processes."""
 
 def work(setup: Setup, pipe: Connection) -> None:
     """Carry out every stage that comes through the pipe, until it is closed at the other end."""
+    serve(pipe, setup.threads, lambda: partial(carry_out, open_hand(setup, pipe), pipe))
+
+
+def serve(
+    pipe: Connection, threads: int, begin: Callable[[], Callable[[Stage], Message | None]]
+) -> None:
+    """Answer every stage that comes through the pipe, until it is closed at the other end.
+
+    Args:
+        pipe: to the process that asks.
+        threads: so many may torch use.
+        begin: makes what answers; it answers None where nothing is to be said.
+    """
     signal.signal(END, lambda *_: sys.exit(1))  # in good order, with nothing left over
     Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(setup.threads)
+    torch.set_num_threads(threads)
     try:
         with STOP.signals([ASK], insists=False):
             try:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, [ASK])  # it was kept until here
-                _work(setup, pipe)
+                _answer(pipe, begin())
             except Stopped as stopped:
                 _say(pipe, Halted(stopped.saved))
     except BadInputError as error:
@@ -113,13 +136,12 @@ def work(setup: Setup, pipe: Connection) -> None:
         signal.signal(END, signal.SIG_DFL)  # python's own clearing up is not disturbed
 
 
-def _work(setup: Setup, pipe: Connection) -> None:
-    hand = _hand(setup, pipe)
+def _answer(pipe: Connection, answer: Callable[[Stage], Message | None]) -> None:
     while True:
-        stage: Stage = pipe.recv()
-        said = _carry_out(hand, stage, pipe)
-        with STOP.deferred():
-            pipe.send(said)
+        said = answer(pipe.recv())
+        if said is not None:
+            with STOP.deferred():
+                pipe.send(said)
 
 
 def _say(pipe: Connection, last: Message) -> None:
@@ -139,21 +161,35 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _hand(setup: Setup, pipe: Connection) -> Hand:
+def open_hand(setup: Setup, pipe: Connection, spread: Alone | None = None) -> Hand:
+    """Open the data set on the device; ``spread`` knows of those that train jointly."""
     discover(setup.method_files)  # stages name classes that only their files define
     dataset = open_dataset(setup.dataset, setup.data_root, "dataset")
-    device = torch.device(setup.device)
+    bench, store = Bench(dataset, torch.device(setup.device), spread), Store(setup.cache)
+
+    def warn(text: str) -> None:
+        pipe.send(Warned(text))
+
     partials = Partials(
-        Store(setup.cache, "partial"),
-        device.type,
+        store.part("partial"),
+        bench.device.type,
         STOP,
         setup.save_every,
-        lambda text: pipe.send(Warned(text)),
+        warn,
+        writes=not bench.spread.helps,
     )
-    return Hand(Bench(dataset, device), Store(setup.cache), partials)
+    return Hand(bench, store, partials, warn)
 
 
-def _carry_out(hand: Hand, stage: Stage, pipe: Connection) -> Message:
+def failed(failure: StageFailedError) -> Failed:
+    """Say why a stage could not be finished."""
+    return Failed(str(failure), failure.facts)
+
+
+def carry_out(
+    hand: Hand, pipe: Connection, stage: Stage, tell: Callable[[StageFailedError], Failed] = failed
+) -> Message:
+    """Carry out and save a stage, telling of every epoch; ``tell`` says why it failed."""
     gone: list[BrokenPipeError] = []
 
     def listen(epoch: Epoch) -> None:
@@ -163,12 +199,16 @@ def _carry_out(hand: Hand, stage: Stage, pipe: Connection) -> Message:
             gone.append(error)
             raise
 
+    def begins(stage: Stage) -> None:
+        with STOP.deferred():
+            pipe.send(Began(stage))
+
     try:
-        hand.carry_out(stage, listen)
+        hand.carry_out(stage, listen, begins)
     except BusyError as busy:
         return Busy(busy.holder)
     except StageFailedError as failure:
         if gone:
             raise gone[0] from failure
-        return Failed(str(failure), failure.facts)
+        return tell(failure)
     return Done()

@@ -124,7 +124,8 @@ def devices(records: Iterable[Record]) -> list[str]:
 def _device(record: Record) -> str:
     count = record.threads
     threads = f", {count} thread{'' if count == 1 else 's'}" if count else ""
-    return f"{record.device_name or record.device}{threads}"
+    jointly = f", {record.devices} processes jointly" if (record.devices or 1) > 1 else ""
+    return f"{record.device_name or record.device}{threads}{jointly}"
 
 
 def versions(records: Iterable[Record]) -> list[str]:

@@ -104,9 +104,10 @@ class Record(BaseModel):
     precision: str | None = None
     compile: bool | None = None
     energy_joules: Annotated[float, Field(ge=0)] | None = None
-    devices: Any = None
-    micro_batch: Any = None
-    diverged_epoch: Any = None
+    devices: Count | None = None
+    resumed: Count | None = None
+    micro_batch: Count | None = None
+    diverged_epoch: Count | None = None
     start: str | None = None
     retrain: str | None = None
     epochs: Count | None = None
