@@ -167,16 +167,16 @@ def nonzero(dense: Counts, model: nn.Module, held: Mapping[str, Tensor]) -> Nonz
         if name not in parameters or parameters[name].shape != mask.shape:
             raise RunFailedError(f"a mask of shape {tuple(mask.shape)} fits no parameter {name!r}")
     structure = structure_of(model)
-    zeros = sum(int((~mask).sum()) for mask in held.values())
+    zeros = {name: mask.numel() - int(mask.count_nonzero()) for name, mask in held.items()}
     connections = dense.connections
     for layer in structure.prunable:
         if layer.weight in held:
             kernels = held[layer.weight].reshape(layer.outputs, layer.inputs // layer.groups, -1)
-            connections -= int((~kernels.any(2)).sum())
+            connections -= len(kernels.flatten(0, 1)) - int(kernels.any(2).count_nonzero())
     macs = dense.macs
     for layer in structure.layers:
         if layer.weight in held:
-            mask = held[layer.weight]
             # Every weight of a layer is used equally often, so that this division is exact.
-            macs -= dense.layer_macs[layer.name] // mask.numel() * int((~mask).sum())
-    return Nonzero(dense.params - zeros, connections, macs)
+            uses = dense.layer_macs[layer.name] // held[layer.weight].numel()
+            macs -= uses * zeros[layer.weight]
+    return Nonzero(dense.params - sum(zeros.values()), connections, macs)

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from ssbench import masks, separating
@@ -189,6 +191,27 @@ def test_histograms_count_every_score() -> None:
     )  # fmt: skip
     expected, _ = np.histogram([-2.0, 0.0, 1.0, 2.0], BINS)
     assert linear["counts"] == expected.tolist()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 1 << 30), st.sampled_from([0, 2, 30]), st.booleans(), st.booleans())
+def test_histograms_are_what_each_score_by_itself_says(
+    seed: int, levels: int, positive: bool, odd: bool
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(700, generator=generator) ** 3
+    scores = (levels * scores).round() if levels else scores
+    scores = scores.abs() if positive else scores
+    if odd:
+        scores[:50], scores[50:60], scores[60:90] = -torch.inf, torch.inf, 0.0
+    found, finite = histogram(scores), scores[torch.isfinite(scores)].double()
+    low, high = found["low"], found["high"]
+    if found["scale"] == "log":
+        finite = finite[finite >= low].log10()
+        low, high = torch.tensor([low, high]).log10().tolist()
+    bins = ((finite - low) / ((high - low) / BINS or 1.0)).floor().clamp(0, BINS - 1).long()
+    assert found["counts"] == torch.bincount(bins, minlength=BINS).tolist()
+    assert sum(found["counts"]) + found["below"] == int(torch.isfinite(scores).sum())
 
 
 def test_histograms_of_one_value_and_of_none() -> None:

@@ -15,7 +15,7 @@ from ssbench.method import prunable_weights, structure_of, to_grain
 from ssbench.models import MODELS
 from ssbench.sizes import make_share
 from ssbench.sparsity import Budget
-from ssbench.sparsity.select import Selection, select
+from ssbench.sparsity.select import Selection, order, select
 from ssbench.sparsity.units import Units
 
 MODEL = MODELS["vgg6"](1, 10)
@@ -202,6 +202,14 @@ def test_pruned_filters_take_the_kernels_that_read_them_along() -> None:
         before = mask.any(1)
     assert before is not None
     assert not found.masks["classifier.weight"][:, ~before].any()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1))
+def test_units_are_ordered_as_a_stable_sort_orders_them(values: list[float]) -> None:
+    scores = torch.tensor([*values, *values, -0.0, 0.0])
+    expected = torch.sort(scores, descending=True, stable=True).indices
+    assert order(scores).tolist() == expected.tolist()
 
 
 class Residual(nn.Module):

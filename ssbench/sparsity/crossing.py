@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from operator import eq, ge, gt, le, lt
+from operator import eq, gt, lt
 from typing import NamedTuple
 
 import torch
@@ -54,7 +54,7 @@ def crossing(entries: Entries, amount: float) -> Crossing:
         before = count  # a bracket that holds all of the pool, as with few distinct levels, ends it
         low, high = _bracket(pool, amount - above)
         over = _sum(pool, gt, high)
-        inside = _part(_part(pool, ge, low), le, high)
+        inside = [(part[(part >= low) & (part <= high)], each) for part, each in pool]
         found = sum(levels.numel() * each for levels, each in inside)
         if above + over > amount:
             pool = _part(pool, gt, high)
@@ -68,7 +68,7 @@ def crossing(entries: Entries, amount: float) -> Crossing:
 
 
 def _sum(pool: Entries, compare: Compare, level: float) -> int:
-    return sum(int(compare(levels, level).sum()) * each for levels, each in pool)
+    return sum(int(compare(levels, level).count_nonzero()) * each for levels, each in pool)
 
 
 def _part(pool: Entries, compare: Compare, level: float) -> list[tuple[Tensor, int]]:

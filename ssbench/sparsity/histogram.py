@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 BINS = 64
@@ -12,13 +18,16 @@ DECADES = 8
 """A logarithmic histogram begins no further than this below the largest score."""
 _SPANNED = 100.0
 """Scores of one sign that span more than this factor are told apart by their logarithm only."""
+_INFINITE = np.float32(math.inf)  # of another type, numpy would copy all to search for it
+Ordered = NDArray[np.float32]
 
 
 def histogram(scores: Tensor) -> dict[str, Any]:
     """Count scores in `BINS` bins of equal width, of equal ratio where they span decades.
 
     Args:
-        scores: one per unit, of any shape; -inf for what an earlier pass has pruned.
+        scores: one per unit, of any shape, float32 on the CPU; -inf for what an earlier pass has
+            pruned.
 
     Returns:
         ``scale`` ("log" or "linear"), ``low`` and ``high`` (the edges of the range), ``counts``
@@ -26,29 +35,42 @@ def histogram(scores: Tensor) -> dict[str, Any]:
         ``gone`` (units that an earlier pass had pruned). Without a finite score the range and the
         counts are empty.
     """
-    finite = scores.reshape(-1)[torch.isfinite(scores.reshape(-1))].double()
-    gone = int((scores == -torch.inf).sum())
+    # Sorted, the bins are found by bisection; numpy sorts ten times as fast as torch.
+    ordered = np.sort(scores.reshape(-1).numpy())
+    gone = int(np.searchsorted(ordered, -_INFINITE, side="right"))
+    finite = ordered[gone : np.searchsorted(ordered, _INFINITE)]
     if not len(finite):
         return {"scale": "linear", "low": 0.0, "high": 0.0, "counts": [], "below": 0, "gone": gone}
-    high, positive = float(finite.max()), finite[finite > 0]
-    wide = len(positive) > 0 and high / float(positive.min()) > _SPANNED
-    if bool((finite >= 0).all()) and wide:
-        low = max(float(positive.min()), high * 10.0**-DECADES)
-        counts = _count(positive[positive >= low].log10(), *torch.tensor([low, high]).log10())
+    high = float(finite[-1]) + 0.0  # which of two zeros a sort puts first is chance: no -0.0
+    positive = finite[np.searchsorted(finite, np.float32(0), side="right") :]
+    wide = len(positive) > 0 and high / float(positive[0]) > _SPANNED
+    if finite[0] >= 0 and wide:
+        low = max(float(positive[0]), high * 10.0**-DECADES)
+        reaching = positive[bisect_left(positive, low, key=float) :]
+        counts = _count(reaching, _log10, *torch.tensor([low, high]).log10().tolist())
         scale = "log"
     else:
-        low = float(finite.min())
-        counts = _count(finite, low, high)
+        low = float(finite[0]) + 0.0
+        counts = _count(finite, float, low, high)
         scale = "linear"
     below = len(finite) - sum(counts)
     return {"scale": scale, "low": low, "high": high, "counts": counts, "below": below,
             "gone": gone}  # fmt: skip
 
 
-def _count(values: Tensor, low: Tensor | float, high: Tensor | float) -> list[int]:
-    """Count values of [low, high] in bins of equal width; the largest is in the last bin."""
-    width = (float(high) - float(low)) / BINS
+def _count(ordered: Ordered, scale: Callable[[Any], float], low: float, high: float) -> list[int]:
+    """Count sorted values in bins of equal width on a scale; the largest is in the last bin."""
+    width = (high - low) / BINS
     if width <= 0:
-        return [len(values), *[0] * (BINS - 1)]
-    places = ((values - float(low)) / width).floor().clamp(0, BINS - 1).long()
-    return [int(count) for count in torch.bincount(places, minlength=BINS)]
+        return [len(ordered), *[0] * (BINS - 1)]
+
+    def place(value: Any) -> int:
+        return min(max(math.floor((scale(value) - low) / width), 0), BINS - 1)
+
+    edges = [bisect_left(ordered, number, key=place) for number in range(1, BINS)]
+    return [end - begin for begin, end in pairwise([0, *edges, len(ordered)])]
+
+
+def _log10(value: Any) -> float:
+    """The logarithm as torch has it, so that counts are what they were before these were sorted."""
+    return float(torch.tensor(float(value), dtype=torch.double).log10())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -109,7 +110,7 @@ def _cut(units: Units, levels: Levels, kept: float, budget: Budget, dense: Count
         at = crossing(cost.entries, at.reaching)
     over = {name: level > at.level for name, level in levels.items()}
     ties = {name: level == at.level for name, level in levels.items()}
-    if sum(int(tie.sum()) for tie in ties.values()) > 1:
+    if sum(int(tie.count_nonzero()) for tie in ties.values()) > 1:
         return _cut(units, _by_position(over, ties), kept, budget, dense)
     some = any(bool(chosen.any()) for chosen in over.values())
     if some and amount - at.above <= at.reaching - amount:
@@ -132,10 +133,10 @@ def _spread(units: Units, levels: Levels) -> Levels:
 def _by_position(over: Kept, ties: Kept) -> Levels:
     """Order units of equal level by their position; all others stay or go."""
     found, before = {}, 0
-    exact = _exact(sum(int(tie.sum()) for tie in ties.values()))
+    exact = _exact(sum(int(tie.count_nonzero()) for tie in ties.values()))
     for name, tie in ties.items():
         level = torch.full(tie.shape, -math.inf, dtype=exact).masked_fill_(over[name], math.inf)
-        count = int(tie.sum())
+        count = int(tie.count_nonzero())
         level[tie] = -torch.arange(before, before + count, dtype=exact)
         found[name] = level
         before += count
@@ -147,11 +148,25 @@ def _ranked(scores: Mapping[str, Tensor]) -> Levels:
     found = {}
     exact = _exact(2 * max(score.numel() for score in scores.values()))
     for name, score in scores.items():
-        order = torch.sort(score.reshape(-1), descending=True, stable=True).indices
+        places = order(score.reshape(-1))
         ranks = torch.empty(score.numel(), dtype=exact)
-        ranks[order] = torch.arange(score.numel(), dtype=exact)
+        ranks[places] = torch.arange(score.numel(), dtype=exact)
         found[name] = -(ranks / score.numel()).reshape(score.shape)
     return found
+
+
+def order(scores: Tensor) -> Tensor:
+    """The places of float32 scores [units], from the highest score to the lowest; of equals in order.
+
+    A stable sort, but numpy's of whole numbers, several times as fast as torch's: the upper half of
+    each number has the order of the scores, the lower half is the place.
+    """
+    bits = (scores + 0.0).numpy().view(np.int32)  # of two zeros one is not less than the other
+    ascending = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    keys = (~ascending).astype(np.int64) << 32
+    keys |= np.arange(len(keys))
+    keys.sort()
+    return torch.from_numpy(keys & 0xFFFFFFFF)
 
 
 def _exact(count: int) -> torch.dtype:
