@@ -31,6 +31,7 @@ def limits(parts: Sequence[Part], overall: Overall) -> tuple[str, ...]:
         *_seeds(rows),
         *_sampling(rows),
         *_epochs(rows),
+        *_in_parts(rows),
         *_tuning(rows),
         *_sizes(rows),
         *_scope(rows),
@@ -110,6 +111,24 @@ def _epochs(rows: Sequence[Row]) -> list[str]:
     return [
         f"Rows were trained for different numbers of epochs ({totals[0]:.0f} to {totals[-1]:.0f}): "
         "where one errs less, it may be for its longer training."
+    ]
+
+
+def _in_parts(rows: Sequence[Row]) -> list[str]:
+    """Runs of which a batch did not fit into memory."""
+    sizes = [
+        [stage.micro_batch for stage in run.stages if stage.micro_batch]
+        for row in rows
+        for run in row.done
+    ]
+    found = [size for size in sizes if size]
+    if not found:
+        return []
+    images = sorted({size for of_run in found for size in of_run})
+    return [
+        f"Memory did not suffice for whole batches in {len(found)} of {len(sizes)} runs: their "
+        f"gradients were summed over parts of {text.listing([str(size) for size in images])} "
+        "images, which is the same mean but for rounding."
     ]
 
 

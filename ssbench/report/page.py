@@ -44,11 +44,19 @@ class Section:
 
 @dataclass(frozen=True)
 class Failure:
-    """A run without a result."""
+    """A run without a result; ``epoch`` is that in which its training diverged, or empty."""
 
     run: str
     stage: str
+    epoch: str
     reason: str
+
+    @classmethod
+    def of(cls, run: Run) -> Failure:
+        """Say of a failed run what its last record does."""
+        last = run.final
+        epoch = "" if last.diverged_epoch is None else str(last.diverged_epoch)
+        return cls(last.run, last.stage, epoch, last.reason or "no reason given")
 
 
 @dataclass(frozen=True)
@@ -138,11 +146,7 @@ def _page(
         facts=tuple(facts(rows)),
         warnings=(*warnings, *superseded(older)),
         sections=tuple(_named(sections)),
-        failures=tuple(
-            Failure(run.final.run, run.final.stage, run.final.reason or "no reason given")
-            for row in rows
-            for run in row.failed
-        ),
+        failures=tuple(Failure.of(run) for row in rows for run in row.failed),
         rows=tuple(rows),
         overall=whole,
         limits=limits(parts, whole),

@@ -145,6 +145,9 @@ class Record(BaseModel):
     start: str | None = None
     retrain: str | None = None
     epochs: Count | None = None
+    resumed: Count | None = None
+    micro_batch: Count | None = None
+    diverged_epoch: Count | None = None
     curve_loss: list[float] | None = None
     curve_error: list[Percent] | None = None
     score_histogram: Histogram | None = None
