@@ -129,9 +129,9 @@ def _split(rows: Sequence[Row]) -> list[str]:
         return []
     names = text.listing(list(dict.fromkeys(row.name for row in parted)))
     return [
-        f"The batches of {names} were parted among devices or into micro-batches: batch norms may "
-        "have seen fewer images at a time, and sums end in other digits, so that a difference to "
-        "rows that were not is not the method's alone."
+        f"The batches of {names} were parted, among devices or where memory was short: gradients "
+        "and batch norms are those of whole batches but for rounding, which in the course of a "
+        "training can lead to other weights, as another seed does."
     ]
 
 

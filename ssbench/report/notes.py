@@ -62,7 +62,8 @@ def reason(record: Record) -> str:
     """Say why a run failed, and in which epoch if it diverged."""
     said = record.reason or "no reason given"
     epoch = record.diverged_epoch
-    return said if epoch is None else f"diverged in epoch {epoch}: {said}"
+    told = epoch is None or f"in epoch {epoch}" in said
+    return said if told else f"diverged in epoch {epoch}: {said}"
 
 
 def _miss(row: Row) -> str | None:

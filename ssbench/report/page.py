@@ -14,7 +14,7 @@ from ssbench.report.findings import Findings, Overall, findings, overall
 from ssbench.report.headline import headline
 from ssbench.report.limits import limits
 from ssbench.report.merge import Merged, Part
-from ssbench.report.notes import devices, reason, superseded, versions
+from ssbench.report.notes import devices, superseded, versions
 from ssbench.report.published import Published
 from ssbench.report.records import Run
 from ssbench.report.rows import Row, by_table, make_rows
@@ -44,11 +44,19 @@ class Section:
 
 @dataclass(frozen=True)
 class Failure:
-    """A run without a result."""
+    """A run without a result; ``epoch`` is that in which its training diverged, or empty."""
 
     run: str
     stage: str
+    epoch: str
     reason: str
+
+    @classmethod
+    def of(cls, run: Run) -> Failure:
+        """Say of a failed run what its last record does."""
+        last = run.final
+        epoch = "" if last.diverged_epoch is None else str(last.diverged_epoch)
+        return cls(last.run, last.stage, epoch, last.reason or "no reason given")
 
 
 @dataclass(frozen=True)
@@ -138,11 +146,7 @@ def _page(
         facts=tuple(facts(rows)),
         warnings=(*warnings, *superseded(older)),
         sections=tuple(_named(sections)),
-        failures=tuple(
-            Failure(run.final.run, run.final.stage, reason(run.final))
-            for row in rows
-            for run in row.failed
-        ),
+        failures=tuple(Failure.of(run) for row in rows for run in row.failed),
         rows=tuple(rows),
         overall=whole,
         limits=limits(parts, whole),
