@@ -20,6 +20,9 @@ from ssbench.locks import sweep
 from ssbench.manifest import MANIFEST, REMEDY, Manifest
 from ssbench.shelf import LocalShelf, Shelf, valid
 
+BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci")
+"""Object stores. Who mistypes a bucket's name is to be told, not to be given a bucket."""
+
 
 def is_url(cache: Path | str) -> bool:
     """Whether a cache is behind a URL, not a local folder."""
@@ -51,7 +54,7 @@ class UrlShelf(Shelf):
         """See `Shelf`. Uploads that were broken off are not removed: they may be another's."""
         with _reached(self.place):
             probe = f"{self.root}/unfinished-{uuid.uuid4().hex}"
-            self.files.makedirs(self.root, exist_ok=True)
+            self._make_folder(self.root)
             self.files.pipe_file(probe, b"ssbench")
             self.files.rm_file(probe)
         sweep(self.locks)
@@ -81,7 +84,7 @@ class UrlShelf(Shelf):
         folder = f"{self.root}/{valid(name)}"
         manifest = Manifest.of(files, inside)
         with _reached(self.place):
-            self.files.makedirs(f"{folder}/{inside}", exist_ok=True)
+            self._make_folder(f"{folder}/{inside}")
             for path in files.iterdir():
                 self.files.put_file(str(path), f"{folder}/{inside}/{path.name}")
             if self.has(name):
@@ -89,6 +92,11 @@ class UrlShelf(Shelf):
             else:
                 content = manifest.model_dump_json().encode()
                 self.files.pipe_file(f"{folder}/{MANIFEST}", content)
+
+    def _make_folder(self, path: str) -> None:
+        """Make a folder where there are any; in an object store it would make the bucket."""
+        if self.place.partition("://")[0] not in BUCKETS:
+            self.files.makedirs(path, exist_ok=True)
 
     def remove(self, name: str) -> None:
         """See `Shelf`; the manifest goes first, so that there is never half a folder."""
@@ -137,9 +145,10 @@ def _reached(place: str, *passing: type[Exception]) -> Iterator[None]:
     Raises:
         BadInputError: with the store's own words.
     """
+    untouched: tuple[type[Exception], ...] = (BadInputError, *passing)
     try:
         yield
-    except (BadInputError, *passing):
+    except untouched:
         raise
     except Exception as error:
         raise BadInputError(

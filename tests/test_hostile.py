@@ -122,7 +122,7 @@ def line(**changes: object) -> str:
     return json.dumps(json.loads(OLD.read_text().splitlines()[-1]) | changes)
 
 
-LINES = {
+LINES: dict[str, tuple[str | bytes, str]] = {
     "nested arrays": ('{"a": ' + "[" * DEEP + "]" * DEEP + "}", "nested too deeply"),
     "nested objects": ('{"a": ' * DEEP + "1" + "}" * DEEP, "nested too deeply"),
     "a key twice": ('{"format": 1, "format": 1}', "the key 'format' stands twice"),

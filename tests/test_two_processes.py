@@ -7,11 +7,25 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from ssbench.data.digits import digits
+from ssbench.device import resolve
+from ssbench.executors import execute
+from ssbench.experiment import load
 from ssbench.locks import BusyError, hold, sweep
+from ssbench.plan import plan
+from ssbench.progress import Quiet
+from ssbench.record import Record
+from ssbench.registry import discover
+from ssbench.stage import Run, Stage
+from ssbench.storage import Results, Store
+from ssbench.workbench import Bench
+from tests.conftest import TINY
 from tests.test_concurrency import ended, prepared, ssbench
 from tests.test_resume import results, stages, weights
 
@@ -103,30 +117,50 @@ def test_two_runs_together_compute_every_stage_once(tmp_path: Path, concurrency:
     assert list((shared / "results" / "kill").glob("*.damaged*")) == []
 
 
-@pytest.mark.exhaustive
-def test_overlapping_experiments_share_stages_and_one_says_what_it_waits_for(
+class Patient(Quiet):
+    """Notes what is done and waited for, and frees a lock when there is nothing else to do."""
+
+    def __init__(self, runs: list[Run], lock: ExitStack) -> None:
+        super().__init__(runs, Console())
+        self.lock, self.seen = lock, list[str]()
+
+    def stage_put_off(self, stage: Stage) -> None:
+        self.seen.append(f"{stage.kind} {stage.id} put off")
+
+    def run_done(self, run: Run, result: Record, *, before: bool) -> None:
+        super().run_done(run, result, before=before)
+        self.seen.append(f"{run.file.name} done")
+
+    def waiting(self, what: str) -> None:
+        self.seen.append(what)
+        self.lock.close()
+
+
+def test_who_finds_a_stage_locked_does_other_runs_first_and_says_what_it_waits_for(
     tmp_path: Path,
 ) -> None:
-    folder = prepared(tmp_path / "overlap")
-    text = (folder / "kill.toml").read_text()
-    slow = text.replace("train = { epochs = 1", "train = { epochs = 60").replace("[0, 1]", "[0]")
-    (folder / "kill.toml").write_text(slow[: slow.index('    { name = "l0"')] + "]\n")
-    first = ssbench(folder)
-    while not list((folder / "results").glob(".cache/locks/stages/*")):
-        assert first.poll() is None
-        time.sleep(0.01)
-    loud = [sys.executable, "-m", "ssbench", "run", "kill.toml", "--method-file", "counted.py"]
-    second = subprocess.run(
-        [*loud, "--set", "name=other"],
-        cwd=folder, capture_output=True, text=True, check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert ended(first) == (0, "")
-    assert second.returncode == 0
-    assert f", which process {first.pid} on " in second.stderr
-    assert second.stderr.count("waiting for train ") == 1
-    assert trained(folder) == {"train": 1, "scores": 2}
-    assert len(list((folder / "results").glob("*/*.jsonl"))) == 4
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY.replace("[0.5, 0.1]", "[0.5]"))
+    experiment, bench = load(path), Bench(digits(), resolve("cpu"))
+    runs = plan(experiment, discover(), bench.dataset.fingerprint, "tiny.toml")
+    runs.sort(key=lambda run: run.file.name, reverse=True)  # magnitude, then dense
+    prune = runs[0].stages[1]
+    assert prune.kind == "prune"
+    store, results_ = Store(tmp_path), Results(tmp_path, experiment.manifest)
+    store.prepare()
+    results_.folder.mkdir()
+    with ExitStack() as lock:
+        lock.enter_context(store.lock(prune.id))
+        observer = Patient(runs, lock)
+        outcome = execute(runs, bench, store, results_, observer)
+    assert len(outcome.done) == 2
+    put_off = f"prune {prune.id} put off"
+    waits = f"waiting for prune {prune.id[:8]}, which process {os.getpid()} on "
+    done, again, said = observer.seen[1], observer.seen[2], observer.seen[3]
+    assert observer.seen[0] == again == put_off
+    assert done == "dense done"
+    assert said.startswith(waits)
+    assert observer.seen[4:] == ["magnitude done"]
 
 
 @pytest.mark.exhaustive

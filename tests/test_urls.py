@@ -91,6 +91,7 @@ def test_what_is_damaged_behind_a_url_is_found(url: str, file: str) -> None:
     store = Store(url)
     store.prepare()
     store.save("abc", TENSORS, {"loss": 0.25})
+    assert isinstance(store.shelf, UrlShelf)
     files = store.shelf.files
     (path,) = (path for path in files.find(store.shelf.root) if path.endswith(file))
     whole = files.cat_file(path)
