@@ -74,6 +74,7 @@ def identity(row: Row) -> dict[str, Cell]:
         "grain": like.grain,
         "scope": like.scope,
         "protection": like.protection,
+        "retrain": like.retrain,
         "budget_unit": like.budget_unit,
         "budget_asked": like.budget_asked,
         "n": len(row.done),
