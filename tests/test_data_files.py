@@ -1,8 +1,10 @@
 """Data sets on the disk: small files in the exact formats, whole and damaged."""
 
+import gc
 import gzip
 import hashlib
 import io
+import multiprocessing
 import pickle
 import struct
 import tarfile
@@ -313,6 +315,31 @@ def test_batches_depend_on_the_seed_and_not_on_the_workers(pictures: Path) -> No
     assert [len(batch) for batch in first] == [16, 17]  # one image alone joins the batch before
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert not torch.equal(first[0], other[0])
+
+
+def test_workers_stay_and_a_pass_does_not_depend_on_what_was_read_before(pictures: Path) -> None:
+    dataset, train = opened(pictures)
+    loader = FolderLoader(train, dataset.normalisation, 8, workers=2)
+
+    def batches(loader: FolderLoader, seed: int) -> list[torch.Tensor]:
+        generators = [torch.Generator().manual_seed(seed) for _ in range(2)]
+        return [images for images, _ in loader.shuffled(*generators)]
+
+    def workers() -> set[int | None]:
+        return {process.pid for process in multiprocessing.active_children()}
+
+    others = workers()
+    first = batches(loader, 1)
+    mine = workers() - others
+    assert len(mine) == 2
+    next(loader.in_order())  # and the rest is left where it is
+    nested = [batches(loader, 1) for _ in zip(range(2), loader.in_order(), strict=False)]
+    for again in (batches(loader, 1), *nested):
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert workers() - others == mine
+    del loader
+    gc.collect()
+    assert not workers() & mine
 
 
 def test_without_augmentation_training_sees_what_evaluation_sees(pictures: Path) -> None:

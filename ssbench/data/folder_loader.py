@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,20 +78,20 @@ class FolderLoader:
     def _starts(self) -> range:
         return range(0, len(self.split), self.batch_size)
 
-    def _batches(self, batches: list[list[Item]]) -> Iterator[tuple[Tensor, Tensor]]:
+    @cached_property
+    def _reader(self) -> _Reader:
         few = len(self.split) < FEW
         workers = 0 if few else min(-(-(os.cpu_count() or 1) // self.share.of), MOST_WORKERS)
-        device = self.split.device
-        loader: DataLoader[tuple[Tensor, int]] = DataLoader(
+        return _Reader(
             _Images(self.split, bool(self.shift), self.flip),
-            batch_sampler=batches,
-            num_workers=workers if self.workers is None else self.workers,
-            pin_memory=device.type == "cuda",
-            worker_init_fn=_undisturbed,
-            generator=torch.Generator(),  # else it draws from the global one, which gates use
+            workers if self.workers is None else self.workers,
+            pin_memory=self.split.device.type == "cuda",
         )
+
+    def _batches(self, batches: list[list[Item]]) -> Iterator[tuple[Tensor, Tensor]]:
+        device = self.split.device
         mean, sd = (part.to(device) for part in self.normalisation)
-        for images, labels in loader:
+        for images, labels in self._reader.read(batches):
             pixels = images.to(device, non_blocking=True).float()
             normalised = ((pixels - mean) / sd).contiguous(memory_format=torch.channels_last)
             yield normalised, labels.to(device, non_blocking=True)
@@ -103,6 +104,41 @@ def _undisturbed(_: int) -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+class _Reader:
+    """Reads batches by worker processes that stay from one pass to the next.
+
+    To start them takes as long as to read a hundred images or two. They end with the reader.
+    """
+
+    def __init__(self, images: _Images, workers: int, *, pin_memory: bool) -> None:
+        self._images, self._workers, self._pin_memory = images, workers, pin_memory
+        self._asked: list[list[Item]] = []
+        self._reading = False
+        self._loader = self._loading(self._asked, stay=workers > 0)
+
+    def _loading(self, batches: list[list[Item]], *, stay: bool) -> DataLoader[Any]:
+        return DataLoader(
+            self._images,
+            batch_sampler=batches,
+            num_workers=self._workers,
+            persistent_workers=stay,
+            pin_memory=self._pin_memory,
+            worker_init_fn=_undisturbed,
+            generator=torch.Generator(),  # else it draws from the global one, which gates use
+        )
+
+    def read(self, batches: list[list[Item]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Read batches in their order; a pass inside of another one has workers of its own."""
+        if self._reading:
+            yield from self._loading(batches, stay=False)
+            return
+        self._reading, self._asked[:] = True, batches
+        try:
+            yield from self._loader
+        finally:
+            self._reading = False
 
 
 class _Images(Dataset[tuple[Tensor, int]]):

@@ -156,7 +156,7 @@ def _ranked(scores: Mapping[str, Tensor]) -> Levels:
 
 
 def order(scores: Tensor) -> Tensor:
-    """The places of float32 scores [units], from the highest score to the lowest; of equals in order.
+    """The places of float32 scores [units], from the highest score down; of equals in order.
 
     A stable sort, but numpy's of whole numbers, several times as fast as torch's: the upper half of
     each number has the order of the scores, the lower half is the place.
