@@ -190,11 +190,9 @@ MATRIX: dict[str, Any] = {
             spread, name, images, size, network
         )
     )
-    for name in (
-        "connection_lasso", "dense", "l0", "magnitude", "network_slimming", "synaptic_strength",
-    )
-    for images, size in ((64, 16), (50, 7), (20, 6), (2, 2))
-    for network in ("vgg6", "resnet20")
+    for name in ("connection_lasso", "dense", "l0", "network_slimming", "synaptic_strength")
+    for images, size in ((20, 6), (48, 16), (30, 7), (2, 2))
+    for network in (("vgg6", "resnet20") if size == 6 else ("vgg6",))
 }  # fmt: skip
 
 

@@ -42,11 +42,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, help="of the single process [as many as devices]")
     options = parser.parse_args()
     of = options.devices
     images = options.steps * options.batch_size
     what = What(options.model, images, options.batch_size, 1)
-    torch.set_num_threads(of)
+    torch.set_num_threads(options.threads or of)
     print(f"{heading(resolve('cpu'))}; {what}; {of} processes")
     processor: dict[str, list[float]] = {"alone": [], "jointly": []}
     epoch = trainer(what, Alone())
