@@ -104,7 +104,8 @@ def command(argument: str, options: Options) -> list[str]:
     own = [text for text in options.overrides if not text.startswith("seeds=")]
     parts = [argument, *(part for text in own for part in ("--set", text))]
     parts += [part for path in options.method_files for part in ("--method-file", str(path))]
-    return [*parts, *(["--tuned", str(options.tuned)] if options.tuned else [])]
+    parts += ["--tuned", str(options.tuned)] if options.tuned else []
+    return [*parts, *(["--devices", str(options.devices)] if options.devices > 1 else [])]
 
 
 def open_bench(experiment: Experiment, options: Options, source: str) -> Bench:
