@@ -1,0 +1,75 @@
+"""Reading images from a folder: passes with new worker processes, and with those that stayed.
+
+uv run python -m bench.perf.images [--images 600] [--workers 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bench.perf.measure import heading, interleaved, quartiles
+from ssbench.data import Files, open_dataset
+from ssbench.data.folder_loader import FolderLoader
+from ssbench.device import resolve
+
+WIDTH, HEIGHT = 500, 375
+
+
+def main() -> None:
+    """Print the seconds of a pass over all images, and of one over two batches of one image."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    print(f"{heading(resolve('cpu'))}; {options.images} images, {options.workers} workers")
+    with tempfile.TemporaryDirectory() as folder:
+        make(Path(folder), options.images)
+        dataset = open_dataset(f"imagefolder:{folder}", Path())
+        assert isinstance(dataset.train, Files)  # noqa: S101 -- as all folders are
+        for name, count in (("all images", options.images), ("two images", 2)):
+            train = Files(dataset.train.root, dataset.train.paths[:count], dataset.train.labels)
+            size = 64 if count > 2 else 1
+
+            def loader(train: Files = train, size: int = size) -> FolderLoader:
+                return FolderLoader(train, dataset.normalisation, size, workers=options.workers)
+
+            stays = loader()
+            seconds = interleaved(
+                {"new": lambda make=loader: read(make()), "stayed": lambda it=stays: read(it)},  # type: ignore[misc]
+                options.rounds,
+            )
+            for kind, values in seconds.items():
+                low, middle, high = quartiles(values)
+                print(f"{name}, workers {kind:7} {middle:.3f} s [{low:.3f}, {high:.3f}]")
+
+
+def read(loader: FolderLoader) -> None:
+    """Pass once over the images, augmented."""
+    generators = [torch.Generator().manual_seed(seed) for seed in range(2)]
+    for _ in loader.shuffled(*generators):
+        pass
+
+
+def make(root: Path, count: int) -> None:
+    """Write JPEG files of the size of ImageNet's, in two classes: soft colours with some noise."""
+    random = np.random.RandomState(0)
+    for part, images in (("train", count), ("val", 2)):
+        for number in range(images):
+            folder = root / part / f"class{number % 2}"
+            folder.mkdir(parents=True, exist_ok=True)
+            few = Image.fromarray(random.randint(0, 255, (24, 32, 3), dtype=np.uint8))
+            soft = np.asarray(few.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.int16)
+            noisy = soft + random.randint(-12, 12, soft.shape)
+            picture = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+            picture.save(folder / f"{number}.jpg", quality=90)
+
+
+if __name__ == "__main__":
+    main()
