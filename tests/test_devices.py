@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench.perf.faults import NOT_OF_A_RESULT
 from ssbench.errors import BadInputError
 from ssbench.executors import devices
 from ssbench.executors.capacity import cores
@@ -74,9 +75,15 @@ def last_records(folder: Path) -> dict[str, dict[str, Any]]:
     return {record["label"]: record for record in found}
 
 
-def started(folder: Path) -> subprocess.Popen[str]:
+def all_records(folder: Path) -> list[dict[str, Any]]:
+    """The records of all runs, stage by stage."""
+    paths = sorted(folder.glob("results/joint/*.jsonl"))
+    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+
+
+def started(folder: Path, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "ssbench", "run", "joint.toml", "--quiet", "--devices", "2"]
-    command += ["--method-file", "faulty.py"]
+    command += ["--method-file", "faulty.py", *more]
     return subprocess.Popen(
         command,
         cwd=folder,
@@ -192,3 +199,37 @@ def test_when_the_run_ends_every_process_ends(tmp_path: Path, how: str) -> None:
     while alive(process.pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.exhaustive
+def test_a_joint_training_goes_on_from_the_epoch_at_which_it_was_stopped(tmp_path: Path) -> None:
+    methods = '{ name = "l0" }, { name = "gradual-magnitude" }'
+    whole, broken = (written(tmp_path / name, methods, epochs=8) for name in ("whole", "broken"))
+    assert ended(started(whole))[0] == 0
+    stops = 0
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+        process = started(broken, "--save-every", "0")
+        partial, before = broken / "results" / ".cache" / "partial", time.time()
+        deadline = time.monotonic() + 180
+        while process.poll() is None and not any(
+            path.stat().st_mtime > before for path in partial.glob("*-[01]")
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        if process.poll() is None:
+            os.killpg(process.pid, number)
+        code, err = ended(process)
+        assert code in (0, 128 + number), err
+        stops += code != 0
+    assert stops >= 2
+    assert ended(started(broken))[0] == 0
+    assert sum(record["resumed"] or 0 for record in all_records(broken)) >= 2
+
+    def results(folder: Path) -> list[dict[str, Any]]:
+        return [
+            {k: v for k, v in record.items() if k not in NOT_OF_A_RESULT}
+            for record in all_records(folder)
+        ]
+
+    assert results(broken) == results(whole)
+    assert list(partial.glob("*-[01]")) == []
