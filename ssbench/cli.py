@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -51,6 +51,13 @@ class ExportFormat(StrEnum):
     PT2 = "pt2"
 
 
+class Executor(StrEnum):
+    """What carries out stages."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 @app.command()
 def run(
     experiment: Named = "bench/quickstart.toml",
@@ -82,13 +89,13 @@ def run(
         int, typer.Option("--max-seeds", min=3, help="The seeds at which --until-separated ends.")
     ] = 20,
     concurrency: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="N|auto",
             help="So many stages side by side, each in a process of its own; auto: as many as "
-            "memory and cores carry.",
+            "memory and cores carry [1; on Ray, one on each GPU or core].",
         ),
-    ] = "1",
+    ] = None,
     save_every: Annotated[
         float,
         typer.Option(
@@ -99,6 +106,16 @@ def run(
         int,
         typer.Option(metavar="N", min=1, help="So many devices train each stage jointly."),
     ] = 1,
+    executor: Annotated[
+        Executor, typer.Option(help="ray: on a cluster (pip install 'ssbench\\[ray]').")
+    ] = Executor.LOCAL,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|auto|HOST:PORT|ray://HOST:PORT",
+            help="The Ray cluster [local: one of this machine alone, for this call].",
+        ),
+    ] = None,
 ) -> None:
     """Train, prune, finetune, count and report every run of an experiment that is not done."""
     from ssbench import commands, separating
@@ -116,7 +133,9 @@ def run(
         tuned=tuned,
         concurrency=_concurrency(concurrency),
         save_every=save_every,
-        devices=_devices(devices, concurrency),
+        devices=_devices(devices, concurrency, executor),
+        executor=executor.value,
+        address=_address(executor, address),
     )
     log = Console(stderr=True)
     with _interruptible(log):
@@ -227,20 +246,31 @@ def _interruptible(log: Console) -> Iterator[None]:
         raise typer.Exit(128 + stopped.signal) from None
 
 
-def _concurrency(text: str) -> int | None:
-    if text == "auto":
-        return None
+def _concurrency(text: str | None) -> int | Literal["auto"] | None:
+    if text is None or text == "auto":
+        return "auto" if text else None
     if text.isdecimal() and int(text) > 0:
         return int(text)
     raise BadInputError(f"--concurrency {text}: write a number of processes from 1 on, or auto")
 
 
-def _devices(devices: int, concurrency: str) -> int:
-    if devices > 1 and concurrency != "1":
+def _devices(devices: int, concurrency: str | None, executor: Executor) -> int:
+    if devices > 1 and (concurrency or "1") != "1":
         raise BadInputError(
             f"--devices {devices}: one stage at a time has all devices; leave out --concurrency"
         )
+    if devices > 1 and executor is Executor.RAY:
+        raise BadInputError(
+            f"--devices {devices}: of this machine, while Ray gives each stage one GPU; leave out "
+            "one of --devices and --executor ray"
+        )
     return devices
+
+
+def _address(executor: Executor, address: str | None) -> str:
+    if address is not None and executor is not Executor.RAY:
+        raise BadInputError(f"--address {address}: of a Ray cluster; add --executor ray")
+    return address or "local"
 
 
 app.command("list")(cli_reading.list_)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from rich.console import Console
@@ -14,9 +15,20 @@ from ssbench import device, dryrun, freshness, progress, report
 from ssbench import export as export_
 from ssbench.data import check, data_root, open_dataset
 from ssbench.errors import BadInputError
-from ssbench.executors import Observer, Outcome, Process, Setup, Team, execute, execute_side_by_side
+from ssbench.executors import (
+    Observer,
+    Outcome,
+    Process,
+    RaySetup,
+    Setup,
+    Team,
+    execute,
+    execute_on_ray,
+    execute_side_by_side,
+)
 from ssbench.executors import devices as devices_
 from ssbench.executors.capacity import cores, fitting
+from ssbench.executors.cluster import reach
 from ssbench.experiment import Experiment, find, load
 from ssbench.exported import Format
 from ssbench.models import check as check_model
@@ -52,8 +64,12 @@ class Options:
     retry_failed: bool = False
     data_root: Path | None = None
     tuned: Path | None = None
-    concurrency: int | None = 1
-    """So many stages side by side; None: as many as memory and cores carry."""
+    concurrency: int | Literal["auto"] | None = None
+    """So many stages side by side; auto: as many as memory and cores carry; None: one, and on Ray
+    one on each GPU or core."""
+    executor: Literal["local", "ray"] = "local"
+    address: str = "local"
+    """Of the Ray cluster: local, auto, HOST:PORT or ray://HOST:PORT."""
     save_every: float = SAVE_EVERY
     """Seconds between two saves of a training."""
     devices: int = 1
@@ -114,7 +130,8 @@ def open_bench(experiment: Experiment, options: Options, source: str) -> Bench:
     Raises:
         BadInputError: there is no such device or data set; names ``source``.
     """
-    where = device.resolve(options.device)
+    # On Ray, tasks have devices; here the data is only read.
+    where = device.resolve("cpu" if options.executor == "ray" else options.device)
     place = f"{source}: dataset"
     check(experiment.dataset, place)
     return Bench(open_dataset(experiment.dataset, data_root(options.data_root), place), where)
@@ -141,6 +158,8 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
         console: for the result.
         log: for progress.
     """
+    if options.executor == "ray" and not options.dry_run:
+        reach(options.address)
     ready = prepare(argument, options)
     if options.dry_run:
         console.print(dryrun.tree(ready.runs, ready.store), soft_wrap=True)
@@ -169,10 +188,12 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
 
 def _execute(ready: Prepared, options: Options, observer: Observer) -> Outcome:
     """Carry out what is missing, in this process or in several."""
+    if options.executor == "ray":
+        return _execute_on_ray(ready, options, observer)
     finished = ready.results.finished()
     missing = [run for run in ready.runs if run.id not in finished]
-    jointly = options.devices > 1
-    workers = 1 if jointly else options.concurrency or fitting(missing, ready.bench)
+    auto, jointly = options.concurrency == "auto", options.devices > 1
+    workers = fitting(missing, ready.bench) if auto else int(options.concurrency or 1)
     if (workers > 1 or jointly) and str(options.cache).startswith("memory://"):
         raise BadInputError(
             f"--cache {options.cache}: only this process sees it; leave out --concurrency and "
@@ -194,6 +215,18 @@ def _execute(ready: Prepared, options: Options, observer: Observer) -> Outcome:
     return execute_side_by_side(
         ready.runs, setup, ready.store, ready.results, observer, workers, hire
     )
+
+
+def _execute_on_ray(ready: Prepared, options: Options, observer: Observer) -> Outcome:
+    setup = RaySetup(
+        address=options.address,
+        device=options.device,
+        stages=options.concurrency if isinstance(options.concurrency, int) else None,
+        packed=options.concurrency == "auto",
+        method_files=tuple(options.method_files),
+        data_root=data_root(options.data_root),
+    )
+    return execute_on_ray(ready.runs, ready.bench, ready.store, ready.results, observer, setup)
 
 
 def show(folder: Path, console: Console, *, quiet: bool) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from ssbench.errors import BadInputError
 
-_LIBRARIES = ("ssbench", "torch", "torchvision", "torch-pruning", "fvcore", "numpy")
+LIBRARIES = ("ssbench", "torch", "torchvision", "torch-pruning", "fvcore", "numpy")
 
 
 def resolve(name: str) -> torch.device:
@@ -45,7 +45,7 @@ def resolve(name: str) -> torch.device:
 def describe(device: torch.device) -> dict[str, Any]:
     """Name the hardware and the versions that a measurement was made with."""
     cuda = device.type == "cuda"
-    versions = {name: version(name) for name in _LIBRARIES}
+    versions = {name: version(name) for name in LIBRARIES}
     return {
         "device": device.type,
         "device_name": torch.cuda.get_device_name(device) if cuda else _cpu(),

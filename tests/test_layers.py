@@ -23,9 +23,8 @@ FORBIDDEN = {
     "stats": ("torch",),
 }
 OPTIONAL = {
-    "altair", "fsspec", "fvcore", "lightning_fabric", "onnxruntime", "optuna", "pandas", "pynvml",
-    "scipy", "timm",
-    "torch_pruning", "torchvision", "vl_convert",
+    "altair", "fsspec", "fvcore", "grpc", "lightning_fabric", "onnxruntime", "optuna", "pandas",
+    "pynvml", "ray", "scipy", "timm", "torch_pruning", "torchvision", "vl_convert",
 }  # fmt: skip
 """Slow or optional libraries that few commands need: imported inside functions, and these alone.
 fvcore is not slow itself, but compiles helpers while it is imported."""

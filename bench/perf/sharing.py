@@ -40,7 +40,8 @@ def main() -> None:
     for _ in range(options.rounds):
         for concurrency, taken in seconds.items():
             with tempfile.TemporaryDirectory() as folder:
-                taken.append(_run(options.experiment, concurrency, Path(folder)))
+                how = [*SHORT, "--concurrency", concurrency]
+                taken.append(timed(options.experiment, Path(folder), *how))
                 done = sharing(read_runs(Path(folder) / experiment.name))
     least = sum(stage.epochs for stage in stages(runs))
     print(f"epochs: naive {done.naive_epochs}, least {least}, trained {done.epochs}")
@@ -48,10 +49,10 @@ def main() -> None:
     print(f"throughput of {options.concurrency} processes over one, one thread each: {found}")
 
 
-def _run(experiment: str, concurrency: str, folder: Path) -> float:
+def timed(experiment: str, folder: Path, *how: str) -> float:
     """Carry out the experiment as a user does; the start of the processes counts."""
-    command = [sys.executable, "-m", "ssbench", "run", experiment, "--quiet", *SHORT]
-    command += ["--results", str(folder), "--concurrency", concurrency]
+    command = [sys.executable, "-m", "ssbench", "run", experiment, "--quiet", *how]
+    command += ["--results", str(folder)]
     began = time.perf_counter()
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run(command, env=environment, check=True)  # noqa: S603 -- our own command

@@ -25,9 +25,19 @@ def cores() -> int:
 
 
 def fitting(runs: Sequence[Run], bench: Bench) -> int:
-    """How many processes the cores and the free memory carry, at least one.
+    """How many processes the cores and the free memory carry, at least one."""
+    need = needed(runs, bench)
+    if bench.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(bench.device)
+    else:
+        free = _free_memory()
+    return max(min(cores(), int(SPARE * free / max(need, 1))), 1)
 
-    One training step of each network at its batch size says what a process needs.
+
+def needed(runs: Sequence[Run], bench: Bench) -> int:
+    """Bytes of the device's memory that a process needs.
+
+    One training step of each network at its batch size says so.
     """
     if bench.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(bench.device)
@@ -40,12 +50,7 @@ def fitting(runs: Sequence[Run], bench: Bench) -> int:
     for model, batch_size in sorted(kinds):
         train_briefly(bench, model, batch_size, seconds=0.0)
     need = peak_memory(bench.device)
-    if bench.device.type == "cuda":
-        need += CUDA_CONTEXT
-        free, _ = torch.cuda.mem_get_info(bench.device)
-    else:
-        free = _free_memory()
-    return max(min(cores(), int(SPARE * free / max(need, 1))), 1)
+    return need + CUDA_CONTEXT if bench.device.type == "cuda" else need
 
 
 def _free_memory() -> int:

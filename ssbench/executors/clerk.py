@@ -52,11 +52,15 @@ class Clerk:
             if run.id in complete:
                 self._save(run, run.stages)
 
-    def goes_on(self) -> bool:
-        """Whether there are stages to hand out, now or later."""
+    def goes_on(self, *, busy: bool) -> bool:
+        """Whether there are stages to hand out, now or later.
+
+        Runs that come up again are planned anew when all that was planned before is done, by
+        the workers too if they are ``busy``.
+        """
         while self._put_off and self._put_off[0][0] <= time.monotonic():
             self.schedule.ready.append(self._put_off.popleft()[1])
-        if self._again and not self.schedule.ready and not self._put_off:
+        if self._again and not busy and not self.schedule.ready and not self._put_off:
             again, self._again = self._again, []
             self._plan(again)
         return bool(self.schedule.ready) or self.waits

@@ -88,7 +88,7 @@ class Hand:
 
     Args:
         bench: the data and the device.
-        store: where stages are kept.
+        store: where stages are kept; None: nowhere, so that only `compute` works.
         partials: where trainings are saved between epochs, to go on from there; None: nowhere.
         warn: is told, in one line, of every stage that is damaged and computed anew.
     """
@@ -96,11 +96,11 @@ class Hand:
     def __init__(
         self,
         bench: Bench,
-        store: Store,
+        store: Store | None,
         partials: Partials | None = None,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._bench, self._store, self._partials, self._warn = bench, store, partials, warn
+        self._bench, self._kept_in, self._partials, self._warn = bench, store, partials, warn
         self._facts = describe(bench.device) | {
             "train_images": len(bench.train),
             "validation_images": len(bench.validation),
@@ -110,6 +110,11 @@ class Hand:
             "mean": bench.normalisation[0].flatten().tolist(),
             "sd": bench.normalisation[1].flatten().tolist(),
         }
+
+    @property
+    def _store(self) -> Store:
+        assert self._kept_in is not None  # noqa: S101 -- says the class
+        return self._kept_in
 
     def carry_out(
         self, stage: Stage, listen: Listener, begins: Callable[[Stage], None] = lambda _: None

@@ -74,7 +74,7 @@ def execute_side_by_side(
     crew: list[Worker] = []
     try:
         with STOP.deferred():
-            while clerk.goes_on() or any(worker.stage for worker in crew):
+            while clerk.goes_on(busy=(busy := _any_busy(crew))) or busy:
                 _hand_out(clerk, crew, lambda: hire(setup), workers)
                 _hear(clerk, crew)
                 if STOP.asked is not None:
@@ -84,6 +84,10 @@ def execute_side_by_side(
         for worker in crew:
             worker.stop()
     return clerk.outcome
+
+
+def _any_busy(crew: Sequence[Worker]) -> bool:
+    return any(worker.stage for worker in crew)
 
 
 def _hand_out(clerk: Clerk, crew: list[Worker], hire: Callable[[], Worker], workers: int) -> None:

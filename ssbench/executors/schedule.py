@@ -43,6 +43,18 @@ class Schedule:
         """The first run that a missing stage belongs to."""
         return self._runs[stage.id][0]
 
+    def again(self, parent: Stage, stage: Stage) -> None:
+        """Put a stage off until its parent, which was thought to be finished, has been repeated."""
+        waiting = self._after[parent.id]
+        waiting.append(stage)
+        if len(waiting) == 1:
+            self.ready.appendleft(parent)
+        known = self._runs[parent.id]
+        for run in self._runs[stage.id]:
+            if run not in known:
+                known.append(run)
+                self._left[run.id] += 1
+
     def done(self, stage: Stage) -> Iterable[Run]:
         """Note that a stage is finished; return the runs that are finished with it."""
         self.ready.extendleft(reversed(self._after.pop(stage.id, [])))

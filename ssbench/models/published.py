@@ -47,13 +47,18 @@ def published_url(name: str, place: str) -> str:
     return url
 
 
+def weights_folder() -> Path:
+    """Torch's own folder of published weights."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
 def fetch(url: str) -> Path:
     """Return a file of weights from torch's own folder of them, verified; download it if missing.
 
     Raises:
         BadInputError: there is no network, or the file is not the published one.
     """
-    folder, name = Path(torch.hub.get_dir()) / "checkpoints", url.rsplit("/", 1)[-1]
+    folder, name = weights_folder(), url.rsplit("/", 1)[-1]
     path, expected = folder / name, name.removesuffix(".pth").rsplit("-", 1)[-1]
     if not path.is_file():
         try:
