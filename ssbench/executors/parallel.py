@@ -48,7 +48,7 @@ def execute_side_by_side(
     clerk = _Clerk(runs, store, results, observer)
     crew: list[_Worker] = []
     try:
-        while clerk.goes_on() or any(worker.stage for worker in crew):
+        while clerk.goes_on(busy := any(worker.stage for worker in crew)) or busy:
             idle = [worker for worker in crew if worker.stage is None]
             while clerk.schedule.ready and (idle or len(crew) < workers):
                 if not idle:
@@ -143,11 +143,15 @@ class _Clerk:
             if run.id in complete:
                 self._save(run, run.stages)
 
-    def goes_on(self) -> bool:
-        """Whether there are stages to hand out, now or later."""
+    def goes_on(self, busy: bool) -> bool:
+        """Whether there are stages to hand out, now or later.
+
+        Runs that come up again are planned anew when all that was planned before is done, by
+        the workers too if they are ``busy``.
+        """
         while self.put_off and self.put_off[0][0] <= time.monotonic():
             self.schedule.ready.append(self.put_off.popleft()[1])
-        if self._again and not self.schedule.ready and not self.put_off:
+        if self._again and not busy and not self.schedule.ready and not self.put_off:
             again, self._again = self._again, []
             self._plan(again)
         return bool(self.schedule.ready) or self.waits
