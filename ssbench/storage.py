@@ -9,6 +9,7 @@ Everything is written in whole or not at all, with checksums; nothing is unpickl
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -136,7 +137,9 @@ def _cause(error: Exception) -> OSError:
     if isinstance(error, OSError):
         return error
     number = str(error).rpartition("(os error ")[2].split(")")[0]
-    return OSError(int(number), str(error)) if number.isdecimal() else OSError(str(error))
+    if number.isdecimal():
+        return OSError(int(number), os.strerror(int(number)))
+    return OSError(str(error))
 
 
 __all__ = [

@@ -1,5 +1,6 @@
 """Stages side by side: the same records bit for bit, each stage once, failures and interrupts."""
 
+import io
 import os
 import signal
 import subprocess
@@ -8,18 +9,21 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from ssbench.data.digits import digits
 from ssbench.device import resolve
 from ssbench.executors import capacity
 from ssbench.executors.capacity import cores, fitting
+from ssbench.executors.clerk import Clerk
 from ssbench.executors.schedule import Schedule
-from ssbench.experiment import Experiment
+from ssbench.experiment import Experiment, load
 from ssbench.plan import plan, stages
+from ssbench.progress import Quiet
 from ssbench.registry import discover
-from ssbench.storage import Store
+from ssbench.storage import Results, Store
 from ssbench.workbench import Bench
-from tests.conftest import Invoke
+from tests.conftest import TINY, Invoke
 from tests.test_resume import results, weights
 
 COUNTED = '''
@@ -213,6 +217,32 @@ def test_a_failed_stage_takes_what_builds_on_it_along(tmp_path: Path) -> None:
     while schedule.ready:
         finished += [run.id for run in schedule.done(schedule.ready.popleft())]
     assert set(finished) == {run.id for run in runs} - failed
+
+
+def test_a_run_whose_stages_have_gone_comes_up_again_when_the_workers_are_done(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    experiment = load(path)
+    runs = plan(experiment, discover(), "data", "tiny.toml")
+    store, results_ = Store(tmp_path), Results(tmp_path, experiment.manifest)
+    store.prepare()
+    results_.folder.mkdir()
+    whole = runs[0]
+    for stage in whole.stages:
+        store.save(stage.id, {}, {})
+    (tmp_path / "stages" / whole.stages[0].id / "record.json").unlink()
+    with Console(file=io.StringIO()) as console:
+        clerk = Clerk(runs, store, results_, Quiet(runs, console))
+    assert not results_.has(whole.id)  # a stage of it is damaged
+    planned = clerk.schedule
+    planned.ready.clear()  # all are handed out
+    assert clerk.goes_on(busy=True)
+    assert clerk.schedule is planned  # in which the workers' stages are looked up
+    assert clerk.goes_on(busy=False)
+    assert [stage.id for stage in clerk.schedule.ready] == [whole.stages[0].id]
+    assert not clerk.waits
 
 
 def test_auto_fits_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from ssbench.errors import BadInputError
 from ssbench.report.records import read_file
+from ssbench.shelf import LocalShelf
 from ssbench.storage import Results, Store, write
 from tests.conftest import Invoke
 from tests.test_concurrency import ended, prepared, ssbench
@@ -91,6 +92,24 @@ def test_folders_that_are_removed_in_mid_run_are_made_again(tmp_path: Path) -> N
         "experiment.json",
         "run.jsonl",
     ]
+
+
+def test_a_cache_that_is_removed_while_a_stage_is_written_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, removed = LocalShelf.put, iter([tmp_path / "stages"])
+
+    def put_later(shelf: LocalShelf, name: str, files: Path) -> None:
+        for folder in removed:
+            shutil.rmtree(folder)
+        put(shelf, name, files)
+
+    monkeypatch.setattr(LocalShelf, "put", put_later)
+    store = Store(tmp_path)
+    store.prepare()
+    store.save("abc", {}, {"loss": 1})
+    assert next(removed, None) is None
+    store.check("abc")
 
 
 def removed_when(process: subprocess.Popen[str], folder: Path, files: int) -> bool:
