@@ -140,5 +140,5 @@ def entries(folder: Path) -> set[str]:
     try:
         with os.scandir(folder) as found:
             return {entry.name for entry in found}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return set()

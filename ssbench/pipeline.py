@@ -13,6 +13,7 @@ from ssbench.certificate import compact_certified
 from ssbench.counting import nonzero
 from ssbench.device import peak_memory
 from ssbench.energy import metered
+from ssbench.holding import hold
 from ssbench.method import offer, wants
 from ssbench.precision import products
 from ssbench.pruning import Pruning, attached, prune
@@ -24,7 +25,7 @@ from ssbench.sizes import byte_sizes, operations, sizes
 from ssbench.stage import Stage
 from ssbench.state import State, Tensors, restore
 from ssbench.structure import structure_of
-from ssbench.training import Epoch, Hooks, Listener, hold, train
+from ssbench.training import Epoch, Hooks, Listener, train
 from ssbench.workbench import Bench
 
 Record = dict[str, Any]

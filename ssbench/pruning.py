@@ -25,7 +25,6 @@ from ssbench.stage import Stage
 from ssbench.state import State, Tensors, restore
 from ssbench.structure import Structure, structure_of
 from ssbench.surgery import held
-from ssbench.training import hold
 from ssbench.workbench import Bench
 
 Record = dict[str, Any]
@@ -181,9 +180,7 @@ def _without(score: Tensor, mask: Tensor | None) -> Tensor:
     """Give the lowest score of all to units without a weight left (mask False)."""
     if mask is None or score.dim() != mask.dim():
         return score
-    dims = tuple(d for d in range(mask.dim()) if score.shape[d] == 1 < mask.shape[d])
-    alive = mask.any(dims, keepdim=True) if dims else mask
-    return score.masked_fill(~alive.to(score.device), -math.inf)
+    return score.masked_fill(~alive(mask, score).to(score.device), -math.inf)
 
 
 def _zero(model: nn.Module, structure: Structure, masks: Mapping[str, Tensor]) -> Tensors:

@@ -6,11 +6,9 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from ssbench.backward import Backward
 from ssbench.data.batches import Batches
@@ -203,57 +201,6 @@ class _Course:
         self.backward.penalty_seconds = facts["penalty_seconds"]
         self.backward.micro_batch = facts["micro_batch"]
         restore_draws(saved.part("draws:"), self.device)
-
-
-def hold(model: nn.Module, held: Mapping[str, Tensor]) -> Callable[[float], None]:
-    """Make an ``after_step`` that keeps parameters at zero wherever ``held`` is False.
-
-    Args:
-        model: the network; weights may be parametrized.
-        held: boolean, by parameter name of the plain network, in the parameter's shape.
-    """
-    plain = dict(model.named_parameters())
-    names = [name for name in held if name in plain]
-    parameters = [plain[name].data for name in names]
-    masks = [
-        held[name].to(parameter).contiguous(memory_format=_format(parameter))
-        for name, parameter in zip(names, parameters, strict=True)
-    ]
-    rewritten = [(*_owner(model, name), mask) for name, mask in held.items() if name not in plain]
-
-    def after_step(_: float) -> None:
-        if parameters:
-            torch._foreach_mul_(parameters, masks)
-        for module, name, mask in rewritten:
-            _hold_parametrized(module, name, mask)
-
-    return after_step
-
-
-def _owner(model: nn.Module, name: str) -> tuple[nn.Module, str]:
-    owner, _, own = name.rpartition(".")
-    return model.get_submodule(owner), own
-
-
-def _hold_parametrized(module: nn.Module, name: str, mask: Tensor) -> None:
-    """Set to zero what a parametrization makes, by the values that it gives to zeros itself."""
-    parametrizations = module.get_submodule("parametrizations")
-    parts = parametrizations.get_submodule(name)
-    assert isinstance(parts, parametrize.ParametrizationList)  # noqa: S101 -- torch makes no other
-    with torch.no_grad():
-        inverse = cast("Callable[[Tensor], Any]", parts[0].right_inverse)
-        zeros = inverse(torch.where(mask, getattr(module, name), 0.0))
-        originals = [p for key, p in parts.named_parameters() if key.startswith("original")]
-        for original, zero in zip(
-            originals, zeros if isinstance(zeros, tuple | list) else [zeros], strict=True
-        ):
-            dims = tuple(d for d in range(mask.dim()) if original.shape[d] == 1 < mask.shape[d])
-            alive = mask.any(dims, keepdim=True) if dims else mask
-            original.copy_(torch.where(alive, original, zero))
-
-
-def _format(parameter: Tensor) -> torch.memory_format:
-    return torch.channels_last if parameter.dim() == 4 else torch.contiguous_format
 
 
 def _optimiser(

@@ -17,12 +17,13 @@ from ssbench.data.dataset import Split
 from ssbench.data.digits import digits
 from ssbench.data.loader import Loader
 from ssbench.errors import RunFailedError
+from ssbench.holding import hold
 from ssbench.method import Method, offer
 from ssbench.models import MODELS
 from ssbench.recipe import Recipe
 from ssbench.spread import Alone
 from ssbench.spread.joining import Place, joined
-from ssbench.training import Epoch, Hooks, hold, train
+from ssbench.training import Epoch, Hooks, train
 
 DATA = digits()
 Found = dict[str, Tensor]

@@ -19,6 +19,7 @@ from ssbench.method import Method, offer
 from ssbench.models import MODELS
 from ssbench.recipe import Recipe
 from ssbench.registry import discover
+from ssbench.spread import Alone
 from ssbench.training import Hooks, Trained, train
 
 DATA = digits()
@@ -47,7 +48,7 @@ def backward(
     model: nn.Module, penalty: Callable[[], Tensor | None] = no_penalty
 ) -> tuple[Backward, torch.optim.Optimizer]:
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    return Backward(model, model, penalty, optimiser), optimiser
+    return Backward(model, model, penalty, optimiser, Alone()), optimiser
 
 
 def batch(count: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ssbench.experiment import load
+from ssbench.holding import hold
 from ssbench.method import structure_of
 from ssbench.models import MODELS
 from ssbench.plan import plan
@@ -17,7 +18,6 @@ from ssbench.registry import discover
 from ssbench.sparsity import Budget
 from ssbench.state import State
 from ssbench.storage import Store
-from ssbench.training import hold
 from tests.conftest import Invoke
 
 PASSES = """

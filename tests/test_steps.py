@@ -10,12 +10,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssbench.data.digits import digits
 from ssbench.data.loader import Loader, batch_sizes
+from ssbench.holding import hold
 from ssbench.method import Method, offer, prunable_layers, wants
 from ssbench.models import MODELS
 from ssbench.precision import products
 from ssbench.recipe import Recipe
 from ssbench.registry import discover
-from ssbench.training import Hooks, hold, train
+from ssbench.training import Hooks, train
 
 DATA = digits()
 METHODS = discover().methods

@@ -11,10 +11,11 @@ from ssbench.data.digits import digits
 from ssbench.data.loader import Loader
 from ssbench.errors import RunFailedError
 from ssbench.evaluation import evaluate
+from ssbench.holding import hold
 from ssbench.models import MODELS
 from ssbench.recipe import SCHEDULES, ParameterGroup, Recipe
 from ssbench.seeds import derive
-from ssbench.training import Epoch, Hooks, hold, train
+from ssbench.training import Epoch, Hooks, train
 
 DATA = digits()
 
