@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ssbench.certificate import compact_certified
 from ssbench.counting import count, nonzero
+from ssbench.holding import alive, hold
 from ssbench.method import Method, offer
 from ssbench.recipe import Recipe
 from ssbench.seeds import derive
