@@ -28,7 +28,7 @@ WINDOW = 2.0
 """Seconds of work after which a process is killed at the latest."""
 NOT_OF_A_RESULT = {
     "seconds_train", "seconds_penalty", "seconds_prune", "images_per_second", "time",
-    "peak_memory_bytes", "energy_joules", "resumed", "commit", "sha256",
+    "peak_memory_bytes", "energy_joules", "resumed", "commit", "command", "sha256",
 }  # fmt: skip
 
 
