@@ -76,5 +76,6 @@ def test_a_training_that_diverges_fails_with_all_that_build_on_it(
         assert record["status"] == "failed"
         assert record["stage"] == "train"
         assert "diverged: the training loss is" in record["reason"]
+        assert record["diverged_epoch"] == 1
         assert record["test_top1_error"] is None
-    assert "diverged" in (folder / "report.md").read_text()
+    assert (folder / "report.md").read_text().count(" | train | 1 | train: diverged: ") == 3

@@ -136,7 +136,7 @@ def test_rows_of_tables_that_cannot_be_compared_are_not(tmp_path: Path) -> None:
 
 def test_what_stays_open_is_said(folder: Folder) -> None:
     folder.row("a", [2.0, 2.4, 2.2])
-    folder.row("b", [2.3, 2.1, 2.4], epochs_total=40)
+    folder.row("b", [2.3, 2.1, 2.4], epochs_total=40, micro_batch=32)
     folder.run(0, 3.0, label="short", method="short")
     folder.fail(1, "no luck", label="short", method="short")
     limits = "\n".join(folder.page().limits)
@@ -145,6 +145,7 @@ def test_what_stays_open_is_said(folder: Folder) -> None:
         "2 runs of short have no result (1 failed)",
         "the same 5,000 images",
         "different numbers of epochs (20 to 40)",
+        "for whole batches in 3 of 7 runs: their gradients were summed over parts of 32 images",
         "No method's hyper-parameters were tuned",
         "one network (vgg6) and one data set (digits)",
     ):
@@ -158,7 +159,7 @@ def test_what_is_closed_is_not_said(folder: Folder) -> None:
             folder.row("good", [1.0, 1.1, 1.2], **where)
             folder.row("bad", [9.0, 9.1, 9.2], **where)
     limits = "\n".join(folder.page().limits)
-    for words in ("neighbours", "no result", "epochs", "fewer than", "nothing follows"):
+    for words in ("neighbours", "no result", "epochs", "fewer than", "nothing follows", "Memory"):
         assert words not in limits, words
 
 

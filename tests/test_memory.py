@@ -237,12 +237,12 @@ else:
 @pytest.mark.exhaustive
 def test_with_a_real_limit_of_the_address_space() -> None:
     said = {}
-    for room in (2500, 700, 150):
+    for room in (2500, 500, 150):
         command = [sys.executable, "-c", REAL, str(room)]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         said[room] = ended.stdout.strip() or ended.stderr
     assert said[2500] == "parts of None"
-    assert said[700] == "parts of 2000"
+    assert said[500] == "parts of 2000"
     assert "out of memory with 4000 images at once; " in said[150]
     fits = int(said[150].split("; ")[1].split()[0])
     assert 100 < fits < 2000

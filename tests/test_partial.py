@@ -212,9 +212,43 @@ def test_killed_in_an_epoch_it_goes_on_from_the_one_before(two: tuple[Trial, Tri
     assert watch.warnings == []
     assert broken.found() == whole.found()
     assert broken.measured()[0]["resumed"] == 1
-    assert whole.measured()[0]["seconds_train"] == pytest.approx(
-        broken.measured()[0]["seconds_train"], rel=0.9
-    )
+
+
+def test_seconds_of_all_parts_add_up(two: tuple[Trial, Trial]) -> None:
+    _, broken = two
+    killed_at(broken, 3, every=0.0)
+    (slot,) = broken.partials()
+    path = broken.partial.folder / slot / "record.json"
+    facts = json.loads(path.read_text())
+    assert 0 < facts["seconds"] < 60
+    path.write_text(json.dumps(facts | {"seconds": 1000.0, "penalty_seconds": 500.0}))
+    broken.go(quietly)
+    record = broken.measured()[0]
+    assert 1000 < record["seconds_train"] < 1060
+    assert 500 <= record["seconds_penalty"] < 560
+    assert record["images_per_second"] < 1
+
+
+def test_killed_while_an_epoch_is_written_the_one_before_counts(
+    two: tuple[Trial, Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = two
+    save = Store.save
+    saved: list[str] = []
+
+    def killing(store: Store, name: str, *given: Any) -> None:
+        if store.folder.name == "partial":
+            saved.append(name)
+            if len(saved) == 3:
+                raise Killed
+        save(store, name, *given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "save", killing)
+        with pytest.raises(Killed):
+            broken.go(quietly, every=0.0)
+    assert first_epochs(broken)[1] == [3, 4]
+    assert broken.found() == whole.found()
 
 
 def test_without_a_request_and_before_the_time_nothing_is_saved(two: tuple[Trial, Trial]) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -156,14 +157,21 @@ LONG = EXPERIMENT.replace("train = { epochs = 1", "train = { epochs = 12")
 LONG = LONG.replace("seeds = [0, 1]", "seeds = [0]").replace("kept = [0.5, 0.2]", "kept = [0.5]")
 
 
-def under_way(folder: Path, workers: int) -> subprocess.Popen[str]:
-    """Start, and wait until two trainings have saved an epoch."""
-    process = ssbench(folder, "--concurrency", str(workers), "--save-every", "0")
+def under_way(folder: Path) -> subprocess.Popen[str]:
+    """Start, and wait until two trainings have saved an epoch since then."""
+    partial = folder / "results/.cache/partial"
+    before = {path: path.stat().st_mtime_ns for path in partial.glob("[!u]*")}
+    process = ssbench(folder, "--concurrency", "2", "--save-every", "0")
     deadline = time.monotonic() + 240
-    while len(list((folder / "results/.cache/partial").glob("[!u]*/record.json"))) < workers:
+    new: set[str] = set()
+    while len(new) < 2:
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
+        for path in partial.glob("[!u]*/record.json"):
+            with suppress(FileNotFoundError):
+                if path.parent.stat().st_mtime_ns != before.get(path.parent):
+                    new.add(path.parent.name.rpartition("-")[0])
     return process
 
 
@@ -177,7 +185,7 @@ def test_side_by_side_all_save_their_epoch_and_nothing_differs_at_the_end(tmp_pa
         (signal.SIGTERM, False),
         (signal.SIGTERM, True),  # as a scheduler does
     ):
-        process = under_way(broken, 2)
+        process = under_way(broken)
         (os.killpg if to_all else os.kill)(process.pid, number)
         code, err = ended(process)
         assert code == 128 + number
@@ -207,7 +215,7 @@ def children(process: int) -> list[int]:
 @pytest.mark.exhaustive
 def test_a_worker_that_alone_is_asked_to_end_is_replaced(tmp_path: Path) -> None:
     folder = prepared(tmp_path, LONG)
-    process = under_way(folder, 2)
+    process = under_way(folder)
     for worker in children(process.pid):
         if b"spawn_main" in Path(f"/proc/{worker}/cmdline").read_bytes():
             os.kill(worker, signal.SIGTERM)
