@@ -109,15 +109,16 @@ def test_whole_masks_are_those_of_the_checkpoint(
 def test_two_rows_and_two_folders_are_compared(
     experiment: Path, invoke: Invoke, tmp_path: Path
 ) -> None:
-    for number, rate in enumerate((0.05, 0.01)):
-        changes = ("--set", f"train.lr={rate}", "--set", "seeds=[0, 1, 2]", "--quiet")
+    for number, (rate, kept) in enumerate(((0.05, "[0.5, 0.1]"), (0.01, "[0.1]"))):
+        changes = ("--set", f"train.lr={rate}", "--set", "seeds=[0, 1, 2]", "--quiet",
+                   "--set", f"budget.kept={kept}")  # fmt: skip
         ended = invoke("run", experiment, *changes, "--results", tmp_path / str(number))
         assert ended.code == 0
     folders = [tmp_path / str(number) / "pair" for number in (0, 1)]
     both = invoke("compare", *folders)
     assert both.code == 0
     assert "train.lr: 0.05 -> 0.01" in both.out
-    assert "4 rows in both" in both.out
+    assert "2 rows in both" in both.out
     receipt = invoke("compare", "magnitude@0.1", "random@10%", "--results", tmp_path / "0")
     assert receipt.code == 0
     for words in ("What differs beside the method: nothing", "seeds: 0, 1 and 2", "Cost per seed"):

@@ -36,7 +36,7 @@ def rows(folder: Folder) -> dict[str, Row]:
         ({"compile": False}, {"compile": True}, (None, "compiled")),
         ({"device": "cpu"}, {"device": "cuda"}, ("cpu", "cuda")),
         ({"devices": 1}, {"devices": 4}, ("cpu", "4 x cpu")),
-        ({"devices": None}, {"devices": ["cuda:0", "cuda:1"]}, ("cpu", "2 x cpu")),
+        ({"devices": None}, {"devices": 2}, ("cpu", "2 x cpu")),
         ({"micro_batch": None}, {"micro_batch": 32}, (None, "micro-batch 32")),
         ({"tuning": None}, {"tuning": "yes"}, ("not tuned", "tuned")),
         ({"start": "random"}, {"start": "w.pth"}, ("from random", "from w.pth")),
@@ -137,7 +137,7 @@ class Mine(Method):
 def measured(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """The records of each run, without what no two runs have in common."""
     loose = ("seconds_train", "seconds_penalty", "seconds_prune", "images_per_second", "time",
-             "peak_memory_bytes", "energy_joules", "command")  # fmt: skip
+             "peak_memory_bytes", "energy_joules", "command", "commit", "sha256")  # fmt: skip
     return {
         path.stem: [
             {key: value for key, value in json.loads(line).items() if key not in loose}

@@ -108,10 +108,7 @@ def _place(stage: Record) -> str:
 
 def device_count(stage: Record) -> int:
     """Return on how many devices a stage was trained."""
-    devices = stage.devices
-    if isinstance(devices, int):
-        return devices
-    return len(devices) if isinstance(devices, list | tuple) else 1
+    return stage.devices or 1
 
 
 def names(groups: Sequence[Sequence[Run]]) -> list[str]:
