@@ -219,6 +219,42 @@ def test_a_failed_stage_takes_what_builds_on_it_along(tmp_path: Path) -> None:
     assert set(finished) == {run.id for run in runs} - failed
 
 
+def test_a_stage_waits_for_a_parent_that_has_to_be_computed_again(tmp_path: Path) -> None:
+    experiment = Experiment.model_validate(
+        {
+            "name": "x",
+            "dataset": "digits",
+            "models": ["vgg6"],
+            "seeds": [0],
+            "budget": {"kept": [0.5, 0.1]},
+            "methods": [{"name": "magnitude"}],
+        }
+    )
+    runs = plan(experiment, discover(), "data", "x.toml")
+    store = Store(tmp_path)
+    store.prepare()
+    train = runs[0].stages[0]
+    store.save(train.id, {}, {})
+    for fails in (False, True):
+        schedule = Schedule(runs, store)
+        waiting = list(schedule.ready)
+        assert {stage.kind for stage in waiting} == {"prune"}
+        schedule.ready.clear()
+        for stage in waiting:
+            schedule.again(train, stage)
+        assert [stage.id for stage in schedule.ready] == [train.id]  # once
+        parent = schedule.ready.popleft()
+        assert schedule.first_run(parent) in runs
+        if fails:
+            assert {run.id for run in schedule.failed(parent)} == {run.id for run in runs}
+            assert not schedule.ready
+            continue
+        finished = [run.id for run in schedule.done(parent)]
+        while schedule.ready:
+            finished += [run.id for run in schedule.done(schedule.ready.popleft())]
+        assert sorted(finished) == sorted(run.id for run in runs)
+
+
 def test_a_run_whose_stages_have_gone_comes_up_again_when_the_workers_are_done(
     tmp_path: Path,
 ) -> None:
