@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,19 @@ class Rendering:
     shipped: bool = True
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Look for no garbage: among records, which all stay, that takes a fifth of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+@_uncollected()
 def render(folders: Sequence[Path], options: Rendering) -> list[Path]:
     """Render the report of a results folder, of every experiment under it, or of several together.
 

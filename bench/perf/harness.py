@@ -21,6 +21,7 @@ from ssbench.experiment import Experiment
 from ssbench.plan import plan
 from ssbench.record import records
 from ssbench.registry import discover
+from ssbench.sealed import dump
 from ssbench.stage import Run
 from ssbench.storage import Results
 
@@ -145,14 +146,24 @@ def _write(folder: Path, run: Run) -> None:
         path = next(iter(sorted(REFERENCE.glob("*magnitude*.jsonl"))))
         _lines.extend(json.loads(line) for line in path.read_text().splitlines())
     made = records(run, [{} for _ in run.stages])
-    of_run = ("run", "experiment", "method", "label", "settings", "grain", "seed", "stage_id")
+    of_run = (
+        "format",
+        "row_id",
+        "run",
+        "experiment",
+        "method",
+        "label",
+        "settings",
+        "grain",
+        "seed",
+        "stage_id",
+    )
     of_run += ("budget_unit", "budget_asked", "stage", "epochs", "epochs_total")
     lines = [
         measured | {key: mine[key] for key in of_run}
         for measured, mine in zip(_lines, made, strict=True)
     ]
-    text = "\n".join(json.dumps(line) for line in lines) + "\n"
-    (folder / f"{run.id}.jsonl").write_text(text)
+    (folder / f"{run.id}.jsonl").write_text(dump(lines))  # `Results.save` syncs each: minutes
 
 
 if __name__ == "__main__":

@@ -92,7 +92,8 @@ def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
         if run.final.row_id in (None, last):
             seeds[run.final.seed] = run
     kept = [seeds[seed] for seed in sorted(seeds)]
-    return kept, [run for run in ordered if run not in kept]
+    taken = {id(run) for run in kept}  # to compare runs key by key takes a minute for 10,000
+    return kept, [run for run in ordered if id(run) not in taken]
 
 
 def devices_of(run: Run) -> tuple[str, ...]:

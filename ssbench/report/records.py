@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -173,7 +173,7 @@ def load(folder: Path) -> list[dict[str, Any]]:
     Raises:
         BadInputError: no records, a line that is not a record, or several experiments.
     """
-    return [raw for _, lines in _files(folder) for raw, _ in lines]
+    return [raw for lines in _files(folder) for raw, _ in lines]
 
 
 def read_runs(folder: Path) -> list[Run]:
@@ -183,29 +183,31 @@ def read_runs(folder: Path) -> list[Run]:
         BadInputError: no records, a line that is not a record, or several experiments.
     """
     recipe = recipe_of(folder)
-    return [Run(tuple(record for _, record in lines), recipe) for _, lines in _files(folder)]
+    return [Run(tuple(record for _, record in lines), recipe) for lines in _files(folder)]
 
 
 Lines = list[tuple[dict[str, Any], Record]]
 
 
-def _files(folder: Path) -> list[tuple[Path, Lines]]:
+def _files(folder: Path) -> Iterator[Lines]:
+    """Read run after run: who keeps only a part of each needs the memory for that part."""
     paths = sorted(path for path in folder.glob("*.jsonl") if not path.name.startswith("."))
     if not paths:
         raise BadInputError(
             f"{folder}: no records (*.jsonl); run an experiment first, or name the folder of one"
         )
     _refuse_gaps(folder)
-    files = [(path, read_file(path)) for path in paths]
-    first, lines = files[0]
-    expected = lines[0][1].experiment
-    for path, others in files:
-        if others[0][1].experiment != expected:
+    expected: str | None = None
+    for path in paths:
+        lines = read_file(path)
+        experiment = lines[0][1].experiment
+        if expected not in (None, experiment):
             raise BadInputError(
-                f"{path}: belongs to the experiment {others[0][1].experiment!r}, but {first.name} "
+                f"{path}: belongs to the experiment {experiment!r}, but {paths[0].name} "
                 f"to {expected!r}; keep each experiment's records in a folder of their own"
             )
-    return files
+        expected = experiment
+        yield lines
 
 
 def _refuse_gaps(folder: Path) -> None:
