@@ -125,7 +125,12 @@ def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "SSBENCH_DATA": str(folder / "data")},
+        env=os.environ
+        | {
+            "OMP_NUM_THREADS": "1",
+            "SSBENCH_DATA": str(folder / "data"),
+            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # `uv run` may be what started the tests
+        },
         start_new_session=True,
     )
 
@@ -164,8 +169,13 @@ def answers(port: int) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def _token(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clusters and those who join them know a token, as Ray advises; it is of this test alone."""
+def _token(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters and those who join them know a token, as Ray advises; it is of this test alone.
+
+    Not where this very process joins: Ray settles whether there are tokens when it is imported.
+    """
+    if "tiny" in request.fixturenames:
+        return
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", uuid.uuid4().hex)
 
