@@ -31,6 +31,8 @@ from tests.test_concurrency import EXPERIMENT, alive, prepared, ssbench
 from tests.test_data_files import make_pictures
 from tests.test_resume import results, weights
 
+# Ray settles this when it is imported, and would start its workers by uv where the tests were.
+os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 
