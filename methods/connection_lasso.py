@@ -21,6 +21,7 @@ from ssbench.method import (
     ParameterGroup,
     Scores,
     Search,
+    kernel_norms,
     prunable_layers,
     prunable_weights,
 )
@@ -41,7 +42,7 @@ class ConnectionLasso(Method):
 
     def penalty(self, model: nn.Module) -> Tensor:
         """Weigh the sum of kernel norms; the sub-gradient of a kernel of zeros is zero."""
-        norms = [_norms(weight).sum() for weight in _weights(model)]
+        norms = [kernel_norms(weight).sum() for weight in _weights(model)]
         return self.lambda_ * torch.stack(norms).sum()
 
     def parameter_groups(self, model: nn.Module) -> list[ParameterGroup]:
@@ -50,20 +51,8 @@ class ConnectionLasso(Method):
 
     def scores(self, model: nn.Module) -> Scores:
         """Give each connection the Frobenius norm of its kernel."""
-        return {name: _norms(weight) for name, weight in prunable_weights(model).items()}
+        return {name: kernel_norms(weight) for name, weight in prunable_weights(model).items()}
 
 
 def _weights(model: nn.Module) -> list[nn.Parameter]:
     return [model.get_parameter(layer.weight) for layer in prunable_layers(model)]
-
-
-def _norms(weight: Tensor) -> Tensor:
-    """The norm of each kernel, [out, in/groups, 1, 1]; for a linear layer |w|.
-
-    In channels-last memory, where a kernel's values lie apart, torch's own norm over the last two
-    dimensions takes 30 to 100 times as long. The gradient of a kernel of zeros is zero.
-    """
-    if weight.dim() == 2:
-        return weight.abs()
-    squares = weight.square().sum((2, 3), keepdim=True)
-    return torch.where(squares > 0, squares, 1.0).sqrt() * (squares > 0)

@@ -34,6 +34,7 @@ from ssbench.method import (
     ParameterGroup,
     Scores,
     Search,
+    kernel_norms,
     module_of,
     prunable_layers,
 )
@@ -93,23 +94,12 @@ class Strength(nn.Module):
 
     def forward(self, kernel: Tensor, strength: Tensor) -> Tensor:
         """Scale each kernel to unit Frobenius norm, then by its strength [out, in/groups, 1, 1]."""
-        return kernel * (strength / _norm(kernel))
+        return kernel * (strength / kernel_norms(kernel))
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Split a weight; a kernel of zeros gets strength 0 and an arbitrary direction."""
-        strength = _norm(weight)
+        strength = kernel_norms(weight)
         return torch.where(strength > 0, weight, torch.ones_like(weight)), strength
-
-
-def _norm(weight: Tensor) -> Tensor:
-    """The Frobenius norm of each kernel; for a linear layer a connection is one weight.
-
-    In channels-last memory, where a kernel's values lie apart, torch's own norm over the last two
-    dimensions takes 30 to 100 times as long.
-    """
-    if weight.dim() == 2:
-        return weight.abs()
-    return weight.square().sum((2, 3), keepdim=True).sqrt()
 
 
 def _absorbed(layers: tuple[Layer, ...]) -> list[str]:

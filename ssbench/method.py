@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from ssbench.gradients import balanced, gradients, scratch_copy, weights_of
 from ssbench.groups import group_importance
+from ssbench.kernels import kernel_norms
 from ssbench.layers import Layer
 from ssbench.libraries import torch_pruning
 from ssbench.recipe import ParameterGroup
@@ -193,6 +194,7 @@ __all__ = [
     "balanced",
     "gradients",
     "group_importance",
+    "kernel_norms",
     "module_of",
     "offer",
     "prunable_layers",
