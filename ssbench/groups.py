@@ -6,10 +6,9 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ssbench.libraries import torch_pruning
+from ssbench.dependencies import dependencies
 from ssbench.structure import structure_of
 
 
@@ -33,12 +32,10 @@ def group_importance(
     if example is None:
         raise ValueError("torch-pruning's importances need the shape of an image")
     network = copy.deepcopy(model).eval().requires_grad_(True)
-    with torch.enable_grad():  # torch-pruning traces with autograd
-        graph = (
-            torch_pruning().DependencyGraph().build_dependency(network, (example,), verbose=False)
-        )
+    structure = structure_of(model)
+    graph = dependencies(network, structure, example)
     found = {}
-    for layer in structure_of(model).prunable:
+    for layer in structure.prunable:
         module = network.get_submodule(layer.name)
         prune = graph.get_pruner_of_module(module).prune_out_channels
         group = graph.get_pruning_group(module, prune, list(range(layer.outputs)))

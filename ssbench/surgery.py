@@ -16,10 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_map
 
+from ssbench.dependencies import dependencies
 from ssbench.flow import Flow
-from ssbench.libraries import torch_pruning
 from ssbench.operations import Role
 from ssbench.structure import Structure
 
@@ -74,10 +73,9 @@ def compact(
     trainable = {name: p.requires_grad for name, p in network.named_parameters()}
     flow = structure.flow(masks)
     dead = _dead(structure, flow)
-    with torch.enable_grad():  # torch-pruning traces with autograd
-        shears = _Shears(network.requires_grad_(True), structure, dead, example)
-        for layer in structure.prunable:
-            shears.cut(layer.name)
+    shears = _Shears(network.requires_grad_(True), structure, dead, example)
+    for layer in structure.prunable:
+        shears.cut(layer.name)
     for module, training in modes:
         module.training = training
     for name, parameter in network.named_parameters():
@@ -134,36 +132,6 @@ def _on_given(structure: Structure) -> set[str]:
     return found
 
 
-class _Severed(fx.Interpreter):
-    """Runs a network with its gradients cut off behind every opaque operation.
-
-    What such an operation reads stays as it is (see ``_dead``), and what it gives is read whole.
-    So there is nothing to follow through it, and torch-pruning, which follows gradients, need not
-    guess what a reshaping or shuffling does to channels.
-    """
-
-    def __init__(self, network: nn.Module, structure: Structure) -> None:
-        super().__init__(network, graph=structure.graph)
-        self.roles = structure.roles
-        self.ends: list[Tensor] = []
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Run one operation; the result of all is the output and what opaque operations read."""
-        result = super().run_node(n)
-        if self.roles[n] is Role.OUTPUT:
-            return [result, *self.ends]
-        if self.roles[n] is not Role.OPAQUE or not n.all_input_nodes:
-            return result
-        read = [self.env[source] for source in n.all_input_nodes]
-        self.ends += [t for t in read if isinstance(t, Tensor) and t.grad_fn is not None]
-        return tree_map(_cut_off, result)
-
-
-def _cut_off(value: Any) -> Any:
-    floating = isinstance(value, Tensor) and value.is_floating_point()
-    return value.detach().requires_grad_() if floating else value
-
-
 class _Shears:
     """Removes dead output channels, layer by layer, with all that is tied to them."""
 
@@ -174,19 +142,7 @@ class _Shears:
         self.names = {self.modules[layer.name]: layer.name for layer in structure.layers}
         self.on_given = _on_given(structure)
         self.dead = dead
-        example = example.to(next(network.parameters()).device)
-        # Not verbose: parameters outside of modules and unknown operations are no news here, as
-        # fx has seen them, and ``certify`` is the judge.
-        self.graph = (
-            torch_pruning()
-            .DependencyGraph()
-            .build_dependency(
-                network,
-                (example,),
-                forward_fn=lambda model, images: _Severed(model, structure).run(*images),
-                verbose=False,
-            )
-        )
+        self.graph = dependencies(network, structure, example)
 
     def cut(self, name: str) -> None:
         """Remove the dead output channels of one layer, except those tied to a living one."""
