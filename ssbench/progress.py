@@ -89,8 +89,10 @@ class Quiet:
         self.console.print(what, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def run_done(self, run: Run, result: Record, *, before: bool) -> None:
-        """Note that a run is finished."""
-        del run, result, before
+        """Note that a run is finished, and with it all of its stages, also if that was before."""
+        del result, before
+        for stage in run.stages:
+            self.work.finish(stage)
         self.finished += 1
 
 
