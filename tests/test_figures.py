@@ -232,7 +232,7 @@ def test_no_line_of_a_threshold_crosses_the_name_of_another(full: Folder) -> Non
 def test_masks_name_both_methods_and_number_them_alike(full: Folder) -> None:
     spec = figures_of(rows_of(full))["masks"].spec
     points = [point for data in spec["datasets"].values() for point in data]
-    numbers = {point["line"].rsplit("  ", 1)[0]: int(point["line"].split()[-1]) for point in points}
+    numbers = {name: int(number) for number, name in (p["line"].split("  ", 1) for p in points)}
     assert all(numbers[point["first"]] != numbers[point["second"]] for point in points)
     assert all(point["column"] == numbers[point["second"]] for point in points)
 

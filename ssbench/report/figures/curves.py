@@ -108,7 +108,9 @@ def _panel(
     def above(points: Sequence[Point]) -> list[Point]:
         return [dict(point) | {key: max(low, point[key])} for point in points]
 
-    whole = alt.Axis(format="d", tickMinStep=1)
+    last = max(point["epoch"] for point in curves)
+    step = max(1, round(last / 10))
+    whole = alt.Axis(format="d", values=list(range(step, last + 1, step)))
     x = alt.X("epoch:Q", title="epoch, all stages", axis=whole,
               scale=alt.Scale(nice=False, zero=False))  # fmt: skip
     scale = alt.Scale(type="log", nice=False)

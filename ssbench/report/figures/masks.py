@@ -32,14 +32,14 @@ def mask_overlap(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
     points = [
         {"first": one, "second": two, "budget": pair.budget, "overlap": pair.jaccard,
          "chance": pair.chance, "said": f"{pair.jaccard:.2f}",
-         "line": f"{one}  {numbers[one]}", "column": numbers[two]}
+         "line": f"{numbers[one]}  {one}", "column": numbers[two]}
         for pair in pairs
         for one, two in ((pair.first, pair.second), (pair.second, pair.first))
     ]  # fmt: skip
     budgets = list(dict.fromkeys(pair.budget for pair in pairs))
     above = alt.Axis(orient="top", labelAngle=0, labelOverlap=False, ticks=False, domain=False)
     beside = alt.Axis(labelLimit=0, labelOverlap=False, ticks=False, domain=False)
-    lines = [f"{name}  {number}" for name, number in numbers.items()]
+    lines = [f"{number}  {name}" for name, number in numbers.items()]
     base = alt.Chart(values(points)).encode(
         alt.X("column:O", title=None, axis=above),
         alt.Y("line:N", sort=lines, title=None, axis=beside),

@@ -12,7 +12,7 @@ from ssbench.report.nested import Histogram
 from ssbench.report.records import Record
 from ssbench.report.rows import Row
 
-WIDTH, HEIGHT, LINE = 250, 120, 11
+WIDTH, HEIGHT, LINE = 230, 120, 11
 """Of the bars, and of a line of text above them."""
 _UNITS = {"weight": "weights", "connection": "connections", "filter": "filters"}
 """What a grain's scores are scores of."""
@@ -68,9 +68,9 @@ def _panel(name: str, found: Sequence[tuple[Row, Record]], looks: Looks) -> Any:
     scale = alt.Scale(type="log" if scores.scale == "log" else "linear",
                       domain=[scores.low, scores.high], nice=False)  # fmt: skip
     title = f"score{', log scale' if scores.scale == 'log' else ''}"
-    axis = alt.Axis(tickCount=5, format="~g")
+    axis = alt.Axis(tickCount=5, format="~g", grid=False)
     if scores.scale == "log":
-        axis = alt.Axis(values=_decades(scores), format="~e")
+        axis = alt.Axis(values=_decades(scores), format="~e", grid=False)
     first = {"method": name, "budget": asked(found[0][0])}
     bars = alt.Chart(values(bar | first for bar in _bins(scores))).mark_rect(
         color=looks.colours[name], opacity=0.75

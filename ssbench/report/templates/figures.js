@@ -8,14 +8,15 @@ const places = [...document.querySelectorAll("[data-chart]")];
 
 // -- On a narrow page -----------------------------------------------------------------------
 
-// Whether a panel has names at its side and numbers below: the names take half of a narrow page.
-function lists(part) {
-  const [{ encoding } = {}] = part.layer ?? [part];
-  return encoding?.y?.type === "nominal" && encoding.x?.type === "quantitative";
-}
+// Names at the side of a panel are small and cut late: two of them may begin alike.
+const NAMES = { labelFontSize: 9, labelLimit: 145 };
 
-// Two names may begin alike: what stands in brackets gets a line of its own before any is cut.
-const twoLines = "split(replace(datum.label, ' (', '\\n('), '\\n')";
+// How wide a panel may be: less where names stand at its side; cells of a grid stay readable.
+function widest(part, room) {
+  const { x, y } = (part.layer ?? [part])[0].encoding ?? {};
+  if (y?.type !== "nominal") return room;
+  return x?.type === "quantitative" ? room + 60 - NAMES.labelLimit : Infinity;
+}
 
 // The same figure for a narrow page: its panels below each other, none wider than there is room,
 // and long names cut short.
@@ -26,12 +27,12 @@ function narrow(part, room, limit = room - 30) {
   for (const [key, value] of Object.entries(part)) {
     if (key === "datasets") found[key] = value;
     else if (key === "columns" && typeof value === "number") found[key] = 1;
-    else if (key === "width" && typeof value === "number") found[key] = Math.min(value, lists(part) ? room / 2 : room);
+    else if (key === "width" && typeof value === "number") found[key] = Math.min(value, widest(part, room));
     else if (key === "gradientLength") found[key] = Math.min(value, room / 2);
     else if (key === "labelLimit") found[key] = limit;
     else found[key === "hconcat" ? "vconcat" : key] = narrow(value, room, key === "axis" ? room / 2 : limit);
   }
-  if (found.type === "nominal" && found.axis) found.axis.labelExpr ??= twoLines;
+  if (found.type === "nominal" && found.axis) Object.assign(found.axis, NAMES);
   return found;
 }
 
