@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ssbench import stats
-from ssbench.report import text, tuning
+from ssbench.report import gaps, text, tuning
 from ssbench.report.identity import devices_of
 from ssbench.report.rows import UNFAIR, Row, best, by_budget, rivals
 
@@ -34,6 +35,28 @@ SURGERY_CAPTION = (
     "parameters; in sparse format each tensor is stored as is, with a bitmask or with a list of "
     "positions, whichever is smallest. Change of outputs: the largest of all seeds on real images "
     "and noise, in double precision, relative to the largest output; over 1e-5 a run fails."
+)
+
+
+class Detail(NamedTuple):
+    """A table that follows the usual one of a network and data set.
+
+    Attributes:
+        part: of the columns and cells of `ssbench.report.tables.Table`.
+        title: in a page.
+        where: ends a heading that begins with the network and data set.
+        caption: what is shown, in which units.
+    """
+
+    part: str
+    title: str
+    where: str
+    caption: str
+
+
+DETAILS = (
+    Detail("gaps", "Differences to the best row", "against the best row", gaps.CAPTION),
+    Detail("surgery", "Sizes after surgery, and its certificate", "after surgery", SURGERY_CAPTION),
 )
 
 

@@ -126,7 +126,8 @@ _KINDS: tuple[
         "loss (mean cross-entropy) and error on the training images, as they were trained on, by "
         "epoch, each method at its smallest budget, means over seeds. Marks: error on the "
         "validation images at the end of a stage. Dashed lines part the stages. Methods that share "
-        "a stage share its line: the last one drawn hides the others.",
+        "a stage share its line: the last one drawn hides the others. A stage of one epoch is "
+        "a short stroke.",
         training_curves,
     ),
 )
