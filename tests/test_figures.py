@@ -12,6 +12,7 @@ import pytest
 from ssbench import report
 from ssbench.report.figures import KINDS, Figure, Looks, Reference, convert, draw, draw_overall
 from ssbench.report.figures.size import error_against_sizes
+from ssbench.report.figures.sweep import _shades
 from ssbench.report.records import read_runs
 from ssbench.report.rows import Row, by_table, make_rows
 from tests.test_report import Folder
@@ -227,6 +228,14 @@ def test_no_line_of_a_threshold_crosses_the_name_of_another(full: Folder) -> Non
     assert [cut["threshold"] for cut in thresholds] == [0.5, 5.0]
     # From left to right each begins below the name of the one before.
     assert thresholds[0]["place"] + 8 < thresholds[1]["place"]
+
+
+@pytest.mark.parametrize("count", range(1, 7))
+def test_shares_of_a_sweep_have_shades_of_their_own_and_the_smallest_is_darkest(count: int) -> None:
+    shades = _shades(count)
+    assert len(set(shades)) == count
+    assert shades[-1] == "#2f3f9e"
+    assert count == 1 or shades[0] in ("#e08f3c", "#f0c27b")
 
 
 def test_masks_name_both_methods_and_number_them_alike(full: Folder) -> None:

@@ -64,7 +64,9 @@ def figure_caption(rows: Sequence[Row]) -> str:
     """Return the caption of a (data set, model)'s figure."""
     like = rows[0].like
     several = any(len(row.done) > 1 for row in rows)
-    points = "mean over seeds, bands ± 1 sample standard deviation" if several else "one seed"
+    points = (
+        "mean over seeds, bands or bars ± 1 sample standard deviation" if several else "one seed"
+    )
     dense = " Dashed: the dense network." if any(row.is_dense and row.done for row in rows) else ""
     return (
         f"{like.model} on {like.dataset}: test error of the last epoch against the share of "
