@@ -12,6 +12,7 @@ import pytest
 from ssbench import report
 from ssbench.report.figures import KINDS, Figure, Looks, Reference, convert, draw, draw_overall
 from ssbench.report.figures.size import error_against_sizes
+from ssbench.report.figures.sweep import _shades
 from ssbench.report.records import read_runs
 from ssbench.report.rows import Row, by_table, make_rows
 from tests.test_report import Folder
@@ -171,6 +172,78 @@ def test_an_error_of_nothing_stands_at_half_an_image(folder: Folder) -> None:
     points = {p["method"]: p for data in spec["datasets"].values() for p in data}
     assert points["none"]["error"] == pytest.approx(100 / 5000 / 2)
     assert points["none"]["said"] == "0.00 % ± 0.00"
+
+
+def test_one_share_has_bars_and_names_in_place_of_bands(folder: Folder) -> None:
+    folder.row("a", [2.0, 2.1, 2.2], method="a")
+    folder.row("b", [3.0, 3.1, 3.2], method="b")
+    figures = figures_of(rows_of(folder))
+    for name in ("error", "sizes", "finetuning"):
+        bars = [part for part in parts(figures[name].spec) if "y2" in part or "x2" in part]
+        marks = [part["mark"]["type"] for part in parts(figures[name].spec) if "mark" in part]
+        assert bars, name
+        assert "rule" in marks, name
+    before, after = figures["finetuning"].spec["hconcat"]
+    for panel in (before, after):
+        assert panel["layer"][0]["encoding"]["y"]["field"] == "method"
+        assert panel["title"].endswith("50 % of params")
+    assert "ranks" not in figures, "one comparison has no average"
+
+
+def test_several_shares_have_bands_and_a_tick_each(full: Folder) -> None:
+    panel = figures_of(rows_of(full))["finetuning"].spec["hconcat"][0]
+    kinds = [layer["mark"]["type"] for layer in panel["layer"]]
+    assert kinds == ["area", "line", "point"]
+    assert panel["layer"][0]["encoding"]["x"]["axis"]["values"] == [50, 25, 10]
+
+
+def test_what_no_axis_has_a_place_for_is_named(full: Folder) -> None:
+    full.row("gone", [90.0, 90.0, 90.0], method="gone", macs_nonzero=0)
+    figures = figures_of(rows_of(full))
+    for name in ("error", "sizes", "pareto"):
+        assert (
+            "Not on the axis of MACs, none being left: gone at 50 % of params."
+            in figures[name].caption
+        )
+    assert "gone at" not in figures["cost"].caption
+    panels = figures["error"].spec["hconcat"]
+    domains = [{tuple(found) for found in _domains(panel)} for panel in panels]
+    assert domains[0] == domains[1] == domains[2], "colours are shared between panels"
+
+
+def _domains(panel: dict[str, Any]) -> Iterator[list[str]]:
+    for part in parts(panel):
+        coded = part.get("encoding", {}).get("color", {})
+        if isinstance(coded, dict) and coded.get("field") == "method":
+            yield coded["scale"]["domain"]
+
+
+def test_no_line_of_a_threshold_crosses_the_name_of_another(full: Folder) -> None:
+    for place, share in enumerate((0.5, 0.25)):
+        full.row("cut", [2.0, 2.1, 2.2], method="cut", budget_asked=share,
+                 score_histogram=HISTOGRAM, threshold=(5.0, 0.5)[place])  # fmt: skip
+    spec = figures_of(rows_of(full))["scores"].spec
+    cuts = [data for data in spec["datasets"].values() if data and data[0].get("method") == "cut"]
+    thresholds = next(data for data in cuts if "threshold" in data[0])
+    assert [cut["threshold"] for cut in thresholds] == [0.5, 5.0]
+    # From left to right each begins below the name of the one before.
+    assert thresholds[0]["place"] + 8 < thresholds[1]["place"]
+
+
+@pytest.mark.parametrize("count", range(1, 7))
+def test_shares_of_a_sweep_have_shades_of_their_own_and_the_smallest_is_darkest(count: int) -> None:
+    shades = _shades(count)
+    assert len(set(shades)) == count
+    assert shades[-1] == "#2f3f9e"
+    assert count == 1 or shades[0] in ("#e08f3c", "#f0c27b")
+
+
+def test_masks_name_both_methods_and_number_them_alike(full: Folder) -> None:
+    spec = figures_of(rows_of(full))["masks"].spec
+    points = [point for data in spec["datasets"].values() for point in data]
+    numbers = {name: int(number) for number, name in (p["line"].split("  ", 1) for p in points)}
+    assert all(numbers[point["first"]] != numbers[point["second"]] for point in points)
+    assert all(point["column"] == numbers[point["second"]] for point in points)
 
 
 def test_published_results_stand_beside_measured_ones(full: Folder) -> None:

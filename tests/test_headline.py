@@ -41,6 +41,15 @@ def test_a_win_names_its_budget_margin_and_interval(folder: Folder) -> None:
     assert "over 3 seeds; not corrected" in sure
 
 
+def test_a_win_over_a_network_that_lost_a_layer_says_so(folder: Folder) -> None:
+    folder.row("a", [2.0, 2.1, 2.2], method="a")
+    folder.row("b", [90.0, 90.1, 90.0], method="b", layers={"a.2": 0.0})
+    first, _ = folder.page().headline
+    assert "below the next, b (which lost a whole layer), 95 % interval" in first
+    folder.row("c", [80.0, 80.1, 80.0], method="c")
+    assert "below the next, c, 95 % interval" in folder.page().headline[0]
+
+
 def test_where_nothing_separates_nobody_wins(folder: Folder) -> None:
     for share in (0.1, 0.5):
         folder.row("a", [2.0, 2.4, 2.2], budget_asked=share)
@@ -134,6 +143,17 @@ def test_rows_of_tables_that_cannot_be_compared_are_not(tmp_path: Path) -> None:
     assert page.headline[0].startswith("No two rows were run at the same budget")
 
 
+def test_the_sampling_error_is_the_score_interval_of_scipy(folder: Folder) -> None:
+    scipy = pytest.importorskip("scipy.stats")
+    for error in (0.0, 2.0):
+        folder.row("a", [error] * 3, method="a", test_images=500)
+        said = next(limit for limit in folder.page().limits if "same 500 images" in limit)
+        expected = scipy.binomtest(int(5 * error), 500).proportion_ci(method="wilson")
+        assert f"between {100 * expected.low:.2f} and {100 * expected.high:.2f} %" in said
+        for path in folder.path.glob("*.jsonl"):
+            path.unlink()
+
+
 def test_what_stays_open_is_said(folder: Folder) -> None:
     folder.row("a", [2.0, 2.4, 2.2])
     folder.row("b", [2.3, 2.1, 2.4], epochs_total=40, micro_batch=32)
@@ -225,9 +245,9 @@ def test_energy_is_told_where_it_is_known_of_all_stages(folder: Folder) -> None:
     figures = {f.stem: f for f in draw(page.rows, Looks.of(page.rows), "x")}
     panels = figures["cost-x"].spec["concat"]
     assert [panel["encoding"]["x"]["title"] for panel in panels] == [
-        "seconds of training and pruning, one seed", "joules of the device, one seed",
+        "time of training and pruning (s), one seed", "energy of one device (J), one seed",
     ]  # fmt: skip
-    assert "covers all that ran on it" in figures["cost-x"].caption
+    assert "counts one device only" in figures["cost-x"].caption
     table = pd.read_csv(StringIO(folder.render("csv")["csv"])).set_index(["name", "budget_asked"])
     assert table.loc[("a", 0.1), "energy_joules"] == 2000
     assert pd.isna(table.loc[("b", 0.1), "energy_joules"])

@@ -424,11 +424,12 @@ def test_markdown_tables_have_the_same_number_of_cells_in_every_row(usual: Folde
     lines = usual.render("md")["md"].splitlines()
     rows = [line for line in lines if line.startswith("|")]
     each = 2 + 1 + 6 + 1
-    assert len(rows) == 2 * each
-    for table in (rows[:each], rows[each:]):
+    assert len(rows) == 3 * each
+    for table in (rows[:each], rows[each : 2 * each], rows[2 * each :]):
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table}) == 1
     assert "](error-digits-vgg6.png)" in "\n".join(lines)
     assert text.tex("a--b \u2013 ---") == "a-{}-b -- -{}-{}-"
+    assert text.tex("-0.3 to -1 (-2) a-1 1e-5") == "$-$0.3 to $-$1 ($-$2) a-1 1e-5"
     assert r"café $\lambda$ $\leq$ (U+0142)o (U+65B9) (U+1F642)" in text.tex(WIDE)
     assert text.markdown("<a>_*|") == r"\<a\>\_\*\|"
 
@@ -445,6 +446,23 @@ def test_sizes_after_surgery_stand_with_the_largest_change_of_outputs(usual: Fol
     )
     assert f"| cut | {' | '.join(expected)} |" in content["md"]
     assert "no part of MACs" in content["md"]
+
+
+def test_differences_to_the_best_row_stand_with_their_interval(usual: Folder) -> None:
+    usual.row("near", [2.1, 2.0, 2.4], method="near", budget_asked=0.1)
+    usual.row("two", [5.0, 5.2], method="two", budget_asked=0.1)
+    content = usual.render()
+    # 2.0, 2.1 and 2.2 are the best: 0.1, -0.1 and 0.2 more have the t interval of three.
+    assert (
+        "| 10 % of params | random | 9.23 ± 0.25 | 3 | 7.13 | 6.56 to 7.71 | t |" in content["md"]
+    )
+    assert "| magnitude | 2.10 ± 0.10 | 3 | 0 | the best | \N{EN DASH} |" in content["md"]
+    assert "| near | 2.17 ± 0.21 | 3 | 0.07 | -0.31 to 0.45 | t |" in content["md"]
+    assert "| two | 5.10 ± 0.14 | 2 | 3.05 | \N{EN DASH} | \N{EN DASH} |" in content["md"]
+    assert "$-$0.31 to 0.45" in content["tex"]
+    cells = [cells for cells, _ in Page(content["html"]).rows]
+    assert ["near", "2.17 ± 0.21", "3", "0.07", "-0.31 to 0.45", "t"] in cells
+    assert "partly best by luck" in content["html"]
 
 
 def test_csv_has_the_raw_numbers(usual: Folder) -> None:

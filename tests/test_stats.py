@@ -69,6 +69,29 @@ def test_bootstrap_is_that_of_scipy_and_the_same_each_time() -> None:
     assert (found.low, found.high) == pytest.approx(tuple(expected), abs=0.03)
 
 
+def test_percentiles_are_expanded_as_in_print() -> None:
+    """Hesterberg 2015: the normal tail of sqrt(n / (n - 1)) times Student's quantile."""
+    for pairs in (2, 20, 40):
+        reach = math.sqrt(pairs / (pairs - 1)) * oracle.t.isf(0.025, pairs - 1)
+        assert stats.expanded(pairs) == pytest.approx(1 - 2 * oracle.norm.sf(reach), rel=1e-9)
+    assert stats.expanded(10**6) == pytest.approx(stats.LEVEL, abs=1e-5)
+
+
+def test_many_seeds_are_covered_as_often_as_few() -> None:
+    """Where the bootstrap takes over from t, plain percentiles would cover too rarely."""
+    drawn = np.random.default_rng(4).normal(1.0, 1.0, (1200, stats.MANY))
+    zero = dict.fromkeys(range(stats.MANY), 0.0)
+    covered = plain = 0
+    for values in drawn:
+        found = stats.difference(by_seed(*values), zero)
+        assert found is not None
+        covered += found.low <= 1 <= found.high
+        rough = stats.paired_bootstrap(list(values))
+        plain += rough.low <= 1 <= rough.high
+    assert 0.94 < covered / 1200 < 0.965
+    assert plain < covered - 10
+
+
 @pytest.mark.parametrize("interval", [stats.paired_t, stats.paired_bootstrap])
 def test_no_interval_of_one_pair(interval: object) -> None:
     assert callable(interval)
@@ -97,8 +120,12 @@ def test_the_rule_names_what_difference_uses() -> None:
     for seeds, kind in ((few, "t"), (many, "bootstrap")):
         first = {seed: float(seed % 4) for seed in seeds}
         found = stats.difference(first, dict.fromkeys(seeds, 0.0))
-        expected = stats.paired_t if kind == "t" else stats.paired_bootstrap
-        assert found == expected(list(first.values()))
+        differences = list(first.values())
+        assert found == (
+            stats.paired_t(differences)
+            if kind == "t"
+            else stats.paired_bootstrap(differences, level=stats.expanded(len(differences)))
+        )
         assert stats.rule(len(first)) == f"95 % paired {kind} interval"
 
 

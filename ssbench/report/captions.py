@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ssbench import stats
-from ssbench.report import text, tuning
+from ssbench.report import gaps, text, tuning
 from ssbench.report.identity import devices_of
 from ssbench.report.rows import UNFAIR, Row, best, by_budget, rivals
 
@@ -37,11 +38,35 @@ SURGERY_CAPTION = (
 )
 
 
+class Detail(NamedTuple):
+    """A table that follows the usual one of a network and data set.
+
+    Attributes:
+        part: of the columns and cells of `ssbench.report.tables.Table`.
+        title: in a page.
+        where: ends a heading that begins with the network and data set.
+        caption: what is shown, in which units.
+    """
+
+    part: str
+    title: str
+    where: str
+    caption: str
+
+
+DETAILS = (
+    Detail("gaps", "Differences to the best row", "against the best row", gaps.CAPTION),
+    Detail("surgery", "Sizes after surgery, and its certificate", "after surgery", SURGERY_CAPTION),
+)
+
+
 def figure_caption(rows: Sequence[Row]) -> str:
     """Return the caption of a (data set, model)'s figure."""
     like = rows[0].like
     several = any(len(row.done) > 1 for row in rows)
-    points = "mean over seeds, bands ± 1 sample standard deviation" if several else "one seed"
+    points = (
+        "mean over seeds, bands or bars ± 1 sample standard deviation" if several else "one seed"
+    )
     dense = " Dashed: the dense network." if any(row.is_dense and row.done for row in rows) else ""
     return (
         f"{like.model} on {like.dataset}: test error of the last epoch against the share of "

@@ -27,6 +27,7 @@ class Lead:
         where: the budget, with the network and data set where a report has several.
         first: the row; ``error`` is its mean test error in percent.
         second: the row with the next lowest mean.
+        broken: whether a whole layer of it died at every seed: to beat it is little.
         interval: second - first in points of test error; None under `ssbench.stats.FEW` seeds.
         wins: whether the whole interval of the difference to every other row, each judged alone,
             lies above 0.
@@ -40,6 +41,7 @@ class Lead:
     first: str
     error: float
     second: str
+    broken: bool
     interval: stats.Interval | None
     wins: bool
     steady: bool
@@ -54,9 +56,10 @@ class Lead:
         if self.interval is None:
             return f"next is {self.second}"
         level = f"{100 * stats.LEVEL:.0f} % interval"
+        dead = " (which lost a whole layer)" if self.broken else ""
         return (
-            f"{self.error:.2f} %, {self.interval.mean:.2f} points below the next, {self.second}, "
-            f"{level} {self.interval.low:.2f} to {self.interval.high:.2f}"
+            f"{self.error:.2f} %, {self.interval.mean:.2f} points below the next, {self.second}"
+            f"{dead}, {level} {self.interval.low:.2f} to {self.interval.high:.2f}"
         )
 
 
@@ -172,6 +175,7 @@ def _lead(competing: Mapping[Row, Mapping[int, float]], where: str) -> Lead:
         first=first.name,
         error=stats.mean(competing[first].values()),
         second=others[0].name,
+        broken=others[0].collapsed() == len(others[0].done),
         interval=pairs[0].verdict.interval,
         wins=not unsure,
         steady=steady,

@@ -103,13 +103,20 @@ def _sampling(rows: Sequence[Row]) -> list[str]:
     means = [spread.mean for row in rows if (spread := row.spread("test_top1_error"))]
     if not sizes or not means:
         return []
-    lowest = min(means)
-    # Of no error at all the normal interval is 0 wide; the rule of three gives its upper end.
-    width = 1.96 * math.sqrt(lowest * (100 - lowest) / sizes[0]) or 300 / sizes[0]
+    low, high = _wilson(min(means) / 100, sizes[0])
     return [
-        f"All seeds are tested on the same {sizes[0]:,} images. An error of {lowest:.2f} % on so "
-        f"many is that of further images to ± {width:.2f} points; more seeds do not narrow this."
+        f"All seeds are tested on the same {sizes[0]:,} images. An error of {min(means):.2f} % on "
+        f"so many says that on all such images it is between {100 * low:.2f} and "
+        f"{100 * high:.2f} % (95 % interval by Wilson); more seeds do not narrow this."
     ]
+
+
+def _wilson(share: float, count: int) -> tuple[float, float]:
+    """The 95 % score interval of a binomial share (Wilson 1927), which is honest near 0 too."""
+    square = 1.96**2 / count
+    middle = (share + square / 2) / (1 + square)
+    half = math.sqrt(share * (1 - share) * square + square**2 / 4) / (1 + square)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _epochs(rows: Sequence[Row]) -> list[str]:

@@ -143,7 +143,7 @@ def _content(page: Page, kind: str, drawn: Drawn) -> bytes:
         figures=drawn,
         charts=charts(drawn.all) if kind == "html" else None,
         runs=as_json(drilldown({s.stem: s.rows for s in page.sections})) if kind == "html" else "",
-        surgery_caption=captions.SURGERY_CAPTION,
+        details=captions.DETAILS,
         nothing_open=NOTHING_OPEN,
         setup=SETUP,
     ).encode()

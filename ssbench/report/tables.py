@@ -20,18 +20,19 @@ from ssbench.report.columns import (
     mean,
     top1,
 )
+from ssbench.report.gaps import TITLES, gaps
 from ssbench.report.notes import Note, notes, warnings
 from ssbench.report.published import Published, matching
 from ssbench.report.rows import Row, best, by_budget
 
-Part = Literal["usual", "extra", "surgery"]
+Part = Literal["usual", "extra", "gaps", "surgery"]
 
 
 @dataclass(frozen=True)
 class Line:
     """One row as text: ``error`` is 'failed' where no run has a result.
 
-    ``cells`` are those under the columns of each part of `COLUMNS`.
+    ``cells`` are those under the columns of each part of a table.
     """
 
     name: str
@@ -73,6 +74,12 @@ class Table:
     warnings: tuple[str, ...]
     layer_names: tuple[str, ...]
     layers: tuple[Layers, ...]
+
+    @property
+    def compared(self) -> bool:
+        """Whether any two rows compete at one budget."""
+        cells = [cell for g in self.measured for line in g.lines for cell in line.cells["gaps"]]
+        return any(cell != text.ABSENT for cell in cells)
 
     @property
     def measured(self) -> tuple[Group, ...]:
@@ -138,6 +145,9 @@ def make_table(rows: Sequence[Row], published: Sequence[Published] = ()) -> Tabl
     like = rows[0].like
     cited = sources.cite(matching(published, like.dataset, like.model))
     found = notes(rows)
+    titles: dict[Part, tuple[str, ...]] = {
+        part: tuple(column.title for column in columns) for part, columns in COLUMNS.items()
+    }
     names = sorted({n for row in rows for run in row.done for n in run.final.layers}, key=natural)
     groups = by_budget(rows)
     layers = [_layers(text.asked(*budget), group, names) for budget, group in groups.items()]
@@ -145,7 +155,7 @@ def make_table(rows: Sequence[Row], published: Sequence[Published] = ()) -> Tabl
         dataset=like.dataset,
         model=like.model,
         caption=" ".join([table_caption(rows), *cited.caption]),
-        titles={part: tuple(c.title for c in columns) for part, columns in COLUMNS.items()},
+        titles=titles | {"gaps": TITLES},
         groups=(*(_group(budget, found) for budget in groups.values()), *_published(cited)),
         notes=tuple(found),
         sources=cited.notes,
@@ -156,7 +166,7 @@ def make_table(rows: Sequence[Row], published: Sequence[Published] = ()) -> Tabl
 
 
 def _group(rows: Sequence[Row], found: Sequence[Note]) -> Group:
-    bold = best(rows)
+    bold, apart = best(rows), gaps(rows)
     lines = [
         Line(
             name=row.name,
@@ -164,11 +174,15 @@ def _group(rows: Sequence[Row], found: Sequence[Note]) -> Group:
             error=ERROR.write(row),
             bold=row in bold,
             n=str(len(row.done)),
-            cells={part: tuple(c.write(row) for c in columns) for part, columns in COLUMNS.items()},
+            cells=_cells(row) | {"gaps": apart.get(row, (text.ABSENT,) * len(TITLES))},
         )
         for row in rows
     ]
     return Group(text.asked(*rows[0].budget), tuple(lines))
+
+
+def _cells(row: Row) -> dict[Part, tuple[str, ...]]:
+    return {part: tuple(column.write(row) for column in cs) for part, cs in COLUMNS.items()}
 
 
 def _published(cited: sources.Cited) -> list[Group]:

@@ -13,6 +13,7 @@ from ssbench.stats.intervals import (
     Interval,
     deviation,
     difference,
+    expanded,
     mean,
     paired_bootstrap,
     paired_t,
@@ -28,7 +29,7 @@ from ssbench.stats.verdict import AT_MOST, Verdict, level_of_each, looks, verdic
 __all__ = [
     "AT_MOST", "FEW", "LEVEL", "MANY", "POWER", "Interval", "Ranking", "Verdict", "always_worse",
     "best_row", "best_rows", "common_range", "critical_difference", "detectable", "deviation",
-    "difference", "friedman", "level_of_each", "looks", "mean", "mean_height", "paired_bootstrap",
-    "paired_t", "pairs", "pareto", "power", "rank", "ranks", "rule", "seeds_needed",
-    "smallest_gap", "t_quantile", "verdict",
+    "difference", "expanded", "friedman", "level_of_each", "looks", "mean", "mean_height",
+    "paired_bootstrap", "paired_t", "pairs", "pareto", "power", "rank", "ranks", "rule",
+    "seeds_needed", "smallest_gap", "t_quantile", "verdict",
 ]  # fmt: skip

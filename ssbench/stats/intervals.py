@@ -3,14 +3,16 @@
 Runs are paired by seed: with the same seed all methods have the same initial weights and batches.
 A percentile bootstrap of three pairs knows only ten different means and covers the true difference
 in far fewer than 95 of 100 cases. So with fewer than `MANY` pairs the interval is the paired t
-interval, from `MANY` pairs on the seeded paired bootstrap. Nothing is corrected for the number of
-comparisons, and the intervals speak of other seeds, not of other test images.
+interval, from `MANY` pairs on the seeded paired bootstrap, between percentiles that are `expanded`.
+Nothing is corrected for the number of comparisons, and the intervals speak of other seeds, not of
+other test images.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +20,7 @@ import numpy as np
 LEVEL = 0.95
 """The confidence of every interval."""
 MANY = 20
-"""The number of pairs from which a percentile bootstrap is about as honest as a t interval."""
+"""The number of pairs from which an expanded bootstrap is about as honest as a t interval."""
 FEW = 3
 """With fewer pairs than this reports print no interval: it would rest on a spread of one number."""
 
@@ -129,6 +131,21 @@ def paired_bootstrap(
     return Interval(mean(differences), float(low), float(high))
 
 
+def expanded(pairs: int, level: float = LEVEL) -> float:
+    """Return the level of the percentiles between which a bootstrap covers as often as ``level``.
+
+    Resampled means vary too little, by sqrt((n - 1) / n), and have no tails of Student's t: plain
+    percentiles of 20 normal pairs cover 93 % of the time, expanded ones 95 % (Hesterberg, What
+    teachers should know about the bootstrap, The American Statistician 69, 2015).
+
+    Args:
+        pairs: at least two.
+        level: the confidence, in (0, 1).
+    """
+    reach = math.sqrt(pairs / (pairs - 1)) * t_quantile((1 + level) / 2, pairs - 1)
+    return 1 - 2 * NormalDist().cdf(-reach)
+
+
 def difference(
     first: Mapping[int, float],
     second: Mapping[int, float],
@@ -151,7 +168,7 @@ def difference(
         return None
     if len(differences) < MANY:
         return paired_t(differences, resolution, level)
-    return paired_bootstrap(differences, level=level)
+    return paired_bootstrap(differences, level=expanded(len(differences), level))
 
 
 def pairs(first: Mapping[int, float], second: Mapping[int, float]) -> list[float]:

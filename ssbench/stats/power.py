@@ -1,7 +1,7 @@
 """How many seeds a difference needs: the power of the paired t test.
 
 >>> round(detectable(0.2, 3), 2), round(detectable(0.2, 5), 2)
-(0.66, 0.34)
+(0.65, 0.34)
 """
 
 from __future__ import annotations

@@ -20,7 +20,12 @@ from ssbench.report.figures.masks import mask_overlap
 from ssbench.report.figures.pareto import pareto_front
 from ssbench.report.figures.ranks import rank_diagram
 from ssbench.report.figures.scores import score_histograms
-from ssbench.report.figures.size import Reference, error_against_shares, error_against_sizes
+from ssbench.report.figures.size import (
+    Reference,
+    error_against_shares,
+    error_against_sizes,
+    unplaced,
+)
 from ssbench.report.figures.sweep import sweeps
 from ssbench.report.rows import Row
 
@@ -29,7 +34,11 @@ __all__ = ["FIRST", "KINDS", "Figure", "Looks", "Reference", "convert", "draw", 
 
 FIRST = "error"
 """The kind of figure that stands beside every table."""
-_SEEDS = "Means over seeds, bands and bars ± 1 sample standard deviation."
+_SEEDS = (
+    "Means over seeds, bands (bars where no line joins a mark to others) ± 1 sample standard "
+    "deviation."
+)
+_BY_SIZE = (FIRST, "sizes", "pareto")
 _KINDS: tuple[
     tuple[str, str, str, Callable[[Sequence[Row], Looks], dict[str, Any] | None]], ...
 ] = (
@@ -52,7 +61,8 @@ _KINDS: tuple[
         "pareto",
         "Pareto front",
         "filled marks are the rows that no other row beats in both test error and size, joined by "
-        "a step line (the dense network counts too); open marks are all others.",
+        "a step line (the dense network counts too); open marks are all others. The means decide: "
+        "whether two rows of the front can be told apart is for the verdicts to say.",
         pareto_front,
     ),
     (
@@ -88,7 +98,8 @@ _KINDS: tuple[
         "masks",
         "Overlap of masks",
         "weights kept by both of two methods as a share of those kept by either, at the same seed, "
-        "mean over seeds, from a sample of 4,096 prunable weights.",
+        "mean over seeds, from a sample of 4,096 prunable weights. Chance alone gives two masks "
+        "that keep a share s of the weights an overlap of s / (2 - s).",
         mask_overlap,
     ),
     (
@@ -102,18 +113,21 @@ _KINDS: tuple[
         "cost",
         "Error against cost",
         "test error of the last epoch against the seconds that one seed took on the hardware of "
-        "the records, all stages together, shared ones included, against the epochs in total where "
-        "rows differ in them, and against joules where a counter could be read: that of the GPU, "
-        "or of the CPU's packages, which covers all that ran on it, other stages and other "
+        "the records, all stages together, shared ones included; against the epochs in total where "
+        "rows differ in them; and against energy where a counter could be read. That counts one "
+        "device only, the GPU (the first, where several trained jointly) or else the CPU's "
+        "packages, without the rest of the machine, and all that ran on it, other stages and other "
         "people's work too.",
         cost,
     ),
     (
         "training",
         "Training",
-        "loss and error on the training images, as they were trained on, by epoch, each method at "
-        "its smallest budget, means over seeds. Marks: error on the validation images at the end "
-        "of a stage. Dashed lines part the stages.",
+        "loss (mean cross-entropy) and error on the training images, as they were trained on, by "
+        "epoch, each method at its smallest budget, means over seeds. Marks: error on the "
+        "validation images at the end of a stage. Dashed lines part the stages. Methods that share "
+        "a stage share its line: the last one drawn hides the others. A stage of one epoch is "
+        "a short stroke.",
         training_curves,
     ),
 )
@@ -142,6 +156,7 @@ def draw(
         if spec is not None:
             said = f"{where}: {caption}"
             said += f" Crosses: {', '.join(sorted({r.source for r in quoted}))}." if quoted else ""
+            said += unplaced(rows) if kind in _BY_SIZE else ""
             figures.append(Figure(f"{kind}-{label}", title, said, spec))
     return figures
 
@@ -152,6 +167,7 @@ def draw_overall(tables: Sequence[Sequence[Row]], looks: Looks) -> list[Figure]:
     caption = (
         "Average rank by mean test error over all (data set, model, share kept) of tables with "
         "the same total epochs and initial weights. A thick line joins methods whose ranks differ "
-        "by less than Nemenyi's critical difference (95 %)."
+        "by less than Nemenyi's critical difference (95 %), which takes all of these for "
+        "independent: the shares of one network are not, and it is too small by so much."
     )
     return [] if spec is None else [Figure("ranks", "Average ranks", caption, spec)]

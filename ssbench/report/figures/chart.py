@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ def theme(*, dark: bool) -> dict[str, Any]:
             "labelColor": ink, "titleColor": ink, "domainColor": dim, "tickColor": dim,
             "gridColor": grid, "labelFontSize": 11, "titleFontSize": 12,
             "titleFontWeight": "normal", "titlePadding": 6,
-            "labelOverlap": "greedy", "gridWidth": 0.7,
+            "labelOverlap": "greedy", "labelSeparation": 5, "gridWidth": 0.7,
         },
         "legend": {"labelColor": ink, "titleColor": ink, "labelFontSize": 11, "titleFontSize": 11,
                    "titleFontWeight": "normal", "symbolStrokeWidth": 1.5},
@@ -131,8 +132,24 @@ def asked(row: Row) -> str:
     return f"{100 * from_text:.4g} % of {UNITS.get(unit or '', unit)}"
 
 
-def error_axis(points: Sequence[Point], title: str = "test error (%)", **how: Any) -> alt.Y:
+def error_axis(points: Sequence[Point], title: str = "test error (%)") -> alt.Y:
     """Return the axis of errors: logarithmic where they span a factor of eight."""
+    import altair as alt
+
+    scale, axis, suffix = _error_scale(points)
+    return alt.Y("error:Q", title=f"{title}{suffix}", scale=scale, axis=axis)
+
+
+def error_across(points: Sequence[Point], title: str = "test error (%)") -> alt.X:
+    """Return the same axis, horizontal."""
+    import altair as alt
+
+    scale, axis, suffix = _error_scale(points)
+    return alt.X("error:Q", title=f"{title}{suffix}", scale=scale, axis=axis)
+
+
+def _error_scale(points: Sequence[Point]) -> tuple[alt.Scale, alt.Axis, str]:
+    """Return an error axis' scale and ticks, and what its title says of them."""
     import altair as alt
 
     found = [float(point["error"]) for point in points]
@@ -141,11 +158,10 @@ def error_axis(points: Sequence[Point], title: str = "test error (%)", **how: An
     if max(found) < 8 * min(found):
         margin = 0.06 * (max(highs) - min(lows)) or 0.1
         domain = [max(0.0, min(lows) - margin), max(highs) + margin]
-        return alt.Y("error:Q", title=title, scale=alt.Scale(domain=domain, nice=False), **how)
+        return alt.Scale(domain=domain, nice=False), alt.Axis(), ""
     low, high = min(lows) / 1.15, min(110.0, max(highs) * 1.15)
     scale = alt.Scale(type="log", domain=[low, high], nice=False)
-    axis = alt.Axis(values=ticks(low, high), format="~g")
-    return alt.Y("error:Q", title=f"{title}, log scale", scale=scale, axis=axis, **how)
+    return scale, alt.Axis(values=ticks(low, high), format="~g"), ", log scale"
 
 
 def ticks(low: float, high: float) -> list[float]:
@@ -157,6 +173,10 @@ def ticks(low: float, high: float) -> list[float]:
     digits = (1,) if len(decades) > 5 else (1, 2, 5)
     found = [digit * 10.0**power for power in decades for digit in digits]
     return [tick for tick in found if low <= tick <= high]
+
+
+FEW_PLACES = 8
+"""So many different shares are the ticks of their axis themselves."""
 
 
 def log_axis(places: Sequence[float], title: str, *, field: str, falls: bool = False) -> alt.X:
@@ -174,6 +194,39 @@ def log_axis(places: Sequence[float], title: str, *, field: str, falls: bool = F
     scale = alt.Scale(type="log", domain=[low, high], nice=False, reverse=falls)
     axis = alt.Axis(values=ticks(low, high), format="~s" if high > 1000 else "~g")
     return alt.X(f"{field}:Q", title=title, scale=scale, axis=axis)
+
+
+def share_axis(places: Sequence[float], title: str, *, field: str) -> alt.X:
+    """Return a logarithmic horizontal axis of shares that were asked for, large ones at the left.
+
+    Args:
+        places: all shares that are drawn, in percent; few of them are the ticks themselves.
+        title: with its unit.
+        field: of the data.
+    """
+    import altair as alt
+
+    x = log_axis(places, title, field=field, falls=True)
+    own = sorted(set(places), reverse=True)
+    return x.axis(alt.Axis(values=own, format=".4~g")) if len(own) <= FEW_PLACES else x
+
+
+def bars(
+    points: Sequence[Point], x: alt.X, colour: alt.Color, shown: list[alt.Tooltip]
+) -> list[Any]:
+    """Return a layer of bars for the points that no line joins to another one; none without such.
+
+    Those are the only ones of their method, and those that have ``own`` set: others have bands.
+    """
+    import altair as alt
+
+    found = Counter(point["method"] for point in points if not point.get("own"))
+    single = [point for point in points if point.get("own") or found[point["method"]] == 1]
+    if not single:
+        return []  # an empty layer would be announced to those who listen to a page
+    rule = alt.Chart(values(single)).mark_rule(strokeWidth=1)
+    low, high = alt.Y("error_low:Q"), alt.Y2("error_high:Q")
+    return [rule.encode(x, low, high, colour, opacity=chosen(), tooltip=shown)]
 
 
 def tooltip(*fields: tuple[str, str]) -> list[alt.Tooltip]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from ssbench.report.records import Run
 from ssbench.report.rows import Row
 
 WIDTH, HEIGHT = 390, 220
-_PANELS = (("loss", "training loss (cross-entropy), log scale"),
+_PANELS = (("loss", "training loss (nats), log scale"),
            ("error", "training error (%), log scale"))  # fmt: skip
 
 
@@ -107,7 +108,11 @@ def _panel(
     def above(points: Sequence[Point]) -> list[Point]:
         return [dict(point) | {key: max(low, point[key])} for point in points]
 
-    x = alt.X("epoch:Q", title="epoch, all stages", scale=alt.Scale(nice=False, zero=False))
+    last = max(point["epoch"] for point in curves)
+    step = max(1, round(last / 10))
+    whole = alt.Axis(format="d", values=list(range(step, last + 1, step)))
+    x = alt.X("epoch:Q", title="epoch, all stages", axis=whole,
+              scale=alt.Scale(nice=False, zero=False))  # fmt: skip
     scale = alt.Scale(type="log", nice=False)
     found = [point[key] for point in above(curves)]
     axis = alt.Axis(format="~g", values=ticks(min(found), max(found)))
@@ -123,12 +128,22 @@ def _panel(
         ),
         breaks.mark_rule(strokeDash=[3, 3], color=DENSE).encode(alt.X("epoch:Q")),
     ]
+    if single := _single(curves):
+        marks = alt.Chart(values(above(single)))
+        ticked = marks.mark_tick(orient="horizontal", thickness=1.6, size=12)
+        layers.append(ticked.encode(x, y, colour, opacity=chosen(), tooltip=shown))
     if key == "error" and ends:
         marks = alt.Chart(values(above(ends))).mark_point(filled=True, size=60)
         title = "validation error (%)"
         told = tooltip(("method:N", "method"), ("stage:N", "after stage"), ("error:Q", title))
         layers.append(marks.encode(x, y, colour, shape, opacity=chosen(), tooltip=told))
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+
+
+def _single(curves: Sequence[Point]) -> list[Point]:
+    """The stages of one epoch, of which no line can be drawn."""
+    lengths = Counter((point["method"], point["part"]) for point in curves)
+    return [point for point in curves if lengths[point["method"], point["part"]] == 1]
 
 
 def _breaks(curves: Sequence[Point]) -> list[float]:

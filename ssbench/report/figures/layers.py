@@ -123,17 +123,23 @@ def collapse_map(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
         alt.Y("layer:O", sort=order, title="layer"),
     )
     most = max(point["seeds"] for point in shares)
-    ticks = alt.Legend(values=list(range(most + 1)), format="d", gradientLength=120)
+    ticks = alt.Legend(
+        values=list(range(most + 1)), format="d", gradientLength=120, orient="bottom"
+    )
     colour = alt.Color(
         "seeds:Q", title="seeds without a weight",
         scale=alt.Scale(domain=[0, most], range=["#b9bfc51f", "#d55e00"], interpolate="rgb"),
         legend=ticks,
     )  # fmt: skip
+    # On the full colour dark text reads better than light, on a dark page too.
+    ink = alt.ColorValue(
+        alt.Undefined, condition={"test": f"datum.seeds > {0.5 * most}", "value": "#1a1b1c"}
+    )
     shown = tooltip(("method:N", "method"), ("budget:N", "budget"), ("layer:N", "layer"),
                     ("kept:Q", "weights kept (%)"), ("dead:N", "without a weight in"))  # fmt: skip
     cells = alt.layer(
         base.mark_rect(stroke="#84898f", strokeWidth=0.4).encode(colour, tooltip=shown),
-        base.mark_text(fontSize=10).encode(text="mark:N"),
+        base.mark_text(fontSize=10).encode(text="mark:N", color=ink),
     ).properties(width=40 * len(budgets), height=24 * len(order))
     return finish(cells.facet(facet=alt.Facet("method:N", title=None), columns=3))
 
@@ -146,5 +152,8 @@ def _every(count: int) -> Any:
 
 
 def _mark(point: Point) -> str:
+    """A cell has room for four characters; the tooltip has them all."""
     kept = point["kept"]
+    if 0 < kept < 0.01:
+        return "<0.01"
     return f"{kept:.0f}" if kept >= 10 or not kept else f"{kept:.2g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -70,13 +71,21 @@ class Looks:
         how = {"legend": legend(shown)} | how
         return alt.Shape(f"{field}:N", scale=scale, title=None, **how)
 
-    def dash(self, names: Sequence[str], field: str = "method") -> alt.StrokeDash:
-        """Encode the method as the dashes of its line."""
+    def dash(self, names: Sequence[str]) -> alt.StrokeDashValue:
+        """Encode the method as the dashes of its line, without a legend, whose marks they fray."""
         import altair as alt
 
-        shown = self.only(names)
-        scale = alt.Scale(domain=shown, range=[list(self.dashes[name]) for name in shown])
-        return alt.StrokeDash(f"{field}:N", scale=scale, legend=legend(shown), title=None)
+        dashed = [name for name in self.only(names) if self.dashes[name] != DASHES[0]]
+        conditions = [
+            {"test": f"datum.method === {json.dumps(name)}", "value": list(self.dashes[name])}
+            for name in dashed
+        ]
+        solid = list(DASHES[0])
+        return (
+            alt.StrokeDashValue(solid, condition=conditions)
+            if dashed
+            else alt.StrokeDashValue(solid)
+        )
 
 
 def legend(names: Sequence[str], width: int = 800) -> alt.Legend:
@@ -91,5 +100,4 @@ def legend(names: Sequence[str], width: int = 800) -> alt.Legend:
         labelLimit=0,
         symbolSize=70,
         symbolOpacity=1,
-        symbolDash=[1, 0],
     )

@@ -10,12 +10,14 @@ from ssbench.report.figures.looks import Looks
 from ssbench.report.overlap import overlaps
 from ssbench.report.rows import Row
 
-STEP, ROOM = 27, 900
+WIDTH, HEIGHT, ROOM = 27, 24, 900
 """The pixels of a cell, and those that panels side by side may take."""
 
 
 def mask_overlap(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
     """Draw the overlap of every two methods' masks at each share that was to be kept.
+
+    Methods are numbered at the side, and have only their numbers above.
 
     Returns:
         A spec; None where no two rows have samples of their masks.
@@ -25,27 +27,27 @@ def mask_overlap(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
     pairs = overlaps(rows)
     if not pairs:
         return None
+    names = looks.only([name for pair in pairs for name in (pair.first, pair.second)])
+    numbers = {name: number for number, name in enumerate(names, 1)}
     points = [
         {"first": one, "second": two, "budget": pair.budget, "overlap": pair.jaccard,
-         "chance": pair.chance, "said": f"{pair.jaccard:.2f}"}
+         "chance": pair.chance, "said": f"{pair.jaccard:.2f}",
+         "line": f"{numbers[one]}  {one}", "column": numbers[two]}
         for pair in pairs
         for one, two in ((pair.first, pair.second), (pair.second, pair.first))
     ]  # fmt: skip
-    names = looks.only([name for pair in pairs for name in (pair.first, pair.second)])
     budgets = list(dict.fromkeys(pair.budget for pair in pairs))
+    above = alt.Axis(orient="top", labelAngle=0, labelOverlap=False, ticks=False, domain=False)
+    beside = alt.Axis(labelLimit=0, labelOverlap=False, ticks=False, domain=False)
+    lines = [f"{number}  {name}" for name, number in numbers.items()]
     base = alt.Chart(values(points)).encode(
-        alt.X(
-            "second:N",
-            sort=names,
-            title=None,
-            axis=alt.Axis(labelAngle=-60, labelLimit=0, labelOverlap=False),
-        ),
-        alt.Y("first:N", sort=names, title=None, axis=alt.Axis(labelLimit=0)),
+        alt.X("column:O", title=None, axis=above),
+        alt.Y("line:N", sort=lines, title=None, axis=beside),
     )
     colour = alt.Color(
         "overlap:Q", title="kept by both / kept by either",
         scale=alt.Scale(domain=[0, 1], range=["#0072b20a", "#0072b2"]),
-        legend=alt.Legend(orient="bottom", gradientLength=220),
+        legend=alt.Legend(orient="bottom", gradientLength=220, titleLimit=0),
     )  # fmt: skip
     shown = tooltip(("first:N", "method"), ("second:N", "and"), ("overlap:Q", "overlap"),
                     ("chance:Q", "by chance"), ("budget:N", "budget"))  # fmt: skip
@@ -55,7 +57,7 @@ def mask_overlap(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
     cells = alt.layer(
         base.mark_rect(stroke="#84898f", strokeWidth=0.3).encode(colour, tooltip=shown),
         base.mark_text(fontSize=9).encode(text="said:N", color=ink),
-    ).properties(width=STEP * len(names), height=STEP * 0.75 * len(names))
+    ).properties(width=WIDTH * len(names), height=HEIGHT * len(names))
     facet = alt.Facet("budget:N", sort=budgets, title=None)
-    columns = max(1, ROOM // (STEP * len(names) + 30))
-    return finish(cells.facet(facet=facet, columns=columns))
+    columns = max(1, ROOM // (WIDTH * len(names) + 30))
+    return finish(cells.facet(facet=facet, columns=columns).resolve_axis(x="independent"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssbench.report.figures.chart import (
     Point,
@@ -23,6 +23,9 @@ from ssbench.report.fronts import complete, front
 from ssbench.report.rows import Row
 from ssbench.report.text import asked as budget
 
+if TYPE_CHECKING:
+    import altair as alt
+
 WIDTH, HEIGHT = 390, 240
 _AXES = {"params": "nonzero params", "macs": "MACs of nonzero weights, one image"}
 
@@ -38,12 +41,14 @@ def pareto_front(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
     whole = [row for row in complete(rows) if not row.is_dense]
     if len(whole) < 2:
         return None
-    panels = [_panel(rows, whole, unit, looks) for unit in _AXES]
+    low = floor(whole)
+    y = error_axis([{"error": error_point(row, low)["error"]} for row in complete(rows)])
+    panels = [_panel(rows, whole, unit, y, looks) for unit in _AXES]
     panels[0].layer[0] = panels[0].layer[0].add_params(picked())
     return finish(alt.hconcat(*panels).resolve_scale(color="shared", shape="shared"))
 
 
-def _panel(rows: Sequence[Row], whole: Sequence[Row], unit: str, looks: Looks) -> Any:
+def _panel(rows: Sequence[Row], whole: Sequence[Row], unit: str, y: alt.Y, looks: Looks) -> Any:
     import altair as alt
 
     low = floor(whole)
@@ -61,7 +66,6 @@ def _panel(rows: Sequence[Row], whole: Sequence[Row], unit: str, looks: Looks) -
     names = [row.name for row in whole]
     pruned = [point for point in points if point["method"] in looks.colours]
     x = log_axis([point["size"] for point in points], _AXES[unit], field="size")
-    y = error_axis([{"error": point["error"]} for point in points])
     line = alt.Chart(values(sorted((p for p in points if p["front"]), key=lambda p: p["size"])))
     shown = tooltip(("method:N", "method"), ("budget:N", "budget"), ("said:N", "test error"),
                     ("size:Q", _AXES[unit]))  # fmt: skip

@@ -24,11 +24,13 @@ def rank_diagram(tables: Sequence[Sequence[Row]], looks: Looks) -> dict[str, Any
         looks: of all its methods.
 
     Returns:
-        A spec; None where no two methods have the same cells.
+        A spec; None where no two methods have the same two cells or more.
     """
     import altair as alt
 
-    panels = [_panel(ranks, looks) for ranks in rankings(tables)]
+    # Of a single cell there is no average, and what a table says already.
+    found = [ranks for ranks in rankings(tables) if ranks.ranking.cells > 1]
+    panels = [_panel(ranks, looks) for ranks in found]
     return (
         finish(alt.hconcat(*panels).resolve_scale(color="independent", shape="independent"))
         if panels
@@ -69,6 +71,6 @@ def _panel(ranks: Ranks, looks: Looks) -> Any:
         for number in range(len(cliques))
     ]
     critical = ranks.ranking.critical
-    told = "" if critical is None else f", critical difference {critical:.2f}"
-    title = f"{ranks.title}{told}"
+    told = "no test" if critical is None else f"critical difference {critical:.2f}"
+    title = alt.Title(ranks.title, subtitle=told)
     return alt.layer(*layers).properties(width=WIDTH, height=STEP * len(names), title=title)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from ssbench.report.figures.chart import asked, finish, ticks, tooltip, values
 from ssbench.report.figures.looks import Looks
@@ -12,9 +12,10 @@ from ssbench.report.nested import Histogram
 from ssbench.report.records import Record
 from ssbench.report.rows import Row
 
-WIDTH, HEIGHT = 250, 130
-_RIGHT = 0.93
-"""Thresholds further right than this have their names at the left."""
+WIDTH, HEIGHT, LINE = 230, 120, 11
+"""Of the bars, and of a line of text above them."""
+_UNITS = {"weight": "weights", "connection": "connections", "filter": "filters"}
+"""What a grain's scores are scores of."""
 
 
 def score_histograms(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
@@ -47,65 +48,61 @@ def _panel(name: str, found: Sequence[tuple[Row, Record]], looks: Looks) -> Any:
     scores = found[0][1].score_histogram
     assert scores is not None  # noqa: S101 -- the caller has looked
     same = [(row, record) for row, record in found if record.score_histogram == scores]
-    cuts = [
+    cuts: list[dict[str, Any]] = [
         {
-            "place": 6 + 11 * number,
-            "right": _at(record.threshold, scores) > _RIGHT,
             "threshold": record.threshold,
             "kept": _kept(row),
             "method": name,
             "budget": asked(row),
         }
-        for number, (row, record) in enumerate(same)
+        for row, record in same
         if record.threshold is not None and scores.low <= record.threshold <= scores.high
     ]
+    # Each name is a line lower than the one to its left, and its threshold's line ends below it:
+    # no line crosses another one's name.
+    cuts.sort(key=lambda cut: cut["threshold"])
+    for number, cut in enumerate(cuts):
+        cut["place"] = LINE * (number + 0.5)
+    top = LINE * len(cuts) + 4
+    noun = _UNITS.get(found[0][0].like.grain, "units")
     scale = alt.Scale(type="log" if scores.scale == "log" else "linear",
                       domain=[scores.low, scores.high], nice=False)  # fmt: skip
-    noun = f"score{', log scale' if scores.scale == 'log' else ''}"
-    axis = alt.Axis(tickCount=5, format="~g")
+    title = f"score{', log scale' if scores.scale == 'log' else ''}"
+    axis = alt.Axis(tickCount=5, format="~g", grid=False)
     if scores.scale == "log":
-        axis = alt.Axis(values=ticks(scores.low, scores.high), format=".0e")
+        axis = alt.Axis(values=_decades(scores), format="~e", grid=False)
     first = {"method": name, "budget": asked(found[0][0])}
     bars = alt.Chart(values(bar | first for bar in _bins(scores))).mark_rect(
         color=looks.colours[name], opacity=0.75
     )
     rules = alt.Chart(values(cuts))
-    x = alt.X("from:Q", title=noun, scale=scale, axis=axis)
+    x = alt.X("from:Q", title=title, scale=scale, axis=axis)
+    y = alt.Y("count:Q", title=noun, scale=alt.Scale(range=[top + HEIGHT, top]))
     below = f"; {scores.below:,} further left" if scores.below else ""
     return alt.layer(
         bars.encode(
-            x, alt.X2("to:Q"), alt.Y("count:Q", title="units"), alt.Y2Datum(0),
-            tooltip=tooltip(("from:Q", "score from"), ("to:Q", "to"), ("count:Q", "units")),
+            x, alt.X2("to:Q"), y, alt.Y2Datum(0),
+            tooltip=tooltip(("from:Q", "score from"), ("to:Q", "to"), ("count:Q", noun)),
         ),
         rules.mark_rule(strokeWidth=1.1).encode(
             alt.X("threshold:Q", scale=scale),
+            alt.Y("place:Q", scale=None, axis=None), y2=alt.value(top + HEIGHT),
             tooltip=tooltip(("kept:N", "kept"), ("threshold:Q", "threshold")),
         ),
-        _names([cut for cut in cuts if not cut["right"]], scale, "left"),
-        _names([cut for cut in cuts if cut["right"]], scale, "right"),
+        rules.mark_text(align="left", dx=3, fontSize=9).encode(
+            alt.X("threshold:Q", scale=scale),
+            alt.Y("place:Q", scale=None, axis=None), text="kept:N",
+        ),
     ).properties(
-        width=WIDTH, height=HEIGHT,
-        title=alt.Title(name, subtitle=f"{_units(scores):,} units{below}"),
+        width=WIDTH, height=top + HEIGHT,
+        title=alt.Title(name, subtitle=f"{_units(scores):,} {noun}{below}"),
     )  # fmt: skip
 
 
-def _names(cuts: Sequence[dict[str, Any]], scale: Any, side: Literal["left", "right"]) -> Any:
-    """The kept shares beside their thresholds, each a line lower than the one before."""
-    import altair as alt
-
-    marks = alt.Chart(values(cuts)).mark_text(
-        align=side, dx=3 if side == "left" else -3, fontSize=9
-    )
-    return marks.encode(
-        alt.X("threshold:Q", scale=scale), alt.Y("place:Q", scale=None, axis=None), text="kept:N"
-    )
-
-
-def _at(score: float, scores: Histogram) -> float:
-    """Where a score stands between the ends of the axis, from 0 to 1."""
-    if scores.scale == "log":
-        return math.log(score / scores.low) / math.log(scores.high / scores.low)
-    return (score - scores.low) / ((scores.high - scores.low) or 1.0)
+def _decades(scores: Histogram) -> list[float]:
+    """Powers of ten, so few of them that there is room for each."""
+    found = [tick for tick in ticks(scores.low, scores.high) if math.log10(tick).is_integer()]
+    return found[:: 1 + len(found) // 6] or ticks(scores.low, scores.high)
 
 
 def _units(scores: Histogram) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssbench.report.figures.chart import (
     UNITS,
     Point,
+    asked,
+    bars,
     chosen,
     error_axis,
     error_point,
@@ -20,11 +22,13 @@ from ssbench.report.figures.chart import (
 )
 from ssbench.report.figures.looks import DENSE, Looks
 from ssbench.report.rows import Row
+from ssbench.report.text import listing
 
 if TYPE_CHECKING:
     import altair as alt
 
-WIDTH, HEIGHT = 250, 220
+WIDTH, HEIGHT, ROOM = 250, 220, 44
+"""Of a panel, and the room beside it, where the dense network is named."""
 
 
 class Reference(NamedTuple):
@@ -109,6 +113,7 @@ def _draw(
         return None
     low = floor(done)
     errors = [error_point(row, low) for row in done]
+    names = [row.name for row in done if not row.is_dense]
     drawn = []
     for panel in panels:
         points = [
@@ -123,12 +128,13 @@ def _draw(
             if panel.unit in r.sizes
         ]
         if any(not point["dense"] for point in points):
-            drawn.append(_panel(panel, points, quoted, [*errors, *quoted], looks))
+            drawn.append(_panel(panel, points, quoted, [*errors, *quoted], names, looks))
     if not drawn:
         return None
     # A legend of one panel is a legend of all.
     drawn[0].layer[0] = drawn[0].layer[0].add_params(picked())
-    return finish(alt.hconcat(*drawn).resolve_scale(color="shared", shape="shared"))
+    row = alt.hconcat(*drawn, spacing=ROOM)
+    return finish(row.resolve_scale(color="shared", shape="shared"))
 
 
 def _panel(
@@ -136,16 +142,18 @@ def _panel(
     points: Sequence[Point],
     quoted: Sequence[Point],
     errors: Sequence[Point],
+    names: Sequence[str],
     looks: Looks,
 ) -> Any:
     import altair as alt
 
     pruned = [point for point in points if not point["dense"]]
-    names = list(dict.fromkeys(point["method"] for point in pruned))
     places = [point["size"] for point in (*points, *quoted)]
     x = log_axis(places, panel.title, field="size", falls=panel.falls)
     y = error_axis(errors)
     faded = chosen()
+    shown = tooltip(("method:N", "method"), ("budget:N", "budget"), ("said:N", "test error"),
+                    ("n:Q", "seeds"), ("size:Q", panel.title))  # fmt: skip
     swept = alt.Chart(values(point for point in pruned if not point["own"]))
     layers: list[Any] = [
         swept.mark_area(opacity=0.13, tooltip=None).encode(
@@ -154,18 +162,16 @@ def _panel(
         swept.mark_line(strokeWidth=1.6).encode(
             x, y, looks.colour(names), looks.dash(names), opacity=faded
         ),
+        *bars(pruned, x, looks.colour(names), shown),
         alt.Chart(values(pruned))
         .mark_point(filled=True, size=48)
         .encode(
-            x, y, looks.colour(names), looks.shape(names), opacity=faded,
-            tooltip=tooltip(("method:N", "method"), ("budget:N", "budget"),
-                            ("said:N", "test error"),
-                            ("n:Q", "seeds"), ("size:Q", panel.title)),
+            x, y, looks.colour(names), looks.shape(names), opacity=faded, tooltip=shown
         ),
     ]  # fmt: skip
     dense = [point for point in points if point["dense"]]
     if dense:
-        layers += _dense(dense, x, y, at_left=not panel.falls)
+        layers += _dense(dense, x, y)
     if quoted:
         mark = alt.Chart(values(quoted)).mark_point(shape="cross", size=60, angle=45, color=DENSE)
         shown = tooltip(("method:N", "published"), ("source:N", "source"), ("error:Q", "error %"))
@@ -173,18 +179,26 @@ def _panel(
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
 
 
-def _dense(points: list[Point], x: alt.X, y: alt.Y, *, at_left: bool) -> list[Any]:
-    """A dashed line at the dense network's error, named at the side where no large network is."""
+def _dense(points: list[Point], x: alt.X, y: alt.Y) -> list[Any]:
+    """A dashed line at the dense network's error, named beside the panel, where no mark is."""
     import altair as alt
 
     chart = alt.Chart(values(points))
     line = chart.mark_rule(strokeDash=[4, 3], strokeWidth=1.2, color=DENSE).encode(y)
-    side: Literal["left", "right"] = "left" if at_left else "right"
-    place = 3 if at_left else WIDTH - 3
-    name = chart.mark_text(align=side, baseline="bottom", dy=-2, fontSize=10).encode(
-        y, x=alt.value(place), text=alt.value("dense")
+    name = chart.mark_text(align="left", baseline="middle", dx=4, fontSize=10).encode(
+        y, x=alt.value("width"), text=alt.value("dense")
     )
     point = chart.mark_point(filled=True, size=45, color=DENSE, shape="circle").encode(
         x, y, tooltip=tooltip(("method:N", "method"), ("said:N", "test error"), ("n:Q", "seeds"))
     )
     return [line, name, point]
+
+
+def unplaced(rows: Sequence[Row]) -> str:
+    """Name the rows that a logarithmic axis has no place for, as nothing is left of them."""
+    said = ""
+    for unit, noun in UNITS.items():
+        sizes = [(row, row.spread(f"{unit}_nonzero")) for row in rows if row.done]
+        gone = [f"{row.name} at {asked(row)}" for row, size in sizes if size and not size.mean]
+        said += f" Not on the axis of {noun}, none being left: {listing(gone)}." if gone else ""
+    return said

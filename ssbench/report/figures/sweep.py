@@ -98,6 +98,10 @@ def _share(row: Row) -> str:
 def _shades(count: int) -> list[str]:
     """Colours from light to dark, in steps that are told apart; the smallest network is darkest."""
     shades = ["#f0c27b", "#e08f3c", "#c45a2c", "#8f3a5a", "#5a3a86", "#2f3f9e"]
-    return (
-        shades[-count:] if count <= len(shades) else [shades[i % len(shades)] for i in range(count)]
-    )
+    last = len(shades) - 1
+    if count > len(shades):
+        return [shades[number % len(shades)] for number in range(count)]
+    # As far apart as they can be; the lightest of all is for six only, being weak on white.
+    first = 0 if count == len(shades) else 1
+    steps = max(1, count - 1)
+    return [shades[last - round((last - first) * number / steps)] for number in range(count)][::-1]

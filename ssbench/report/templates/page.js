@@ -83,15 +83,6 @@ function show(row, chosen) {
   ]);
 }
 
-// Some marks stand for several rows: the average rank of a method, for instance.
-function choose(rows) {
-  if (rows.length === 1) return show(rows[0]);
-  open(rows[0].name, rows.map((row) => {
-    const button = make("button", { type: "button", class: "plain", text: `${row.budget}, ${row.model}` });
-    button.addEventListener("click", () => show(row));
-    return make("p", {}, [button]);
-  }));
-}
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 
 // Makes the text of a cell, but for its footnotes' marks, a button.
@@ -107,46 +98,6 @@ function openable(line, row) {
   press(name, () => show(row), `${row.name}, ${row.budget}: its runs`);
   line.addEventListener("click", () => { if (!String(getSelection())) show(row); });
 }
-
-// -- The rows behind the marks of a figure --------------------------------------------------
-
-const share = (budget) => budget.split(" of ")[0];
-
-// The rows that a mark's datum speaks of: of one method and, where it says so, of one budget.
-function behind(place, datum) {
-  const method = datum.method ?? datum.first;
-  const own = data.tables[place.closest("section").dataset.part] ?? Object.values(data.tables).flat();
-  const named = own.filter((row) => row.name === method);
-  if (datum.budget === undefined) return named;
-  const exact = named.filter((row) => row.mark === datum.budget);
-  return exact.length ? exact : named.filter((row) => share(row.mark) === share(datum.budget));
-}
-
-document.addEventListener("mark", (event) => {
-  const rows = behind(event.target, event.detail);
-  if (rows.length) choose(rows);
-});
-
-// What a click on a mark does, for those who use no pointer.
-document.addEventListener("drawn", (event) => {
-  const place = event.target;
-  const figure = place.closest("figure");
-  if (figure.querySelector(".behind")) return;
-  const found = new Map();
-  for (const datum of event.detail) {
-    const rows = behind(place, datum);
-    if (rows.length) found.set(rows.map((row) => `${row.name}, ${row.mark}`).join(), rows);
-  }
-  if (!found.size) return;
-  const several = [...found.values()].some((rows) => rows.length > 1);
-  const title = (rows) => (several ? rows[0].name : `${rows[0].name}, ${rows[0].budget}`);
-  const [select, label] = choice("Runs behind a mark", []);
-  const choices = [...found.values()];
-  select.replaceChildren(...choices.map((rows, index) => make("option", { value: index, text: title(rows) })));
-  const button = make("button", { type: "button", class: "plain", text: "Show" });
-  button.addEventListener("click", () => choose(choices[select.value]));
-  figure.append(make("div", { class: "behind" }, [label, button]));
-});
 
 // -- Sorting --------------------------------------------------------------------------------
 
@@ -250,15 +201,6 @@ function filters() {
   form.hidden = false;
   apply();
 }
-
-// -- On paper all text is open: of the figures those that were looked at, as drawing takes time --
-
-let folded = [];
-addEventListener("beforeprint", () => {
-  folded = all("main details:not([open])").filter((part) => !part.closest(".chart") && !part.querySelector(".chart:empty"));
-  for (const part of folded) part.open = true;
-});
-addEventListener("afterprint", () => { for (const part of folded) part.open = false; });
 
 // -- All together ---------------------------------------------------------------------------
 
