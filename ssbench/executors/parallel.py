@@ -97,10 +97,12 @@ def _hand_out(clerk: Clerk, crew: list[Worker], hire: Callable[[], Worker], work
     """Give every idle worker a stage, as long as there are some."""
     idle = [worker for worker in crew if worker.stage is None]
     while clerk.schedule.ready and (idle or len(crew) < workers):
+        stage = clerk.schedule.ready.popleft()
+        if clerk.passes_over(stage):
+            continue
         if not idle:
             idle.append(hire())
             crew.append(idle[-1])
-        stage = clerk.schedule.ready.popleft()
         clerk.began(stage)
         idle.pop().give(stage)
 

@@ -106,6 +106,7 @@ class Record(BaseModel):
     energy_joules: Annotated[float, Field(ge=0)] | None = None
     devices: Count | None = None
     resumed: Count | None = None
+    trained_on: list[dict[str, Any]] | None = None
     micro_batch: Count | None = None
     diverged_epoch: Count | None = None
     start: str | None = None
