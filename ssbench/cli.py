@@ -286,3 +286,7 @@ def main() -> None:
     except BadInputError as error:
         log().print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)
+    except PermissionError as error:
+        place = f"error: {error.filename}: {error.strerror}; see to its owner and mode, or choose "
+        log().print(place + "another folder", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)

@@ -143,7 +143,11 @@ def checksum(path: Path) -> str:
 
 
 def entries(folder: Path) -> set[str]:
-    """The names of all that lies in a folder; none where there is no such folder."""
+    """The names of all that lies in a folder; none where there is no such folder.
+
+    Raises:
+        PermissionError: it may not be read; `Path.glob` would find nothing, and say nothing.
+    """
     try:
         with os.scandir(folder) as found:
             return {entry.name for entry in found}
