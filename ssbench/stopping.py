@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -77,13 +78,16 @@ class Stop:
         os.set_blocking(self._ends[1], False)  # a full pipe wakes as well as one byte
         before = {n: signal.getsignal(n) for n in numbers}
         taken = {n: handler for n, handler in before.items() if handler != signal.SIG_IGN}
+        unraisable = sys.unraisablehook
         try:
+            sys.unraisablehook = lambda what: _told(what, unraisable)
             for number in taken:
                 signal.signal(number, self._handle)
             yield
         finally:
             for number, handler in taken.items():
                 signal.signal(number, handler)
+            sys.unraisablehook = unraisable
             ends, self._ends, self.asked = self._ends, None, None
             for end in ends:
                 os.close(end)
@@ -147,6 +151,15 @@ class Stop:
                 os.write(2, HINT)  # print could be in the middle of printing
         elif first or self._insists:
             raise Stopped(self.asked)
+
+
+def _told(what: sys.UnraisableHookArgs, tell: Callable[[sys.UnraisableHookArgs], object]) -> None:
+    """Tell of an exception that cannot be raised, as in a destructor, unless it is a request.
+
+    That is noted, and answered at the next `Stop.check`.
+    """
+    if not isinstance(what.exc_value, Stopped):
+        tell(what)
 
 
 STOP = Stop()

@@ -1,23 +1,16 @@
 """Nothing is left behind, hidden or repeated, whatever ends a process or a folder."""
 
-import io
 import os
 import shutil
-import signal
 import socket
-import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from ssbench import leftovers, options
+from ssbench import leftovers
 from ssbench.errors import BadInputError, DamagedError
 from ssbench.executors.clerk import Clerk
-from ssbench.executors.parallel import execute_side_by_side
-from ssbench.executors.worker import Message, Setup
 from ssbench.locks import BusyError, hold
 from ssbench.origins import extended
 from ssbench.plan import LONGEST, plan
@@ -25,12 +18,10 @@ from ssbench.registry import discover
 from ssbench.report.frame import load_results
 from ssbench.report.records import folders_below, read_runs
 from ssbench.sealed import dump
-from ssbench.stage import Stage
-from ssbench.stopping import STOP, Stopped
 from ssbench.storage import Results, Store
 from ssbench.tuning.trials import Log
 from tests.conftest import Invoke
-from tests.test_partial import CASES, Trial, Watch, ask, killed_at, quietly
+from tests.test_partial import CASES, Trial, Watch, killed_at, quietly
 from tests.test_storage import RECORDS
 
 DEAD = 2**22 + 5
@@ -136,7 +127,7 @@ def test_a_failure_that_is_seen_while_others_are_at_work_ends_the_runs_here(
 
 
 def test_other_threads_are_told_of_and_written_down(tmp_path: Path) -> None:
-    trial, threads = Trial(tmp_path, CASES["plain"]), torch.get_num_threads()
+    trial, threads = Trial(tmp_path, CASES["plain"], (3, 1)), torch.get_num_threads()
     killed_at(trial, 2, every=0)
     torch.set_num_threads(threads + 1)
     try:
@@ -148,7 +139,7 @@ def test_other_threads_are_told_of_and_written_down(tmp_path: Path) -> None:
     train, finetune = trial.measured()
     assert [(o["epochs"], o["threads"], o["devices"]) for o in train["trained_on"]] == [
         (1, threads, 1),
-        (3, threads + 1, 1),
+        (2, threads + 1, 1),
     ]
     assert finetune["trained_on"] is None
     assert read_runs(trial.results.folder)[0].stages[0].trained_on == train["trained_on"]
@@ -219,92 +210,3 @@ def test_an_experiment_that_is_set_aside_or_closed_is_missed(
     assert refused.code == 2
     (line,) = refused.err.splitlines()
     assert f"{both / 'a'}: Permission denied; see to its owner and mode" in line
-
-
-class Closed(io.StringIO):
-    def write(self, _: str) -> int:
-        raise OSError(5, "Input/output error")
-
-    def flush(self) -> None:
-        self.write("")
-
-
-def test_a_terminal_that_is_closed_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    console = options.log()
-    monkeypatch.setattr(sys, "stderr", heard := io.StringIO())
-    console.print("one")
-    monkeypatch.setattr(sys, "stderr", Closed())
-    console.print("two")
-    monkeypatch.setattr(sys, "stderr", heard)
-    console.print("three")
-    assert heard.getvalue() == "one\nthree\n"
-
-
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
-def test_every_command_ends_in_one_line(
-    name: str, code: int, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "run.jsonl").write_text(dump(RECORDS))
-    before = signal.getsignal(signal.SIGHUP)
-
-    def asked(*_: object) -> None:
-        os.kill(os.getpid(), signal.Signals[name])
-        time.sleep(5)
-
-    monkeypatch.setattr("ssbench.reading.render", asked)
-    ended = invoke("report", tmp_path)
-    assert (ended.code, ended.err, ended.out) == (code, "stopped\n", "")
-    assert signal.getsignal(signal.SIGHUP) is before
-
-
-def test_a_closed_terminal_saves_the_epoch(tmp_path: Path) -> None:
-    trial = Trial(tmp_path, CASES["plain"])
-    with pytest.raises(Stopped) as raised:
-        trial.go(lambda *_: os.kill(os.getpid(), signal.SIGHUP))
-    assert raised.value.signal == signal.SIGHUP
-    assert raised.value.saved == ("train, epoch 1 of 4",)
-
-
-class Stubborn:
-    """A worker at a stage that is hard to end, and to whom the terminal's Ctrl-C goes on coming."""
-
-    def __init__(self, ended: list[str]) -> None:
-        self.stage: Stage | None = None
-        self.lost = False
-        self.pipes = ()
-        self.ended = ended
-
-    def give(self, stage: Stage) -> None:
-        self.stage = stage
-
-    def message(self) -> Message | None:
-        return None
-
-    def ask(self) -> None:
-        ask()  # the second one: at once
-
-    def dismiss(self) -> None:
-        self.ended.append("told")
-
-    def stop(self) -> None:
-        ask()  # the third one, and more
-        time.sleep(0.01)
-        self.ended.append("gone")
-
-
-def test_hammering_ctrl_c_leaves_no_worker_behind(tmp_path: Path) -> None:
-    trial, ended = Trial(tmp_path, CASES["plain"]), list[str]()
-    two = Trial(tmp_path / "two", CASES["gates"])
-    setup = Setup("digits", tmp_path, "cpu", (), tmp_path / "cache", 1)
-    threading.Timer(0.2, ask).start()
-    with pytest.raises(Stopped), STOP.signals():
-        execute_side_by_side(
-            [*trial.runs, *two.runs],
-            setup,
-            trial.store,
-            trial.results,
-            Watch(trial.runs, quietly),
-            2,
-            lambda _: Stubborn(ended),
-        )
-    assert ended == ["told", "told", "gone", "gone"]
