@@ -2,20 +2,19 @@
 
 Each command imports what it needs when it is called: help and lists do not wait for torch.
 
-Exit codes: 0 done, 1 some run failed, 2 bad input, 130 interrupted, 143 terminated (SIGTERM).
+Exit codes: 0 done, 1 some run failed, 2 bad input, 130 interrupted (SIGINT), 143 terminated
+(SIGTERM), 129 the terminal was closed (SIGHUP).
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
+from typer.core import TyperGroup
 
 from ssbench import cli_reading
 from ssbench.errors import BadInputError
@@ -29,11 +28,28 @@ from ssbench.options import (
     Quiet,
     Results,
     console,
+    log,
 )
 from ssbench.stopping import SAVE_EVERY, STOP, Stopped
 
+
+class Commands(TyperGroup):
+    """The commands, each of which can be asked to end at any moment."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Call a command; caught here, as typer would say only "Aborted!"."""
+        try:
+            with STOP.signals():
+                return super().invoke(ctx)
+        except Stopped as stopped:
+            resumes = ctx.invoked_subcommand in ("run", "tune")
+            log().print(str(stopped) if resumes else "stopped", soft_wrap=True, highlight=False)
+            raise typer.Exit(128 + stopped.signal) from None
+
+
 app = typer.Typer(
     name="ssbench",
+    cls=Commands,
     help="Pruning methods head to head: one pipeline, exact counts, honest tables.",
     no_args_is_help=True,
     add_completion=False,
@@ -137,14 +153,12 @@ def run(
         executor=executor.value,
         address=_address(executor, address),
     )
-    log = Console(stderr=True)
-    with _interruptible(log):
-        pair = None if until_separated is None else separating.rows_of(until_separated)
-        if pair is not None:
-            separating.check(experiment, options, pair)
-        outcome = commands.run(experiment, options, console(), log)
-        if pair is not None and not dry_run:
-            outcome = separating.run(experiment, options, pair, max_seeds, console(), log)
+    pair = None if until_separated is None else separating.rows_of(until_separated)
+    if pair is not None:
+        separating.check(experiment, options, pair)
+    outcome = commands.run(experiment, options, console(), log())
+    if pair is not None and not dry_run:
+        outcome = separating.run(experiment, options, pair, max_seeds, console(), log())
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -184,9 +198,7 @@ def tune(
         quiet=quiet,
         data_root=data_root_,
     )
-    log = Console(stderr=True)
-    with _interruptible(log):
-        outcome = tune_(experiment, options, trials, seeds or (), console(), log)
+    outcome = tune_(experiment, options, trials, seeds or (), console(), log())
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -235,17 +247,6 @@ def new_method(
     typer.echo(skeleton.write_method(name, folder))
 
 
-@contextmanager
-def _interruptible(log: Console) -> Iterator[None]:
-    """End an interrupt with one line; caught here, as typer would say only "Aborted!"."""
-    try:
-        with STOP.signals():
-            yield
-    except Stopped as stopped:
-        log.print(str(stopped), soft_wrap=True, highlight=False)
-        raise typer.Exit(128 + stopped.signal) from None
-
-
 def _concurrency(text: str | None) -> int | Literal["auto"] | None:
     if text is None or text == "auto":
         return "auto" if text else None
@@ -283,5 +284,9 @@ def main() -> None:
     try:
         app()
     except BadInputError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        log().print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except PermissionError as error:
+        place = f"error: {error.filename}: {error.strerror}; see to its owner and mode, or choose "
+        log().print(place + "another folder", style="red", markup=False, soft_wrap=True)
         sys.exit(2)

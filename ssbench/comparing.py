@@ -15,7 +15,7 @@ from ssbench.report.changes import changes
 from ssbench.report.overlap import CAPTION, overlaps
 from ssbench.report.pick import find_row
 from ssbench.report.receipt import Item, Receipt, receipt
-from ssbench.report.records import read_runs
+from ssbench.report.records import folders_below, read_runs
 from ssbench.report.rows import Row, by_table, make_rows
 
 
@@ -59,9 +59,7 @@ def read_rows(where: Where) -> list[Row]:
     Raises:
         BadInputError: no records.
     """
-    direct = any(where.results.glob("*.jsonl"))
-    below = sorted({path.parent for path in where.results.glob("*/*.jsonl")})
-    folders = [where.results] if direct or not below else below
+    folders = folders_below(where.results) or [where.results]
     rows = [row for folder in folders for row in make_rows(read_runs(folder))[0]]
     return [
         row

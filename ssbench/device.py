@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,11 +45,10 @@ def resolve(name: str) -> torch.device:
 
 def describe(device: torch.device) -> dict[str, Any]:
     """Name the hardware and the versions that a measurement was made with."""
-    cuda = device.type == "cuda"
     versions = {name: version(name) for name in LIBRARIES}
     return {
         "device": device.type,
-        "device_name": torch.cuda.get_device_name(device) if cuda else _cpu(),
+        "device_name": name(device),
         "threads": torch.get_num_threads(),
         "versions": {**versions, "python": platform.python_version()},
         "commit": _commit(),
@@ -62,7 +62,11 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _cpu() -> str:
+@cache
+def name(device: torch.device) -> str:
+    """The name of the hardware."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ssbench.errors import BadInputError
+from ssbench.leftovers import owned
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -83,7 +84,8 @@ def create(path: Path, text: str) -> bool:
 def _written(path: Path, text: str) -> Iterator[Path]:
     """A file of this content beside ``path`` that is on the disk; gone afterwards."""
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}-", dir=path.parent)
+        prefix = owned(f".{_short(path.name)}")
+        handle, name = tempfile.mkstemp(prefix=prefix, dir=path.parent)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
@@ -96,6 +98,11 @@ def _written(path: Path, text: str) -> Iterator[Path]:
         sync(path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def _short(name: str) -> str:
+    """At most a hundred bytes of a name, which may have 255 in all."""
+    return name.encode(errors="replace")[:100].decode(errors="ignore")
 
 
 def sync(path: Path) -> None:
@@ -136,7 +143,11 @@ def checksum(path: Path) -> str:
 
 
 def entries(folder: Path) -> set[str]:
-    """The names of all that lies in a folder; none where there is no such folder."""
+    """The names of all that lies in a folder; none where there is no such folder.
+
+    Raises:
+        PermissionError: it may not be read; `Path.glob` would find nothing, and say nothing.
+    """
     try:
         with os.scandir(folder) as found:
             return {entry.name for entry in found}

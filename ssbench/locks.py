@@ -47,8 +47,10 @@ def hold(path: Path) -> Iterator[None]:
         yield
     finally:
         # Gone before it is free: who waits for the old file sees that it is no longer the one.
+        # If the folder was removed meanwhile, the file of this name may be another process's.
         with suppress(OSError):
-            path.unlink()
+            if _is(path, descriptor):
+                path.unlink()
         os.close(descriptor)
 
 

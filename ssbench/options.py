@@ -1,7 +1,9 @@
-"""What several commands share: options for typer, and where results are printed."""
+"""What several commands share: options for typer, and where results and progress are printed."""
 
+import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -37,3 +39,34 @@ def console() -> Console:
     """A console for results: a file or pipe has no width, so tables get all they need."""
     made = Console()
     return made if made.is_terminal else Console(width=WIDTH)
+
+
+def log() -> Console:
+    """A console for progress and errors, on standard error. Where nobody reads it, that is no harm.
+
+    A terminal may be closed, or a pipe's reader end, while a training has hours to go.
+    """
+    return Console(file=cast("IO[str]", _Unheeded()))
+
+
+class _Unheeded:
+    """Standard error, whichever it is by then; what cannot be written there is dropped."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    @property
+    def _stream(self) -> Any:
+        """The stream behind rich's, which stands in for it while a live display is shown."""
+        return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "rich_proxied_file":  # rich would write to that and not to this
+            raise AttributeError(name)
+        return getattr(self._stream, name)

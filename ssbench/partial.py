@@ -20,16 +20,25 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ssbench.errors import BadInputError
+from ssbench.origins import Origin
 from ssbench.saving import Saved, Saver, fits
 from ssbench.stage import Stage
 from ssbench.stopping import Stop
 from ssbench.storage import Store
 
-FORMAT = 1
+FORMAT = 2
 """Raised when what is saved changes; another one is not gone on from."""
 REST = 20.0
 """So many times as long as a save took, no other one is made: saving costs at most 5 %."""
-_UNREADABLE = (BadInputError, OSError, SafetensorError, ValueError, KeyError, TypeError)
+_UNREADABLE = (
+    BadInputError,
+    OSError,
+    SafetensorError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,7 @@ class _StageSaver(Saver):
             newest = max(found, key=lambda slot: int(found[slot].facts["epoch"]))
             if newest != self._slots[0]:
                 self._slots = self._slots[::-1]
+            self._compare(found[newest].facts["origins"][-1])
             return found[newest]
         if reasons and self._all.writes:
             self._all.warn(
@@ -131,6 +141,15 @@ class _StageSaver(Saver):
         saved = self._save(number, take)
         if asked:
             self._all.stop.check([f"{self._stage.kind}, epoch {number} of {of}"] if saved else [])
+
+    def _compare(self, before: Origin) -> None:
+        """Say so where the training goes on by another number of threads: it may, but differs."""
+        threads = torch.get_num_threads() if self._all.device == "cpu" else None
+        if self._all.writes and before["threads"] != threads:
+            self._all.warn(
+                f"{self._stage.kind} {self._stage.id}: goes on by {threads} threads after "
+                f"{before['threads']}, which round otherwise; its record says so (trained_on)"
+            )
 
     def _read(self, slot: str, network: nn.Module) -> Saved:
         store = self._all.store

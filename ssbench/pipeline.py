@@ -198,6 +198,7 @@ def _run(
         "curve_loss": [float(f"{loss:.6g}") for loss in trained.curve_loss],
         "curve_error": [float(f"{error:.6g}") for error in trained.curve_error],
         "resumed": trained.resumed,
+        "trained_on": trained.trained_on,
         "micro_batch": trained.micro_batch,
     }
 

@@ -10,6 +10,7 @@ training has no first training, and what follows its pruning takes all epochs.
 from __future__ import annotations
 
 import gc
+import hashlib
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -108,6 +109,9 @@ def stages(runs: list[Run]) -> list[Stage]:
     return list(found.values())
 
 
+LONGEST = 180
+"""Characters of a run's id before its seed: the path of a folder of images may be longer than the
+255 that a file's name can have."""
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 """What a run's id, which is the name of a file, has a dash for."""
 
@@ -117,7 +121,10 @@ def _name(variant: Variant, budget: Budget | None, last: Stage) -> str:
     kept = [] if budget is None else [f"{budget.kept}"]
     how = [] if variant.retrain == "finetune" else [variant.retrain]
     parts = [last.dataset, last.model, variant.file.name, *how, *kept]
-    return _ODD.sub("-", "-".join(parts))
+    name = _ODD.sub("-", "-".join(parts))
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _run(

@@ -14,7 +14,7 @@ from ssbench.errors import BadInputError
 from ssbench.files import make_folder
 from ssbench.places import bench_folder
 from ssbench.report import claims as claims_
-from ssbench.report.records import read_file
+from ssbench.report.records import folders_below, read_file
 
 Record = dict[str, Any]
 
@@ -96,9 +96,7 @@ def render(folders: Sequence[Path], options: Rendering) -> list[Path]:
 
 def _with_records(folder: Path) -> list[Path]:
     """The folder, or those of every experiment under it."""
-    if any(folder.glob("*.jsonl")):
-        return [folder]
-    found = sorted({path.parent for path in folder.glob("*/*.jsonl")})
+    found = folders_below(folder)
     if not found:
         raise BadInputError(f"{folder}: no records (*.jsonl) here or one level below")
     return found

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ssbench import leftovers
 from ssbench.errors import BadInputError, DamagedError
 from ssbench.files import create, entries, unwritable, write
 from ssbench.report.records import read_file
@@ -42,6 +43,8 @@ class Results:
         self._told = {"command": list(command)} if command else {}
         self.tell: Callable[[str], None] = lambda _: None
         self._warned: set[str] = set()
+        self._seen: set[str] | None = None
+        self._failures: dict[str, Record] = {}
 
     def check(self) -> None:
         """Refuse a folder that holds another experiment, or none that can be written.
@@ -64,11 +67,12 @@ class Results:
             )
 
     def open(self) -> None:
-        """Write down which experiment the folder belongs to.
+        """Write down which experiment the folder belongs to, and remove what was left half-written.
 
         Raises:
             BadInputError: it cannot be written, or became another experiment's meanwhile.
         """
+        leftovers.sweep(self.folder, ".")
         text = json.dumps(self.manifest, indent=1, sort_keys=True) + "\n"
         if not create(self.folder / "experiment.json", text):
             self.check()
@@ -96,6 +100,21 @@ class Results:
             self._warned.add(error.told)
             return None
 
+    def watch(self) -> None:
+        """Look from now on for what other processes find to fail: see `failure`."""
+        self._seen, self._failures = self.finished(), {}
+
+    def failure(self, stage: str) -> Record | None:
+        """What another process has written since `watch` of a stage that failed; None: nothing."""
+        if self._seen is None:
+            return None
+        new = self.finished() - self._seen
+        self._seen |= new
+        for last in filter(None, map(self.last, sorted(new))):
+            if last["status"] == "failed" and last.get("stage_id"):
+                self._failures[last["stage_id"]] = last
+        return self._failures.get(stage)
+
     def forget_failed(self, runs: Iterable[str]) -> None:
         """Remove the records of those runs that failed, so that they are tried again."""
         for run in runs:
@@ -120,6 +139,8 @@ class Results:
                 raise unwritable(self.folder, error) from error
             self.open()
         if create(path, text):
+            if self._seen is not None:
+                self._seen.add(run)
             return
         try:
             read_file(path)

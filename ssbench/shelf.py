@@ -9,16 +9,15 @@ Imports no torch.
 from __future__ import annotations
 
 import errno
-import os
 import re
 import shutil
-import socket
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from ssbench import leftovers
 from ssbench.errors import BadInputError, DamagedError
 from ssbench.files import entries, make_folder, sync
 from ssbench.locks import hold, sweep
@@ -140,9 +139,7 @@ class LocalShelf(Shelf):
     def prepare(self) -> None:
         """See `Shelf`."""
         make_folder(self.folder, "--cache")
-        for folder in self.folder.glob("unfinished-*"):
-            if _abandoned(folder.name):
-                shutil.rmtree(folder, ignore_errors=True)
+        leftovers.sweep(self.folder, "unfinished-")
         sweep(self.locks)
 
     def has(self, name: str) -> bool:
@@ -158,7 +155,7 @@ class LocalShelf(Shelf):
     def workspace(self) -> Iterator[Path]:
         """See `Shelf`."""
         self.folder.mkdir(parents=True, exist_ok=True)  # it may have been removed since
-        prefix = f"unfinished-{os.getpid()}-{_host()}-"
+        prefix = leftovers.owned("unfinished")
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self.folder))
         try:
             yield folder
@@ -210,24 +207,3 @@ class LocalShelf(Shelf):
     def content(self, name: str, file: str) -> bytes:
         """See `Shelf`."""
         return (self.folder / valid(name) / file).read_bytes()
-
-
-def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "_", socket.gethostname())
-
-
-def _abandoned(name: str) -> bool:
-    """Whether a folder that is not finished was left by a process that is no more.
-
-    Of another machine's processes nothing is known: their folders stay.
-    """
-    _, process, host, *_ = (*name.split("-"), "", "")
-    if host != _host() or not process.isdecimal():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except PermissionError:
-        return False
-    return False

@@ -1,6 +1,6 @@
 """A process that is asked to end: at once, or when what it is in the middle of is done.
 
-with STOP.signals():            # SIGINT and SIGTERM ask
+with STOP.signals():            # SIGINT, SIGTERM and SIGHUP ask
     with STOP.deferred():       # a first one is noted here, a second one ends at once
         ...
         STOP.check()            # a good place to end
@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 SAVE_EVERY = 60.0
 """Seconds of training that are lost at most when a process is killed, one epoch apart."""
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a scheduler, a terminal that is closed."""
 HINT = b"\nstopping after this epoch, which will be saved; once more to stop at once\n"
 
 
@@ -49,12 +52,13 @@ class Stop:
         self.asked: int | None = None
         self._depth = 0
         self._insists = True
+        self._deaf = False
         self._ends: tuple[int, int] | None = None
 
     @contextmanager
     def signals(
         self,
-        numbers: Sequence[int] = (signal.SIGINT, signal.SIGTERM),
+        numbers: Sequence[int] = ASKING,
         *,
         insists: bool = True,
     ) -> Iterator[None]:
@@ -74,16 +78,34 @@ class Stop:
         os.set_blocking(self._ends[1], False)  # a full pipe wakes as well as one byte
         before = {n: signal.getsignal(n) for n in numbers}
         taken = {n: handler for n, handler in before.items() if handler != signal.SIG_IGN}
+        unraisable = sys.unraisablehook
         try:
+            sys.unraisablehook = lambda what: _told(what, unraisable)
             for number in taken:
                 signal.signal(number, self._handle)
             yield
         finally:
             for number, handler in taken.items():
                 signal.signal(number, handler)
+            sys.unraisablehook = unraisable
             ends, self._ends, self.asked = self._ends, None, None
             for end in ends:
                 os.close(end)
+
+    @contextmanager
+    def unheard(self) -> Iterator[None]:
+        """Within it nothing is heard of requests: what ends a process is not to be cut short.
+
+        They are not noted either, so that it has to be short.
+        """
+        if self._ends is None:
+            yield
+            return
+        self._deaf = True
+        try:
+            yield
+        finally:
+            self._deaf = False
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -118,6 +140,8 @@ class Stop:
         return [self._ends[0]] if self._ends else []
 
     def _handle(self, number: int, _: FrameType | None) -> None:
+        if self._deaf:
+            return
         first = self.asked is None
         self.asked = number if self.asked is None else self.asked
         if first and self._depth:
@@ -127,6 +151,15 @@ class Stop:
                 os.write(2, HINT)  # print could be in the middle of printing
         elif first or self._insists:
             raise Stopped(self.asked)
+
+
+def _told(what: sys.UnraisableHookArgs, tell: Callable[[sys.UnraisableHookArgs], object]) -> None:
+    """Tell of an exception that cannot be raised, as in a destructor, unless it is a request.
+
+    That is noted, and answered at the next `Stop.check`.
+    """
+    if not isinstance(what.exc_value, Stopped):
+        tell(what)
 
 
 STOP = Stop()

@@ -79,8 +79,10 @@ class Store:
             DamagedError: they are not as they were written, or the stage is not there.
         """
         try:
-            record: Record = json.loads(self.shelf.read(stage, RECORD))
-        except ValueError as error:  # written before there were checksums
+            record = json.loads(self.shelf.read(stage, RECORD))
+            if not isinstance(record, dict):
+                raise ValueError("no JSON object")
+        except (ValueError, RecursionError) as error:  # written before there were checksums
             raise self._damaged(stage, RECORD, error) from error
         return record
 

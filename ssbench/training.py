@@ -15,6 +15,7 @@ from ssbench.data.batches import Batches
 from ssbench.data.loader import batch_sizes
 from ssbench.draws import draws, restore_draws
 from ssbench.errors import DivergedError
+from ssbench.origins import Origin, extended, origin
 from ssbench.precision import forward, products
 from ssbench.recipe import ParameterGroup, Recipe
 from ssbench.saving import (
@@ -51,6 +52,7 @@ class Trained:
         resumed: so often the training was gone on with in another process.
         micro_batch: so many images passed through the network at once, as more did not fit; None:
             whole batches did.
+        trained_on: where the epochs were computed, if not all in one place; else None.
     """
 
     loss: float
@@ -61,6 +63,7 @@ class Trained:
     curve_error: list[float]
     resumed: int
     micro_batch: int | None
+    trained_on: list[Origin] | None
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ class _Course:
         self.curve_loss: list[float] = []
         self.curve_error: list[float] = []
         self.device = next(model.parameters()).device
+        self.here, self.before = origin(self.device, self.spread.share.of), list[Origin]()
         network = self.spread.network(model)
         call = forward(network, self.device, recipe.precision, compiled=recipe.compile)
         self.backward = Backward(model, call, hooks.penalty, self.optimiser, self.spread)
@@ -165,7 +169,11 @@ class _Course:
             self.curve_error,
             self.resumed,
             self.backward.micro_batch,
+            origins if len(origins := self._origins()) > 1 else None,
         )
+
+    def _origins(self) -> list[Origin]:
+        return extended(self.before, self.here, len(self.curve_loss))
 
     def saved(self) -> Saved:
         """All that the next epoch depends on."""
@@ -183,6 +191,7 @@ class _Course:
             "curve_error": self.curve_error,
             "resumed": self.resumed,
             "micro_batch": self.backward.micro_batch,
+            "origins": self._origins(),
         }
         return Saved(tensors, facts)
 
@@ -196,6 +205,7 @@ class _Course:
             of.take(saved.part(f"{part}:"))
         facts = saved.facts
         self.seconds, self.resumed = facts["seconds"], facts["resumed"] + 1
+        self.before = facts["origins"]
         self.curve_loss, self.curve_error = facts["curve_loss"], facts["curve_error"]
         self.done = len(self.curve_loss) * len(self.sizes)
         self.backward.penalty_seconds = facts["penalty_seconds"]

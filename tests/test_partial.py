@@ -82,6 +82,7 @@ class Trial:
                 "methods": [method],
             }
         )
+        self.experiment = experiment
         self.runs = plan(experiment, discover(files), "data", "x.toml")
         self.store, self.partial = Store(folder / "cache"), Store(folder / "cache", "partial")
         self.results = Results(folder, experiment.manifest)

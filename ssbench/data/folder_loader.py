@@ -102,7 +102,7 @@ def _undisturbed(_: int) -> None:
 
     The one that trains needs it to the end of the epoch, and then ends it.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 

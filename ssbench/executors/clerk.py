@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ssbench.errors import DamagedError
-from ssbench.executors.hand import Observer, Outcome
+from ssbench.executors.hand import Observer, Outcome, failed_elsewhere
 from ssbench.executors.local import PATIENCE
 from ssbench.executors.schedule import Schedule
 from ssbench.locks import BusyError
@@ -33,6 +33,7 @@ class Clerk:
     ) -> None:
         self.store, self.results, self.observer = store, results, observer
         results.tell = observer.warn
+        results.watch()
         self.outcome = Outcome()
         self.saved: list[str] = []
         self._put_off: deque[tuple[float, Stage]] = deque()
@@ -64,6 +65,14 @@ class Clerk:
             again, self._again = self._again, []
             self._plan(again)
         return bool(self.schedule.ready) or self.waits
+
+    def passes_over(self, stage: Stage) -> bool:
+        """Whether a stage failed in another process that works on these records; its runs do."""
+        failure = failed_elsewhere(self.results, stage)
+        if failure is None:
+            return False
+        self.failed(stage, str(failure), failure.facts)
+        return True
 
     @property
     def waits(self) -> bool:

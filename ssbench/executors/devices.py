@@ -93,12 +93,17 @@ class Team:
         for member in self._members[1:] if stage.recipe else ():
             member.give(stage)
 
-    def stop(self) -> None:
-        """End all processes; those that are at something at once, as only the first one saves."""
+    def dismiss(self) -> None:
+        """Tell all processes to end; the helpers, which save nothing, are killed."""
         for member in self._members[1:]:
             if self.stage:
                 member.process.kill()
             member.pipe.close()
+        self._members[0].dismiss()
+
+    def stop(self) -> None:
+        """End all processes, and wait until they have ended."""
+        self.dismiss()
         for member in self._members:
             member.stop()
 

@@ -120,9 +120,12 @@ class Driver:
             self._tasks[report] = _Task(stage, tensors)
 
     def _is_ours(self, stage: Stage) -> bool:
-        """Lock a stage; false where another process is at it, or has finished it."""
+        """Lock a stage; false where another process is at it, has finished it or seen it fail."""
         if stage.id in self._locked:  # from an attempt that was lost
             return True
+        if self._clerk.passes_over(stage):
+            self._shelf.used(stage)
+            return False
         lock = ExitStack()
         try:
             lock.enter_context(self._clerk.store.lock(stage.id))

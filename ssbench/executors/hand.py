@@ -26,7 +26,7 @@ from ssbench.record import Record, now
 from ssbench.saving import UNSAVED
 from ssbench.stage import Run, Stage
 from ssbench.state import Tensors
-from ssbench.storage import Store
+from ssbench.storage import Results, Store
 from ssbench.training import Epoch, Listener
 from ssbench.workbench import Bench
 
@@ -189,6 +189,14 @@ class Hand:
 def _failure(error: Exception) -> Record:
     """What a record says of a failure beside the reason."""
     return {"diverged_epoch": error.epoch} if isinstance(error, DivergedError) else {}
+
+
+def failed_elsewhere(results: Results, stage: Stage) -> StageFailedError | None:
+    """How a stage failed in another process that works on these records; None: it did not."""
+    last = results.failure(stage.id)
+    if last is None:
+        return None
+    return StageFailedError(str(last["reason"]), {"diverged_epoch": last.get("diverged_epoch")})
 
 
 def _reason(stage: Stage, error: Exception) -> str:

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ssbench.errors import DamagedError
-from ssbench.executors.hand import Hand, Observer, Outcome, StageFailedError
+from ssbench.executors.hand import (
+    Hand,
+    Observer,
+    Outcome,
+    StageFailedError,
+    failed_elsewhere,
+)
 from ssbench.locks import BusyError
 from ssbench.partial import Partials
 from ssbench.record import Record, records
@@ -32,6 +38,7 @@ class _Local:
     def __init__(self, hand: Hand, store: Store, results: Results, observer: Observer) -> None:
         self.hand, self.store, self.results, self.observer = hand, store, results, observer
         results.tell = observer.warn
+        results.watch()
         self.failures: dict[str, StageFailedError] = {}
         self.outcome = Outcome()
 
@@ -67,6 +74,9 @@ class _Local:
 
     def _carry_out(self, run: Run, stage: Stage) -> None:
         STOP.check()
+        if elsewhere := failed_elsewhere(self.results, stage):
+            self.failures[stage.id] = elsewhere
+            return
         self.observer.stage_started(run, stage)
         try:
             self.hand.carry_out(stage, lambda epoch: self.observer.epoch(stage, epoch))

@@ -81,8 +81,11 @@ def execute_side_by_side(
                     _wind_down(clerk, crew)
                     STOP.check(clerk.saved)
     finally:
-        for worker in crew:
-            worker.stop()
+        with STOP.unheard():
+            for worker in crew:
+                worker.dismiss()
+            for worker in crew:
+                worker.stop()
     return clerk.outcome
 
 
@@ -94,10 +97,12 @@ def _hand_out(clerk: Clerk, crew: list[Worker], hire: Callable[[], Worker], work
     """Give every idle worker a stage, as long as there are some."""
     idle = [worker for worker in crew if worker.stage is None]
     while clerk.schedule.ready and (idle or len(crew) < workers):
+        stage = clerk.schedule.ready.popleft()
+        if clerk.passes_over(stage):
+            continue
         if not idle:
             idle.append(hire())
             crew.append(idle[-1])
-        stage = clerk.schedule.ready.popleft()
         clerk.began(stage)
         idle.pop().give(stage)
 
@@ -144,8 +149,11 @@ class Worker(Protocol):
     def ask(self) -> None:
         """Tell it to stop after the epoch that it is at."""
 
+    def dismiss(self) -> None:
+        """Tell it to end, whatever it is at."""
+
     def stop(self) -> None:
-        """End it, whatever it is at."""
+        """End it, and wait until it has ended."""
 
 
 class Process:
@@ -163,16 +171,18 @@ class Process:
         )  # a fork would share threads and CUDA's state
         self.pipe, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(target=target, args=(setup, theirs, *more))
-        # Ctrl-C reaches the whole group of processes; only this one answers, and asks the others.
+        # Ctrl-C, and a terminal that is closed, reach the whole group of processes; only this one
+        # answers, and asks the others.
         # What asks is kept for a worker until it can handle it.
         resource_tracker.ensure_running()  # which else would do away with the mask
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        handlers = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGHUP)}
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [ASK])
         try:
             self.process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            signal.signal(signal.SIGINT, handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         theirs.close()
         self.stage: Stage | None = None
         self.lost = False
@@ -211,11 +221,15 @@ class Process:
             with suppress(ProcessLookupError):
                 os.kill(self.process.pid, number)
 
-    def stop(self) -> None:
-        """End it at once; one that is idle ends by itself."""
+    def dismiss(self) -> None:
+        """Tell it to end at once; one that is idle ends by itself."""
         self.pipe.close()
         if self.stage and not self.lost:
             self._send(END)
+
+    def stop(self) -> None:
+        """End it, and wait until it has ended, which it has `GRACE` seconds for."""
+        self.dismiss()
         self.process.join(GRACE)
         if self.process.is_alive():
             self.process.kill()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssbench.report.records import Run, read_runs
+from ssbench.report.records import Run, folders_below, read_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,8 +40,7 @@ def load_results(folder: str | Path, *, stages: bool = False) -> pd.DataFrame:
     import pandas as pd
 
     path = Path(folder)
-    direct = any(path.glob("*.jsonl"))
-    folders = [path] if direct else sorted({file.parent for file in path.glob("*/*.jsonl")})
+    folders = folders_below(path)
     runs = [run for each in folders or [path] for run in read_runs(each)]
     lines = [line for run in runs for line in (_stages(run) if stages else [_run(run)])]
     return pd.DataFrame(lines).convert_dtypes()

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssbench.errors import BadInputError, DamagedError, Fault
+from ssbench.files import entries
 from ssbench.report.manifest import recipe_of
 from ssbench.report.nested import Histogram, MaskSample, Tuning
 from ssbench.sealed import parse
@@ -106,6 +107,7 @@ class Record(BaseModel):
     energy_joules: Annotated[float, Field(ge=0)] | None = None
     devices: Count | None = None
     resumed: Count | None = None
+    trained_on: list[dict[str, Any]] | None = None
     micro_batch: Count | None = None
     diverged_epoch: Count | None = None
     start: str | None = None
@@ -186,17 +188,35 @@ def read_runs(folder: Path) -> list[Run]:
     return [Run(tuple(record for _, record in lines), recipe) for lines in _files(folder)]
 
 
+def folders_below(folder: Path) -> list[Path]:
+    """The folder itself where it holds records, else those directly below it that do.
+
+    Raises:
+        PermissionError: one of them may not be read, so that what it holds would be missing.
+    """
+    if _holds_records(folder):
+        return [folder]
+    below = [folder / name for name in sorted(entries(folder)) if not name.startswith(".")]
+    return [path for path in below if _holds_records(path)]
+
+
+def _holds_records(folder: Path) -> bool:
+    """Whether records lie in a folder, be it one that was set aside: its gap is to be told of."""
+    return any(".jsonl" in name and not name.startswith(".") for name in entries(folder))
+
+
 Lines = list[tuple[dict[str, Any], Record]]
 
 
 def _files(folder: Path) -> Iterator[Lines]:
     """Read run after run: who keeps only a part of each needs the memory for that part."""
-    paths = sorted(path for path in folder.glob("*.jsonl") if not path.name.startswith("."))
+    names = sorted(entries(folder))
+    paths = [folder / name for name in names if name.endswith(".jsonl") and name[0] != "."]
+    _refuse_gaps(folder)
     if not paths:
         raise BadInputError(
             f"{folder}: no records (*.jsonl); run an experiment first, or name the folder of one"
         )
-    _refuse_gaps(folder)
     expected: str | None = None
     for path in paths:
         lines = read_file(path)

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssbench.errors import BadInputError
+from ssbench.files import read
+from ssbench.sealed import LIMIT
 from ssbench.search import Value
 from ssbench.storage import write
 
@@ -75,8 +77,7 @@ class Log:
         if not self.path.exists():
             return []
         trials: list[Trial] = []
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(read(self.path, LIMIT).splitlines(), 1):
             try:
                 trials.append(Trial.model_validate_json(line))
             except ValidationError as error:
