@@ -214,6 +214,7 @@ def _pruned(
             for layer in structure.prunable
             if layer.weight in by.masks
         },
+        "layer_order": [layer.name for layer in structure.prunable if layer.weight in by.masks],
     }
     record |= sizes("dense", dense) | sizes("compact", counted)
     record |= operations("dense", dense) | operations("compact", counted)

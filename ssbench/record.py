@@ -27,8 +27,8 @@ _ERRORS = tuple(
     for what in ("loss", "top1_error", "top5_error")
 )
 _FROM_PRUNE = (
-    "budget_reached", "threshold", "protected", "layers", "uncounted", "surgery_difference",
-    *_SIZES, *_COSTS,
+    "budget_reached", "threshold", "protected", "layers", "layer_order", "uncounted",
+    "surgery_difference", *_SIZES, *_COSTS,
 )  # fmt: skip
 """What a finetuning does not change, as its masks stay."""
 _MEASURED = (

@@ -19,6 +19,7 @@ from ssbench.experiment import shipped
 from ssbench.places import bench_folder
 from ssbench.report import claims, fronts, merge, overlap, pick
 from ssbench.report.changes import changes
+from ssbench.report.collapse import layers_in_order
 from ssbench.report.findings import findings
 from ssbench.report.page import make_merged_page
 from ssbench.report.ranking import rankings
@@ -169,6 +170,14 @@ def test_dead_layers_are_mapped(folder: Folder) -> None:
     folder.run(2, 5.0, label="dying", layers={"a.10": 0.0, "a.2": 0.1, "b": 1.0})
     found = findings(rows_of(folder)).dead
     assert [(d.layer, d.seeds, d.of) for d in found] == [("a.2", 2, 3), ("a.10", 3, 3)]
+
+
+def test_layers_stand_in_the_order_of_their_calls(folder: Folder) -> None:
+    layers = {"a.1": 0.0, "a.2": 0.0, "stem": 0.0}
+    folder.row("dying", [90.0], layers=layers, layer_order=["stem", "a.2", "a.1"])
+    rows = rows_of(folder)
+    assert [dead.layer for dead in findings(rows).dead] == ["stem", "a.2", "a.1"]
+    assert layers_in_order(rows) == ["stem", "a.2", "a.1"]
 
 
 def test_masks_overlap_as_their_samples_do(folder: Folder) -> None:

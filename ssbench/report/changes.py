@@ -45,7 +45,7 @@ class Changed:
             words = f"no interval can be given ({self.seeds} shared seeds, {stats.FEW} the fewest)"
         elif self.interval is not None and self.kind != "same":
             low, high = self.interval.low, self.interval.high
-            words += f": error {self.interval.mean:+.2f} points ({low:+.2f} to {high:+.2f})"
+            words += f": error {self.interval.mean:+z.2f} points ({low:+z.2f} to {high:+z.2f})"
         return f"{self.name}: {'; '.join([words, *self.sizes])}"
 
 

@@ -139,6 +139,6 @@ def _settle(claim: Claim, rows: Sequence[Row]) -> Settled:
     level = f"{100 * stats.LEVEL:.0f} %"
     why = (
         f"{abs(interval.mean):.2f} points {word} error, {level} interval of the gain "
-        f"{low:.2f} to {high:.2f}{margin}, {shared} seeds"
+        f"{low:z.2f} to {high:z.2f}{margin}, {shared} seeds"
     )
     return Settled(claim, ending, interval, why)

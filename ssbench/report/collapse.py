@@ -24,15 +24,22 @@ def collapses(rows: Sequence[Row]) -> list[Dead]:
     """List the layers of a (data set, model) that died, in the order of the rows and layers."""
     found = []
     for row in rows:
-        names = {layer: None for run in row.done for layer in run.final.layers}
-        for layer in sorted(names, key=natural):
+        for layer in layers_in_order([row]):
             dead = sum(run.final.layers.get(layer) == 0 for run in row.done)
             if dead:
                 found.append(Dead(row.name, text.asked(*row.budget), layer, dead, len(row.done)))
     return found
 
 
-def natural(name: str) -> list[tuple[int, str]]:
+def layers_in_order(rows: Sequence[Row]) -> list[str]:
+    """The prunable layers of a network, in the order of their calls; of old records by name."""
+    names = {name for row in rows for run in row.done for name in run.final.layers}
+    orders = (run.final.layer_order for row in rows for run in row.done)
+    called = next((order for order in orders if order and names.issubset(order)), None)
+    return sorted(names, key=called.index if called else _natural)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
     """Order by numbers as numbers: records are written with sorted keys, 10 before 2."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in name.split(".")]
 

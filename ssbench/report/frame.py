@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NESTED = ("layers", "uncounted", "versions", "settings", "curve_loss", "curve_error",
-           "score_histogram", "mask_sample")  # fmt: skip
+           "score_histogram", "mask_sample", "layer_order", "command", "trained_on")  # fmt: skip
 """Keys that hold more than one value: a tidy table has a value in a cell."""
 _SUMMED = ("seconds_train", "seconds_penalty", "seconds_prune")
 _BEFORE = ("test_top1_error", "test_top5_error", "test_loss", "validation_top1_error")

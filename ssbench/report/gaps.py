@@ -41,10 +41,10 @@ def gaps(rows: Sequence[Row]) -> dict[Row, tuple[str, ...]]:
         if row is first:
             found[row] = (said, str(len(pairs)), "0", "the best", text.ABSENT)
         elif interval is None or len(pairs) < stats.FEW:
-            gap = f"{stats.mean(pairs):.2f}" if pairs else text.ABSENT
+            gap = f"{stats.mean(pairs):z.2f}" if pairs else text.ABSENT
             found[row] = (said, str(len(pairs)), gap, text.ABSENT, text.ABSENT)
         else:
-            limits = f"{interval.low:.2f} to {interval.high:.2f}"
+            limits = f"{interval.low:z.2f} to {interval.high:z.2f}"
             rule = "t" if len(pairs) < stats.MANY else "bootstrap"
-            found[row] = (said, str(len(pairs)), f"{interval.mean:.2f}", limits, rule)
+            found[row] = (said, str(len(pairs)), f"{interval.mean:z.2f}", limits, rule)
     return found

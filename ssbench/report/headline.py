@@ -58,8 +58,8 @@ class Lead:
         level = f"{100 * stats.LEVEL:.0f} % interval"
         dead = " (which lost a whole layer)" if self.broken else ""
         return (
-            f"{self.error:.2f} %, {self.interval.mean:.2f} points below the next, {self.second}"
-            f"{dead}, {level} {self.interval.low:.2f} to {self.interval.high:.2f}"
+            f"{self.error:.2f} %, {self.interval.mean:z.2f} points below the next, {self.second}"
+            f"{dead}, {level} {self.interval.low:z.2f} to {self.interval.high:z.2f}"
         )
 
 

@@ -100,6 +100,7 @@ class Record(BaseModel):
     time: str | None = None
     # What older records lack.
     stage_id: str | None = None
+    layer_order: list[str] | None = None
     row_id: str | None = None
     command: list[str] | None = None
     precision: str | None = None

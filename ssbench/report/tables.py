@@ -8,7 +8,7 @@ from typing import Literal
 
 from ssbench.report import sources, text
 from ssbench.report.captions import table_caption
-from ssbench.report.collapse import natural
+from ssbench.report.collapse import layers_in_order
 from ssbench.report.columns import (
     MACS,
     MACS_PRUNED,
@@ -148,7 +148,7 @@ def make_table(rows: Sequence[Row], published: Sequence[Published] = ()) -> Tabl
     titles: dict[Part, tuple[str, ...]] = {
         part: tuple(column.title for column in columns) for part, columns in COLUMNS.items()
     }
-    names = sorted({n for row in rows for run in row.done for n in run.final.layers}, key=natural)
+    names = layers_in_order(rows)
     groups = by_budget(rows)
     layers = [_layers(text.asked(*budget), group, names) for budget, group in groups.items()]
     return Table(

@@ -58,8 +58,8 @@ def difference(interval: stats.Interval) -> str:
     """Write a difference of errors with its interval."""
     level = f"{100 * stats.LEVEL:.0f} %"
     return (
-        f"difference {interval.mean:.2f} points, {level} interval {interval.low:.2f} to "
-        f"{interval.high:.2f}"
+        f"difference {interval.mean:z.2f} points, {level} interval {interval.low:z.2f} to "
+        f"{interval.high:z.2f}"
     )
 
 

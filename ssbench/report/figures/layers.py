@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ssbench import stats
-from ssbench.report.collapse import natural
+from ssbench.report.collapse import layers_in_order
 from ssbench.report.figures.chart import (
     Point,
     asked,
@@ -23,6 +23,8 @@ from ssbench.report.rows import Row
 
 HEIGHT = 170
 _TITLE = "weights kept (%), log scale"
+ROOM, NARROWEST = 1240, 210
+"""The pixels that panels side by side may take, and those that one takes at least."""
 
 
 def kept_by_layer(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
@@ -38,7 +40,7 @@ def kept_by_layer(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
     points = _points(rows)
     if not points:
         return None
-    order = sorted({point["layer"] for point in points}, key=natural)
+    order = layers_in_order(rows)
     low = min(point["kept"] for point in points if point["kept"] > 0) / 2
     names = list(dict.fromkeys(point["method"] for point in points))
     panels = []
@@ -49,7 +51,8 @@ def kept_by_layer(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
         if here:
             panels.append(_panel(title, here, order, low, names, looks))
     panels[0].layer[0] = panels[0].layer[0].add_params(picked())
-    grid = alt.concat(*panels, columns=3).resolve_scale(color="shared", shape="shared")
+    columns = max(1, ROOM // (_width(order) + 70))  # 70: the title and labels of the axis
+    grid = alt.concat(*panels, columns=columns).resolve_scale(color="shared", shape="shared")
     return finish(grid)
 
 
@@ -95,7 +98,12 @@ def _panel(
         alt.Chart(values(point for point in placed if point["died"]))
         .mark_text(text="\N{MULTIPLICATION SIGN}", fontSize=20)
         .encode(x, y, tooltip=shown),
-    ).properties(width=max(210, 26 * len(order)), height=HEIGHT, title=title)
+    ).properties(width=_width(order), height=HEIGHT, title=title)
+
+
+def _width(layers: Sequence[str]) -> int:
+    """The pixels of a panel: those of each layer, as long as a panel fits in the page."""
+    return min(max(NARROWEST, 26 * len(layers)), ROOM // 2 - 70)
 
 
 def collapse_map(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
@@ -110,7 +118,7 @@ def collapse_map(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
     points = _points(rows)
     if not any(point["died"] for point in points):
         return None
-    order = sorted({point["layer"] for point in points}, key=natural)
+    order = layers_in_order(rows)
     dying = {point["method"] for point in points if point["died"]}
     budgets = list(dict.fromkeys(point["budget"] for point in points if point["method"] in dying))
     shares = [
