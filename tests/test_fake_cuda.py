@@ -1,0 +1,316 @@
+"""What is done otherwise on a GPU, on a pretended one: see `tests.pretended`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssbench.data import DataSet, Split
+from ssbench.data.digits import digits
+from ssbench.device import clear
+from ssbench.executors.capacity import CUDA_CONTEXT, fitting, needed
+from ssbench.experiment import Experiment
+from ssbench.method import offer
+from ssbench.models import MODELS
+from ssbench.pipeline import Record, carry_out
+from ssbench.plan import plan
+from ssbench.recipe import Recipe
+from ssbench.registry import discover
+from ssbench.saving import Saved, Saver
+from ssbench.stage import Run
+from ssbench.state import Tensors
+from ssbench.training import Hooks, train
+from ssbench.workbench import Bench
+from tests.conftest import Invoke
+from tests.pretended import OnDevice, Pretended, pretended
+
+REGISTRY = discover()
+QUICK = ("gradual-magnitude", "grasp", "l0", "synaptic-strength")
+"""These do most things; the others are tried with the exhaustive tests."""
+DIFFERS = {"energy_joules", "peak_memory_bytes", "seconds_prune", "seconds_train"}
+DIFFERS |= {"seconds_penalty", "images_per_second"}
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretended]:
+    with pretended(monkeypatch) as device:
+        yield device
+
+
+def images(count: int) -> Split:
+    generator = torch.Generator().manual_seed(count)
+    drawn = torch.randint(0, 256, (count, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    return Split(drawn, torch.arange(count) % 4)
+
+
+def dataset() -> DataSet:
+    return DataSet("noise", 4, images(50), images(20), images(20))
+
+
+def runs(**changed: Any) -> list[Run]:
+    recipe = {"epochs": 2, "batch_size": 16, "lr": 0.05, "shift": 1, "flip": True}
+    settings = {
+        "name": "pretended",
+        "dataset": "noise",
+        "models": ["vgg6"],
+        "budget": {"kept": 0.4, "unit": "params"},
+        "seeds": [0],
+        "train": recipe,
+        "finetune": recipe,
+        **changed,
+    }
+    return plan(Experiment.model_validate(settings), REGISTRY, "noise", "pretended.toml")
+
+
+def carried_out(run: Run, device: torch.device) -> list[tuple[Tensors, Record]]:
+    """All stages of a run; tensors come to the next one from the CPU, as from a checkpoint."""
+    bench, before = Bench(dataset(), device), dict[str, Tensor]()
+    found = []
+    for stage in run.stages:
+        tensors, record = carry_out(stage, bench, before, lambda _: None)
+        before = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        found.append((before, {k: v for k, v in record.items() if k not in DIFFERS}))
+    return found
+
+
+def same_on_both(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = carried_out(run, CPU)
+    with pretended(monkeypatch):
+        found = carried_out(run, CUDA)
+    for (tensors, record), (tensors_, record_) in zip(expected, found, strict=True):
+        assert record_ == record
+        assert tensors.keys() == tensors_.keys()
+        for name, tensor in tensors.items():
+            assert torch.equal(tensors_[name], tensor), name
+
+
+METHODS = [
+    pytest.param(name, marks=[] if name in QUICK else [pytest.mark.exhaustive])
+    for name in REGISTRY.methods
+]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_computes_on_a_gpu_what_it_does_on_a_cpu(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {"rounds": 3} if name == "synflow" else {}
+    (run,) = runs(methods=[{"name": name, **more}])
+    same_on_both(run, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "synaptic-strength", "budget": {"passes": 2}},
+        {"name": "magnitude", "retrain": "weight-rewind"},
+        pytest.param({"name": "l0", "budget": {"passes": 2}}, marks=pytest.mark.exhaustive),
+        pytest.param({"name": "magnitude", "retrain": "scratch-b"}, marks=pytest.mark.exhaustive),
+    ],
+    ids=lambda spec: "-".join(map(str, spec.values())),
+)
+def test_so_does_what_is_pruned_twice_or_rewound(
+    spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = {"kept": 0.4, "unit": "params"} | spec.get("budget", {})
+    train = {"epochs": 4, "batch_size": 16, "lr": 0.05}
+    (run,) = runs(methods=[spec | {"budget": budget}], train=train)
+    same_on_both(run, monkeypatch)
+
+
+def waits(name: str, count: int, gpu: Pretended) -> list[str]:
+    """Where an epoch of so many batches, of held masks and a method's hooks, waits."""
+    bench = Bench(DataSet("noise", 4, images(16 * count), images(8), images(8)), CUDA)
+    method = REGISTRY.methods[name].cls()
+    model = bench.place(bench.model("vgg6", 0))
+    offer(method.attach, model)
+    model = bench.place(model)
+    hooks = Hooks(
+        offer(method.parameter_groups, model),
+        partial(offer, method.penalty, model, images=100),
+        partial(method.after_step, model),
+    )
+    loader = bench.augmented(Recipe(epochs=1, batch_size=16, shift=1, flip=True))
+    gpu.waits.clear()
+    train(model, Recipe(epochs=1, batch_size=16, lr=0.01), loader, 0, hooks, lambda _: None)
+    return list(gpu.waits)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_step_waits_for_the_gpu(name: str, gpu: Pretended) -> None:
+    few, many = waits(name, 2, gpu), waits(name, 5, gpu)
+    assert 0 < len(few) < 15  # at the beginning and at the end of an epoch
+    assert sorted(many) == sorted(few)
+
+
+class Kept(Saver):
+    """Keeps what a training saves after its first epoch, as a checkpoint would."""
+
+    def __init__(self, saved: Saved | None = None) -> None:
+        self.saved = saved
+
+    def resume(self, network: nn.Module) -> Saved | None:
+        return self.saved
+
+    def after_epoch(self, number: int, of: int, take: Callable[[], Saved]) -> None:
+        if number == 1:
+            taken = take()
+            there = {name: t.detach().cpu().contiguous() for name, t in taken.tensors.items()}
+            self.saved = Saved(there, copy.deepcopy(taken.facts))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_training_goes_on_from_what_it_saved(optimizer: str, gpu: Pretended) -> None:
+    recipe = Recipe(epochs=3, batch_size=16, lr=0.01, optimizer=optimizer)  # type: ignore[arg-type]
+    bench, found = Bench(dataset(), CUDA), []
+    kept = Kept()
+    for _ in range(2):  # the second time from the first one's first epoch
+        model = bench.place(nn.Sequential(bench.model("vgg6", 0), nn.Dropout(0.3)))
+        train(model, recipe, bench.augmented(recipe), 0, Hooks(saver=kept), lambda _: None)
+        found.append(dict(model.state_dict()))
+    assert gpu.waits
+    whole, resumed = found
+    for name, tensor in whole.items():
+        assert isinstance(tensor, OnDevice)
+        assert torch.equal(resumed[name], tensor)
+
+
+@pytest.mark.exhaustive
+def test_the_command_line_names_the_gpu(
+    tiny: Path, invoke: Invoke, gpu: Pretended, tmp_path: Path
+) -> None:
+    ended = invoke("run", tiny, "--device", "cuda", "--results", tmp_path / "results", "--quiet")
+    assert (ended.code, gpu.waits != []) == (0, True), ended.err
+    page = (tmp_path / "results" / "tiny" / "report.md").read_text()
+    assert "a pretended GPU" in page
+
+
+def test_other_gpus_are_left_alone_by_what_prunes_while_it_trains(
+    gpu: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def state(device: object = None) -> Tensor:
+        asked.append(device)
+        return torch.get_rng_state()
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", state)
+    (run,) = runs(methods=[{"name": "gradual-magnitude"}])
+    carry_out(run.stages[0], Bench(dataset(), CUDA), {}, lambda _: None)
+    assert {str(device) for device in asked} == {"cuda", "cuda:0"}
+
+
+def test_a_numbered_gpu_becomes_the_one_that_is_worked_on(
+    gpu: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    Bench(dataset(), CUDA)
+    assert chosen == []
+    Bench(dataset(), torch.device("cuda:0"))
+    assert chosen == [torch.device("cuda:0")]
+
+
+def test_memory_is_measured_and_given_back_before_others_share_it(
+    gpu: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freed: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(True))
+    bench, planned = Bench(dataset(), CUDA), runs(methods=[{"name": "magnitude"}])
+    assert needed(planned, bench) == (2 << 30) + CUDA_CONTEXT
+    assert len(freed) == 2
+    monkeypatch.setattr("ssbench.executors.capacity.cores", lambda: 100)
+    assert fitting(planned, bench) == 12  # of 80 % of 40 GiB
+
+
+def test_penalties_are_timed_by_the_gpu(gpu: Pretended) -> None:
+    (run,) = runs(methods=[{"name": "l0"}])
+    _, record = carry_out(run.stages[0], Bench(dataset(), CUDA), {}, lambda _: None)
+    assert record["seconds_penalty"] == pytest.approx(0.001 * 2 * 4)  # a step takes 1 ms here
+
+
+def test_an_evaluation_that_does_not_fit_is_done_in_smaller_batches(gpu: Pretended) -> None:
+    bench = Bench(digits(), CUDA)
+    model = bench.place(bench.model("vgg6", 0)).eval()
+    whole, seen = bench.measure(model), []
+
+    def limited(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        seen.append(len(given[0]))
+        if len(given[0]) > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.register_forward_pre_hook(limited)
+    found = bench.measure(model)
+    tried = [297, 297, 256, 128], [500, 500, 256, 128]  # of 1,024, 512, 256, 128
+    assert seen == [*tried[0], *[64] * 4, 41, *tried[1], *[64] * 7, 52]
+    assert found == pytest.approx(whole)
+    model.register_forward_pre_hook(lambda *_: torch.ones(2) + torch.ones(3))
+    with pytest.raises(RuntimeError, match="must match"):
+        bench.measure(model)
+
+
+def test_what_a_gpu_would_refuse_is_refused(gpu: Pretended) -> None:
+    there, here = torch.ones(3, device=CUDA), torch.ones(3)
+    assert (there.device, here.device) == (torch.device("cuda:0"), CPU)
+    assert all(isinstance(p, OnDevice) for p in MODELS["lenet5"](1, 10).to(CUDA).parameters())
+    for wrong in (
+        lambda: there + here,
+        lambda: torch.where(here > 0, there, 0.0),
+        lambda: torch.stack([there.sum(), here.sum()]),
+        lambda: F.linear(there, torch.ones(2, 3)),
+        lambda: here[there.long()],
+        lambda: torch.rand(3, generator=torch.Generator(), device=CUDA),
+        lambda: there.uniform_(generator=torch.Generator()),
+        there.numpy,
+    ):
+        with pytest.raises((RuntimeError, TypeError), match="device|numpy"):
+            wrong()
+    assert torch.equal((there + here.sum()).cpu(), torch.full((3,), 4.0))  # numbers are taken
+
+
+def test_what_would_wait_is_noted(gpu: Pretended) -> None:
+    there, places = torch.ones(3, device=CUDA), torch.zeros(2, dtype=torch.long, device=CUDA)
+    for silent in (
+        lambda: there * 2 + torch.zeros_like(there),
+        lambda: there[places],
+        lambda: torch.where(there > 0, there, 0.0),
+        lambda: there.clone().masked_fill_(there > 0, 1.0),
+    ):
+        silent()
+    assert gpu.waits == []
+    for waiting in (
+        lambda: float(there[0]),
+        lambda: bool(there.any()),
+        lambda: there[there > 0],
+        there.nonzero,
+        there.tolist,
+        there.cpu,
+        lambda: torch.ones(3).to(CUDA),
+        lambda: torch.tensor(1.0, device=CUDA),
+        lambda: torch.equal(there, there),
+        lambda: there[torch.zeros(2, dtype=torch.long)],
+    ):
+        gpu.waits.clear()
+        waiting()
+        assert len(gpu.waits) >= 1
+
+
+def test_memory_of_an_earlier_stage_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("gc.collect", lambda: done.append("collect"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("empty"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: done.append("reset"))
+    clear(CPU)
+    assert done == []
+    clear(CUDA)
+    assert done == ["collect", "empty", "reset"]
