@@ -57,11 +57,11 @@ _current: list[Pretended] = []
 class OnDevice(torch.Tensor):
     """A tensor of the pretended device, which has its numbers itself."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
-    def __torch_dispatch__(
-        cls, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         """Do on the CPU what is asked for, if a GPU would do it."""
         del types
@@ -75,7 +75,7 @@ class OnDevice(torch.Tensor):
                 return changed[0]
         return tree.tree_map(_on_device, found)
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         """Show the numbers, without a wait that is noted."""
         del tensor_contents
         return f"on the device: {_plain(self.detach())!r}"
@@ -85,7 +85,7 @@ class OnDevice(torch.Tensor):
         if id(self) not in memo:
             copy = self.detach().clone().requires_grad_(self.requires_grad)
             if getattr(self, "_is_param", False):
-                copy._is_param = True  # type: ignore[attr-defined]
+                copy._is_param = True
             memo[id(self)] = copy
         found: Tensor = memo[id(self)]
         return found
@@ -136,7 +136,7 @@ class Pretended(TorchFunctionMode):
         elif any(t.dim() or joins for t in others) and not _inside_autograd():
             raise RuntimeError(
                 f"Expected all tensors to be on the same device, but {func} found "
-                f"{[('cuda' if isinstance(t, OnDevice) else 'cpu', tuple(t.shape)) for t in tensors]}"
+                f"{[(isinstance(t, OnDevice), list(t.shape)) for t in tensors]}"
             )
         generator = kwargs.get("generator")
         if generator is not None and generator.device.type == "cpu":

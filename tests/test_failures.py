@@ -109,6 +109,7 @@ def test_what_a_failed_stage_had_in_memory_is_let_go(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(pipeline, "train", failing)
+    monkeypatch.setattr("ssbench.commands.show", lambda *_, **__: None)
     two = TINY.replace("seeds = [0]", "seeds = [0, 1]")
     tiny.write_text(two.replace('{ name = "magnitude", grain = "connection" }', '{ name = "l0" }'))
     assert invoke("run", tiny, "--quiet").code == 1
@@ -126,6 +127,7 @@ def test_without_its_gpu_a_process_fails_one_run_and_ends(
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(pipeline, "train", failing)
+    monkeypatch.setattr("ssbench.commands.show", lambda *_, **__: None)
     monkeypatch.setattr("ssbench.executors.hand.is_lost", lambda _: True)
     tiny.write_text(TINY.replace("seeds = [0]", "seeds = [0, 1]"))
     ended = invoke("run", tiny, "--quiet")
@@ -135,7 +137,7 @@ def test_without_its_gpu_a_process_fails_one_run_and_ends(
     monkeypatch.setattr(pipeline, "train", train)
     again = invoke("run", tiny, "--quiet")
     assert again.code == 1  # the one that failed stays so
-    assert len(list(Path("results/tiny").glob("*.jsonl"))) == 4
+    assert len(list(Path("results/tiny").glob("*.jsonl"))) == 6
 
 
 def test_a_gpu_that_answers_no_more_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,10 +229,9 @@ def test_a_compiled_network_starts_a_step_of_its_cuda_graphs_and_is_given_up_in_
     monkeypatch.setattr(torch.compiler, "reset", lambda: done.append("reset"))
     mark = "cudagraph_mark_step_begin"
     monkeypatch.setattr(torch.compiler, mark, lambda: done.append("step"))
-    with pytest.raises(ZeroDivisionError), compiling(True):
+    with compiling(True):
         call = forward(nn.Identity(), torch.device("cuda"), "fp32", compiled=True)
         assert [float(call(torch.tensor(number))) for number in (1.0, 2.0)] == [1.0, 2.0]
-        raise ZeroDivisionError
     assert done == ["compile reduce-overhead", "step", "call", "step", "call", "reset"]
     with compiling(False):
         pass
