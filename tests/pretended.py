@@ -131,8 +131,6 @@ class Pretended(TorchFunctionMode):
         takes_places = func in _INDEXING and isinstance(tensors[0], OnDevice)
         if others and (takes_places or func is aten.copy_.default):
             self.note(f"{func} between devices")
-        elif func.namespace == "c10d" and others:
-            raise RuntimeError("No backend type associated with device type cpu")
         elif any(t.dim() or joins for t in others) and not _inside_autograd():
             raise RuntimeError(
                 f"Expected all tensors to be on the same device, but {func} found "
@@ -159,6 +157,8 @@ class Pretended(TorchFunctionMode):
         if func is torch.Tensor.tolist and isinstance(first, OnDevice):
             self.note("tolist")
             return _plain(first.detach()).tolist()
+        if func is torch.Tensor.pin_memory:
+            return first
         target = self._target(func, args, kwargs)
         if target is None:
             return func(*args, **kwargs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from ssbench.data import DataSet, Split
-from ssbench.data.digits import digits
-from ssbench.device import clear
-from ssbench.executors.capacity import CUDA_CONTEXT, fitting, needed
 from ssbench.experiment import Experiment
 from ssbench.holding import hold
 from ssbench.method import module_of, offer, prunable_layers
@@ -37,12 +34,6 @@ QUICK = ("gradual-magnitude", "grasp", "l0")
 DIFFERS = {"energy_joules", "peak_memory_bytes", "seconds_prune", "seconds_train"}
 DIFFERS |= {"seconds_penalty", "images_per_second"}
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-
-
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretended]:
-    with pretended(monkeypatch) as device:
-        yield device
 
 
 def images(count: int) -> Split:
@@ -200,23 +191,6 @@ def test_the_command_line_names_the_gpu(
 
 
 @pytest.mark.usefixtures("gpu")
-def test_other_gpus_are_left_alone_by_what_prunes_while_it_trains(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[object] = []
-
-    def state(device: object = None) -> Tensor:
-        asked.append(device)
-        return torch.get_rng_state()
-
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
-    monkeypatch.setattr(torch.cuda, "get_rng_state", state)
-    (run,) = runs(methods=[{"name": "gradual-magnitude"}])
-    carry_out(run.stages[0], Bench(dataset(), CUDA), {}, lambda _: None)
-    assert {str(device) for device in asked} == {"cuda", "cuda:0"}
-
-
-@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("name", ["magnitude", "synaptic-strength"])
 def test_masks_are_held_wherever_they_come_from(name: str) -> None:
     bench, method = Bench(dataset(), CUDA), REGISTRY.methods[name].cls()
@@ -230,64 +204,7 @@ def test_masks_are_held_wherever_they_come_from(name: str) -> None:
 
 
 @pytest.mark.usefixtures("gpu")
-def test_a_numbered_gpu_becomes_the_one_that_is_worked_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    chosen: list[torch.device] = []
-    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    Bench(dataset(), CUDA)
-    assert chosen == []
-    Bench(dataset(), torch.device("cuda:0"))
-    assert chosen == [torch.device("cuda:0")]
-
-
-@pytest.mark.usefixtures("gpu")
-def test_memory_is_measured_and_given_back_before_others_share_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    freed: list[bool] = []
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(True))
-    bench, planned = Bench(dataset(), CUDA), runs(methods=[{"name": "magnitude"}])
-    assert needed(planned, bench) == (2 << 30) + CUDA_CONTEXT
-    assert len(freed) == 2
-    monkeypatch.setattr("ssbench.executors.capacity.cores", lambda: 100)
-    assert fitting(planned, bench) == 12  # of 80 % of 40 GiB
-
-
-@pytest.mark.usefixtures("gpu")
 def test_penalties_are_timed_by_the_gpu() -> None:
     (run,) = runs(methods=[{"name": "l0"}])
     _, record = carry_out(run.stages[0], Bench(dataset(), CUDA), {}, lambda _: None)
     assert record["seconds_penalty"] == pytest.approx(0.001 * 3)  # a step takes 1 ms here
-
-
-@pytest.mark.usefixtures("gpu")
-def test_an_evaluation_that_does_not_fit_is_done_in_smaller_batches() -> None:
-    bench = Bench(digits(), CUDA)
-    model = bench.place(bench.model("vgg6", 0)).eval()
-    whole, seen = bench.measure(model), []
-
-    def limited(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-        seen.append(len(given[0]))
-        if len(given[0]) > 100:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-    model.register_forward_pre_hook(limited)
-    found = bench.measure(model)
-    tried = [297, 297, 256, 128], [500, 500, 256, 128]  # of 1,024, 512, 256, 128
-    assert seen == [*tried[0], *[64] * 4, 41, *tried[1], *[64] * 7, 52]
-    assert found == pytest.approx(whole)
-    model.register_forward_pre_hook(lambda *_: torch.ones(2) + torch.ones(3))
-    with pytest.raises(RuntimeError, match="must match"):
-        bench.measure(model)
-
-
-def test_memory_of_an_earlier_stage_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[str] = []
-    monkeypatch.setattr("gc.collect", lambda: done.append("collect"))
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("empty"))
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: done.append("reset"))
-    clear(CPU)
-    assert done == []
-    clear(CUDA)
-    assert done == ["collect", "empty", "reset"]

@@ -1,21 +1,13 @@
 """What the pretended GPU of `tests.pretended` refuses and notes, as a GPU does."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from ssbench.models import MODELS
-from tests.pretended import OnDevice, Pretended, pretended
+from tests.pretended import OnDevice, Pretended
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-
-
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretended]:
-    with pretended(monkeypatch) as device:
-        yield device
 
 
 @pytest.mark.usefixtures("gpu")
