@@ -128,7 +128,7 @@ def usual(
             inputs = images.to(device, non_blocking=True)
             loss = F.cross_entropy(model(inputs), labels.to(device, non_blocking=True))
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             total += loss.item()
 

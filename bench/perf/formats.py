@@ -50,7 +50,7 @@ def measured(options: argparse.Namespace, device: torch.device) -> dict[str, lis
     def training(
         memory: torch.memory_format, epochs: int = 1, **settings: object
     ) -> Callable[[], list[float]]:
-        model = bench.model(options.model, 0).to(device=device, memory_format=memory)
+        model = bench.model(options.model, 0).to(device).to(memory_format=memory)
         recipe = Recipe.model_validate(
             {"epochs": epochs, "lr": 0.01, "batch_size": options.batch_size, **settings}
         )

@@ -79,11 +79,11 @@ def bare(model: torch.nn.Module, bench: Bench, recipe: Recipe) -> Callable[[], N
 
     def epoch(optimiser: torch.optim.Optimizer) -> None:
         order = torch.randperm(len(labels), device=labels.device)
-        for where in order.split(recipe.batch_size):
+        for where in torch.split(order, recipe.batch_size):
             images = inputs[where].contiguous(memory_format=torch.channels_last)
             loss = F.cross_entropy(model(images), labels[where])
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
 
     def in_float32() -> None:  # as ours: torch would round convolutions to TF32

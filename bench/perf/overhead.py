@@ -49,7 +49,7 @@ def measured(options: argparse.Namespace, device: torch.device) -> dict[str, lis
     return interleaved(dense | epochs, options.rounds, clock=steady_clock(device))
 
 
-def epoch(name: str, bench: Bench, recipe: Recipe, network: str) -> Callable[[], None]:
+def epoch(name: str, bench: Bench, recipe: Recipe, network: str) -> Callable[[], object]:
     """Make an epoch of the training loop with a method's hooks."""
     method = discover().methods[name].cls()
     model = bench.place(bench.model(network, 0))
@@ -62,7 +62,7 @@ def epoch(name: str, bench: Bench, recipe: Recipe, network: str) -> Callable[[],
         lambda progress: method.after_step(model, progress),
     )
     loader = bench.augmented(recipe)
-    return lambda: train(model, recipe, loader, 0, hooks, lambda _: None) and None
+    return lambda: train(model, recipe, loader, 0, hooks, lambda _: None)
 
 
 if __name__ == "__main__":
