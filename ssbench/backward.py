@@ -92,10 +92,11 @@ class Backward:
                 raise
             said = _first_line(error)
         # Only here, behind the handler, does nothing hold on to what the failed pass had made.
+        self._release()
         if self._forward is not self._plain:
             self._forward = self._plain
             torch.compiler.reset()  # CUDA graphs hold the memory of all that they compute
-        self._release()
+            clear_cache(self._device)
         if self._spread.share.of > 1:  # to try what fits would need the others to try the same
             raise NoRoomError(
                 f"out of memory with {len(labels)} images on one of {self._spread.share.of} "

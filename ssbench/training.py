@@ -111,6 +111,7 @@ def train(
             listen(epoch)
             course.seconds += time.perf_counter() - began
             hooks.saver.after_epoch(number, recipe.epochs, course.saved)
+        course.optimiser.zero_grad()  # gradients may lie in the memory of CUDA graphs
     return course.trained(recipe.epochs * len(loader.split))
 
 

@@ -92,6 +92,7 @@ def trained(most: int | None, epochs: int = 2) -> tuple[Trained, dict[str, Tenso
     split = Split(DATA.train.images[:150], DATA.train.labels[:150])  # the last batch is of 22
     loader = Loader(split, DATA.normalisation, 64)
     result = train(model, Recipe(epochs=epochs, lr=0.01), loader, 0, Hooks(), lambda _: None)
+    assert all(parameter.grad is None for parameter in model.parameters())  # room for what follows
     return result, dict(model.state_dict())
 
 
