@@ -54,7 +54,9 @@ class Grasp(Method):
         classes = next(layer.outputs for layer in structure_of(model).layers if layer.is_output)
         network = scratch_copy(model, batch_statistics=True)
         images, labels = balanced(batches, self.images_per_class, classes)
-        found = gradients(network, images, labels, temperature=self.temperature)
+        found = gradients(
+            network, images, labels, temperature=self.temperature, differentiable=True
+        )
         flow = torch.stack([(g.detach() * g).sum() for g in found.values()]).sum()
         weights = weights_of(network)
         products = torch.autograd.grad(flow, list(weights.values()))

@@ -7,7 +7,6 @@ in parts they would see other statistics, so such a network is not trained in pa
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import torch
@@ -15,15 +14,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ssbench.device import clear_cache
 from ssbench.draws import Draws, draws, restore_draws
 from ssbench.errors import NoRoomError
 from ssbench.precision import products
 from ssbench.spread import Alone
+from ssbench.stopwatch import Stopwatch
 
 PROBED = 4
 """So many images say whether a network treats each by itself."""
-_SIGNS = ("can't allocate memory", "not enough memory", "bad allocation", "std::bad_alloc")
-"""What a failed allocation on the CPU says; torch raises a plain RuntimeError."""
+_SIGNS = (
+    "can't allocate memory", "not enough memory", "bad allocation", "std::bad_alloc",
+    "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "unable to find an engine to execute",
+)  # fmt: skip
+"""What a failed allocation says that is no `torch.OutOfMemoryError`: on the CPU, of pinned memory,
+in cuBLAS (its workspace) and in cuDNN, which has no convolution then that would fit."""
 _SHORT = (RuntimeError, MemoryError)
 """What is raised where memory is short. Once it has been, libraries fail in words of their own
 (oneDNN: "could not create a primitive"), so that after it any of these counts."""
@@ -41,9 +46,13 @@ def out_of_memory(error: BaseException) -> bool:
 class Backward:
     """Computes gradients, batch by batch.
 
+    Args:
+        plain: the same as ``forward``, not compiled; None: ``forward`` is not compiled either. It
+            is called where the logits and gradients of several calls are wanted at once.
+
     Attributes:
         micro_batch: so many images pass through the network at once; None: the whole batch.
-        penalty_seconds: what penalties have taken.
+        priced: times the penalties.
     """
 
     def __init__(
@@ -53,12 +62,13 @@ class Backward:
         penalty: Callable[[], Tensor | None],
         optimiser: torch.optim.Optimizer,
         spread: Alone,
+        plain: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self._network, self._forward, self._penalty = network, forward, penalty
-        self._optimiser, self._spread = optimiser, spread
+        self._optimiser, self._spread, self._plain = optimiser, spread, plain or forward
         self._device = next(network.parameters()).device
         self.micro_batch: int | None = None
-        self.penalty_seconds = 0.0
+        self.priced = Stopwatch(self._device)
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Set the gradients of the mean loss and the penalty.
@@ -83,6 +93,10 @@ class Backward:
             said = _first_line(error)
         # Only here, behind the handler, does nothing hold on to what the failed pass had made.
         self._release()
+        if self._forward is not self._plain:
+            self._forward = self._plain
+            torch.compiler.reset()  # CUDA graphs hold the memory of all that they compute
+            clear_cache(self._device)
         if self._spread.share.of > 1:  # to try what fits would need the others to try the same
             raise NoRoomError(
                 f"out of memory with {len(labels)} images on one of {self._spread.share.of} "
@@ -122,7 +136,7 @@ class Backward:
         for some, of_some in parts:
             if logits:
                 restore_draws(before, self._device)
-            logits.append(self._forward(some))
+            logits.append(self._plain(some))
             loss = F.cross_entropy(logits[-1], of_some, reduction="sum") / len(labels)
             last = len(logits) * size >= len(labels)
             self._backward(loss, self._priced() if last else None)
@@ -131,10 +145,7 @@ class Backward:
         return torch.stack(sums).sum(), torch.cat(logits)
 
     def _priced(self) -> Tensor | None:
-        began = time.perf_counter()
-        penalty = self._penalty()
-        self.penalty_seconds += time.perf_counter() - began
-        return penalty
+        return self.priced.time(self._penalty)
 
     def _backward(self, loss: Tensor, penalty: Tensor | None) -> None:
         self._spread.backward(loss if penalty is None else loss + penalty)
@@ -218,8 +229,7 @@ class Backward:
 
     def _release(self) -> None:
         self._optimiser.zero_grad()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        clear_cache(self._device)
 
 
 def _first_line(error: BaseException) -> str:

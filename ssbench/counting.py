@@ -89,10 +89,9 @@ def count(model: nn.Module, example: Tensor) -> Counts:
     if example.shape[0] != 1:
         raise RunFailedError(f"counting takes one image, not a batch of {example.shape[0]}")
     structure = Structure.of(model)
-    network = copy.deepcopy(model).eval()
-    device = next(network.parameters()).device
+    network = copy.deepcopy(model).cpu().eval()  # what is counted depends on no device
     with torch.no_grad():
-        analysis = flop_count_analysis()(network, example.to(device))
+        analysis = flop_count_analysis()(network, example.cpu())
         for name in _POOLS:
             analysis.set_op_handle(f"aten::{name}", _elements_read)
         # Both are read and judged below, so that they need not be logged.

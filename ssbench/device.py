@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import resource
@@ -41,6 +42,47 @@ def resolve(name: str) -> torch.device:
     if index and int(index) >= count:
         raise BadInputError(f"--device {name}: this machine has cuda:0 to cuda:{count - 1}")
     return torch.device(name)
+
+
+def use(device: torch.device) -> None:
+    """Make a GPU the one that this process works on.
+
+    Events, pinned memory and libraries take the current one, not the one of some tensor.
+    """
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+
+
+def clear(device: torch.device) -> None:
+    """On a GPU, free what an earlier stage left, and begin to measure the peak of memory.
+
+    Copies of networks refer to themselves, so that only the garbage collector finds them; and
+    memory that torch keeps for itself is nobody else's, where processes share a GPU.
+    """
+    if device.type == "cuda":
+        gc.collect()
+        clear_cache(device)
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def clear_cache(device: torch.device) -> None:
+    """Give back the GPU's memory that torch keeps, but nothing lies in any more."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def is_lost(device: torch.device) -> bool:
+    """Whether a GPU answers no more.
+
+    After an illegal access, or a failure of the hardware, it refuses all that the process asks of
+    it; another process can go on.
+    """
+    if device.type == "cuda":
+        try:
+            torch.cuda.synchronize(device)
+        except RuntimeError:
+            return True
+    return False
 
 
 def describe(device: torch.device) -> dict[str, Any]:

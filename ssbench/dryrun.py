@@ -12,12 +12,16 @@ import torch.nn.functional as F
 from rich.tree import Tree
 
 from ssbench.plan import stages
+from ssbench.precision import forward, products
 from ssbench.progress import duration, share
+from ssbench.recipe import Recipe
 from ssbench.stage import Run, Stage
 from ssbench.storage import Store
 from ssbench.workbench import Bench
 
 TRIAL_SECONDS = 0.5
+Kind = tuple[str, int, str]
+"""A network, a batch size and a number format."""
 
 
 @dataclass(frozen=True)
@@ -48,36 +52,54 @@ def estimate(runs: Sequence[Run], bench: Bench, store: Store) -> Estimate:
     """Estimate what is not done yet."""
     missing = [stage for stage in stages(list(runs)) if not store.has(stage.id)]
     images, macs, seconds = 0, 0, 0.0
-    speeds: dict[tuple[str, int], float] = {}
+    speeds: dict[Kind, float] = {}
     for stage in missing:
         if not stage.recipe:
             continue
         seen = stage.epochs * len(bench.train)
-        kind = (stage.model, stage.recipe.batch_size)
+        kind = kind_of(stage.model, stage.recipe)
         if kind not in speeds:
-            speeds[kind] = train_briefly(bench, *kind)
+            speeds[kind] = train_briefly(bench, stage.model, stage.recipe)
         images += seen
         macs += 3 * bench.dense(stage.model).macs * seen
         seconds += seen / speeds[kind]
     return Estimate(len(missing), sum(stage.epochs for stage in missing), images, macs, seconds)
 
 
+def kind_of(model_name: str, recipe: Recipe) -> Kind:
+    """What the time and the memory of a training step depend on."""
+    return model_name, recipe.batch_size, recipe.precision
+
+
+def kinds(runs: Sequence[Run]) -> dict[Kind, Recipe]:
+    """All kinds of trainings of these runs, each with a recipe of it."""
+    trained = [(s.model, s.recipe) for run in runs for s in run.stages if s.recipe]
+    return {kind_of(model_name, recipe): recipe for model_name, recipe in trained}
+
+
 def train_briefly(
-    bench: Bench, model_name: str, batch_size: int, seconds: float = TRIAL_SECONDS
+    bench: Bench, model_name: str, recipe: Recipe, seconds: float = TRIAL_SECONDS
 ) -> float:
-    """Time training steps on random images, after one step of warm-up.
+    """Time training steps on random images, after one step of warm-up; nothing is compiled.
 
     Returns:
         Images per second; infinite where no more than the first step was to be done.
     """
+    with products(recipe.precision):
+        return _steps_per_second(bench, model_name, recipe, seconds) * recipe.batch_size
+
+
+def _steps_per_second(bench: Bench, model_name: str, recipe: Recipe, seconds: float) -> float:
+    batch_size = recipe.batch_size
     model = bench.place(bench.model(model_name, 0)).train()
+    call = forward(model, bench.device, recipe.precision, compiled=False)
     images = torch.randn(batch_size, *bench.example.shape[1:], device=bench.device)
     labels = torch.zeros(batch_size, dtype=torch.long, device=bench.device)
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
 
     def step() -> float:
         optimiser.zero_grad()
-        loss = F.cross_entropy(model(images), labels)
+        loss = F.cross_entropy(call(images), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         return float(loss.detach())  # waits for the device
@@ -89,7 +111,7 @@ def train_briefly(
     while time.perf_counter() - began < seconds:
         step()
         steps += 1
-    return steps * batch_size / (time.perf_counter() - began)
+    return steps / (time.perf_counter() - began)
 
 
 def tree(runs: Sequence[Run], store: Store) -> Tree:

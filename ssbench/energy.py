@@ -57,10 +57,13 @@ class Meter:
 
 
 @contextmanager
-def metered(device: torch.device) -> Iterator[Meter]:
-    """Measure the energy that a device takes while the block runs."""
+def metered(device: torch.device, jointly: int = 1) -> Iterator[Meter]:
+    """Measure the energy that a device takes while the block runs.
+
+    ``jointly``: so many GPUs work at it, the first ones of this machine.
+    """
     meter = Meter()
-    counters = _gpu(device) if device.type == "cuda" else packages()
+    counters = _gpus(device, jointly) if device.type == "cuda" else packages()
     if not _sample(counters):
         yield meter
         return
@@ -105,6 +108,13 @@ def packages(powercap: Path = POWERCAP) -> list[Counter]:
 def _file(path: Path) -> Callable[[], float]:
     """Read microjoules as joules."""
     return lambda: int(path.read_text()) / 1e6
+
+
+def _gpus(device: torch.device, jointly: int) -> list[Counter]:
+    """The counters of all GPUs at work; none where one has none."""
+    all_ = [torch.device("cuda", rank) for rank in range(jointly)] if jointly > 1 else [device]
+    found = [_gpu(each) for each in all_]
+    return [counter for counters in found for counter in counters] if all(found) else []
 
 
 def _gpu(device: torch.device) -> list[Counter]:

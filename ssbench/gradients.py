@@ -62,17 +62,24 @@ def balanced(batches: Callable[[], Pairs], per_class: int, classes: int) -> tupl
 
 
 def gradients(
-    network: nn.Module, images: Tensor, labels: Tensor, *, temperature: float = 1.0
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float = 1.0,
+    differentiable: bool = False,
 ) -> dict[str, Tensor]:
-    """The mean cross-entropy's gradients by the prunable weights, themselves differentiable.
+    """The mean cross-entropy's gradients by the prunable weights.
 
     Args:
         network: see `scratch_copy`.
         images: [N, C, H, W].
         labels: [N].
         temperature: what the logits are divided by.
+        differentiable: whether the gradients have gradients themselves; that takes more memory than
+            a training step.
     """
     weights = weights_of(network)
     loss = F.cross_entropy(network(images) / temperature, labels)
-    found = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+    found = torch.autograd.grad(loss, list(weights.values()), create_graph=differentiable)
     return dict(zip(weights, found, strict=True))

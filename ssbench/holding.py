@@ -24,7 +24,10 @@ def hold(model: nn.Module, held: Mapping[str, Tensor]) -> Callable[[float], None
         held[name].to(parameter).contiguous(memory_format=_format(parameter))
         for name, parameter in zip(names, parameters, strict=True)
     ]
-    rewritten = [(*_owner(model, name), mask) for name, mask in held.items() if name not in plain]
+    device = next(iter(plain.values())).device
+    rewritten = [
+        (*_owner(model, name), mask.to(device)) for name, mask in held.items() if name not in plain
+    ]
 
     def after_step(_: float) -> None:
         if parameters:

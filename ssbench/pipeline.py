@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssbench.certificate import compact_certified
 from ssbench.counting import nonzero
-from ssbench.device import peak_memory
+from ssbench.device import clear, peak_memory
 from ssbench.energy import metered
 from ssbench.holding import hold
 from ssbench.method import offer, wants
@@ -54,17 +54,17 @@ def carry_out(
     Raises:
         RunFailedError: the stage cannot be finished; a method's own errors pass through.
     """
-    if bench.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(bench.device)
+    clear(bench.device)
+    jointly = bench.spread.share.of
     # Products in single precision, but for a training that asks for less.
-    with metered(bench.device) as meter, products("fp32"):
+    with metered(bench.device, jointly) as meter, products("fp32"):
         if stage.kind == "prune":
             tensors, record = prune(stage, bench, before)
         else:
             did = {"train": _train, "finetune": _finetune}[stage.kind]
             tensors, record = did(stage, bench, State.of(before), listen, saver)
     costs = {"peak_memory_bytes": peak_memory(bench.device), "energy_joules": meter.joules}
-    return tensors, record | costs | {"devices": bench.spread.share.of if stage.recipe else 1}
+    return tensors, record | costs | {"devices": jointly if stage.recipe else 1}
 
 
 def _train(

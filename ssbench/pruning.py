@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ssbench.certificate import compact_certified
 from ssbench.counting import count, nonzero
+from ssbench.draws import draws, restore_draws
 from ssbench.holding import alive, hold
 from ssbench.method import Method, offer
 from ssbench.recipe import Recipe
@@ -93,10 +94,10 @@ class Pruning:
             return
         budget = self._budget.model_copy(update={"kept": kept})
         mode = self._model.training
-        with torch.random.fork_rng():  # the training's own draws go on as if nothing had happened
-            chosen = _select(
-                self._method, self._model, budget, self._stage, self._bench, self.zeros
-            )
+        before = draws(self._bench.device)
+        chosen = _select(self._method, self._model, budget, self._stage, self._bench, self.zeros)
+        # The training's own draws go on as if nothing had happened.
+        restore_draws(before, self._bench.device)
         self._model.train(mode)
         zeros = held(structure_of(self._plain), self._plain, chosen.masks)
         self.hold({name: mask.to(self._bench.device) for name, mask in zeros.items()})

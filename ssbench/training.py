@@ -16,7 +16,7 @@ from ssbench.data.loader import batch_sizes
 from ssbench.draws import draws, restore_draws
 from ssbench.errors import DivergedError
 from ssbench.origins import Origin, extended, origin
-from ssbench.precision import forward, products
+from ssbench.precision import compiling, forward, products
 from ssbench.recipe import ParameterGroup, Recipe
 from ssbench.saving import (
     NETWORK,
@@ -102,7 +102,7 @@ def train(
     """
     course = _Course(model, recipe, loader, seed, hooks)
     model.train()
-    with hooks.saver.under_way():
+    with hooks.saver.under_way(), compiling(recipe.compile):
         saved = hooks.saver.resume(model)
         if saved:
             course.go_on_from(saved)
@@ -114,6 +114,7 @@ def train(
             listen(epoch)
             course.seconds += time.perf_counter() - began
             hooks.saver.after_epoch(number, recipe.epochs, course.saved)
+        course.optimiser.zero_grad()  # gradients may lie in the memory of CUDA graphs
     return course.trained(recipe.epochs * len(loader.split))
 
 
@@ -138,8 +139,10 @@ class _Course:
         self.device = next(model.parameters()).device
         self.here, self.before = origin(self.device, self.spread.share.of), list[Origin]()
         network = self.spread.network(model)
-        call = forward(network, self.device, recipe.precision, compiled=recipe.compile)
-        self.backward = Backward(model, call, hooks.penalty, self.optimiser, self.spread)
+        plain = call = forward(network, self.device, recipe.precision, compiled=False)
+        if recipe.compile:
+            call = forward(network, self.device, recipe.precision, compiled=True)
+        self.backward = Backward(model, call, hooks.penalty, self.optimiser, self.spread, plain)
 
     def epoch(self, loader: Batches) -> _Tally:
         """Take one step for each batch."""
@@ -158,12 +161,13 @@ class _Course:
     def note(self, epoch: Epoch) -> None:
         self.curve_loss.append(epoch.loss)
         self.curve_error.append(epoch.error)
+        self.backward.priced.settle()  # the loss is known, so that there is nothing to wait for
 
     def trained(self, images: int) -> Trained:
         return Trained(
             self.curve_loss[-1],
             self.seconds,
-            self.backward.penalty_seconds,
+            self.backward.priced.seconds,
             images / self.seconds,
             self.curve_loss,
             self.curve_error,
@@ -186,7 +190,7 @@ class _Course:
             tensors |= {f"{part}:{name}": tensor for name, tensor in of.give().items()}
         facts = {
             "seconds": self.seconds,
-            "penalty_seconds": self.backward.penalty_seconds,
+            "penalty_seconds": self.backward.priced.seconds,
             "curve_loss": self.curve_loss,
             "curve_error": self.curve_error,
             "resumed": self.resumed,
@@ -208,7 +212,7 @@ class _Course:
         self.before = facts["origins"]
         self.curve_loss, self.curve_error = facts["curve_loss"], facts["curve_error"]
         self.done = len(self.curve_loss) * len(self.sizes)
-        self.backward.penalty_seconds = facts["penalty_seconds"]
+        self.backward.priced.seconds = facts["penalty_seconds"]
         self.backward.micro_batch = facts["micro_batch"]
         restore_draws(saved.part("draws:"), self.device)
 

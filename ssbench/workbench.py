@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssbench.backward import out_of_memory
 from ssbench.certificate import noise
 from ssbench.counting import Counts, count
 from ssbench.data import DataSet, Files, Split
 from ssbench.data.batches import Batches
 from ssbench.data.folder_loader import FolderLoader
 from ssbench.data.loader import Loader
-from ssbench.evaluation import evaluate
+from ssbench.device import clear_cache, use
+from ssbench.evaluation import Measured, evaluate
 from ssbench.models import build, fetch, load
 from ssbench.recipe import Recipe
 from ssbench.seeds import derive
@@ -38,6 +40,7 @@ class Bench:
 
     def __init__(self, dataset: DataSet, device: torch.device, spread: Alone | None = None) -> None:
         self.dataset, self.device, self.spread = dataset, device, spread or Alone()
+        use(device)
         self.normalisation = dataset.normalisation
         parts = (dataset.train, dataset.validation, dataset.test)
         self.train, self.validation, self.test = (part.to(device) for part in parts)
@@ -96,7 +99,22 @@ class Bench:
         """Measure loss and errors on validation and test images."""
         record: dict[str, Any] = {}
         for name, split in (("validation", self.validation), ("test", self.test)):
-            size = FOLDER_EVALUATION_BATCH if isinstance(split, Files) else EVALUATION_BATCH
-            measured = evaluate(model, self.loader(split, size))
+            measured = self._evaluated(model, split, evaluation_batch(split))
             record |= {f"{name}_{key}": value for key, value in asdict(measured).items()}
         return record
+
+    def _evaluated(self, model: nn.Module, split: Split | Files, size: int) -> Measured:
+        """Measure in batches of ``size``, or smaller ones that fit: a training is not lost here."""
+        while True:
+            try:
+                return evaluate(model, self.loader(split, size))
+            except (RuntimeError, MemoryError) as error:
+                if size == 1 or not out_of_memory(error):
+                    raise
+            clear_cache(self.device)
+            size //= 2
+
+
+def evaluation_batch(split: Split | Files) -> int:
+    """So many images of a split are evaluated at once."""
+    return FOLDER_EVALUATION_BATCH if isinstance(split, Files) else EVALUATION_BATCH

@@ -1,7 +1,7 @@
 """What many tests share: the command line in this process, and small experiments."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ssbench import cli
+from tests.pretended import Pretended, pretended
 
 TINY = """
 dataset = "digits"
@@ -63,3 +64,10 @@ def invoke(
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretended]:
+    """Let there be a GPU, which `tests.pretended` pretends."""
+    with pretended(monkeypatch) as device:
+        yield device

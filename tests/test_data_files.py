@@ -317,6 +317,18 @@ def test_batches_depend_on_the_seed_and_not_on_the_workers(pictures: Path) -> No
     assert not torch.equal(first[0], other[0])
 
 
+def test_augmentation_leaves_the_generators_of_gpus_alone(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gates and dropout draw from them: seeded for each image, they would draw the same again."""
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    dataset, train = opened(pictures)
+    loader = FolderLoader(train, dataset.normalisation, 16, workers=0)
+    assert list(loader.shuffled(torch.Generator(), torch.Generator()))
+    assert seeded == []
+
+
 def test_workers_stay_and_a_pass_does_not_depend_on_what_was_read_before(pictures: Path) -> None:
     dataset, train = opened(pictures)
     loader = FolderLoader(train, dataset.normalisation, 8, workers=2)

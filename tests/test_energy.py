@@ -143,6 +143,21 @@ def test_a_gpu_counts_by_itself(
     assert meter.joules == expected
 
 
+def test_all_gpus_of_a_joint_training_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def properties(device: object) -> object:
+        asked.append(device)
+        return types.SimpleNamespace(uuid="1234")
+
+    monkeypatch.setitem(sys.modules, "pynvml", Gpu().module)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
+    with metered(torch.device("cuda:0"), 3) as meter:
+        pass
+    assert asked == [torch.device("cuda", rank) for rank in range(3)]
+    assert meter.joules == pytest.approx(3 * 7.5)  # the three readings between two of one
+
+
 def test_without_its_library_nothing_is_known_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     with metered(torch.device("cuda")) as meter:

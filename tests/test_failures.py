@@ -1,8 +1,22 @@
 """A run that fails is recorded with its reason; the others go on; the exit code is 1."""
 
+import gc
 import json
+import multiprocessing
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+import torch
+from torch import nn
+
+from ssbench import pipeline
+from ssbench.device import is_lost
+from ssbench.executors.hand import StageFailedError
+from ssbench.executors.parallel import Process
+from ssbench.executors.worker import Failed, failed
+from ssbench.training import train
 from tests.conftest import TINY, Invoke
 
 RAISES = '''
@@ -79,3 +93,71 @@ def test_a_training_that_diverges_fails_with_all_that_build_on_it(
         assert record["diverged_epoch"] == 1
         assert record["test_top1_error"] is None
     assert (folder / "report.md").read_text().count(" | train | 1 | train: diverged: ") == 3
+
+
+def test_what_a_failed_stage_had_in_memory_is_let_go(
+    tiny: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU all later stages would lack it."""
+    left: list[weakref.ref[nn.Module]] = []
+    alive: list[int] = []
+
+    def failing(model: nn.Module, *_: object) -> None:
+        gc.collect()  # as is done on a GPU before each stage
+        alive.append(sum(each() is not None for each in left))
+        left.append(weakref.ref(model))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(pipeline, "train", failing)
+    monkeypatch.setattr("ssbench.commands.show", lambda *_, **__: None)
+    two = TINY.replace("seeds = [0]", "seeds = [0, 1]")
+    tiny.write_text(two.replace('{ name = "magnitude", grain = "connection" }', '{ name = "l0" }'))
+    assert invoke("run", tiny, "--quiet").code == 1
+    assert alive == [0] * 4
+    assert last(Path("results/tiny"), "l0")["reason"] == "train: out of memory (CUDA out of memory)"
+
+
+def test_without_its_gpu_a_process_fails_one_run_and_ends(
+    tiny: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[nn.Module] = []
+
+    def failing(model: nn.Module, *_: object) -> None:
+        begun.append(model)
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(pipeline, "train", failing)
+    monkeypatch.setattr("ssbench.commands.show", lambda *_, **__: None)
+    monkeypatch.setattr("ssbench.executors.hand.is_lost", lambda _: True)
+    tiny.write_text(TINY.replace("seeds = [0]", "seeds = [0, 1]"))
+    ended = invoke("run", tiny, "--quiet")
+    assert (ended.code, len(begun)) == (2, 1)
+    assert "the GPU answers this process no more" in ended.err
+    assert "an illegal memory access" in str(last(Path("results/tiny"), "dense")["reason"])
+    monkeypatch.setattr(pipeline, "train", train)
+    again = invoke("run", tiny, "--quiet")
+    assert again.code == 1  # the one that failed stays so
+    assert len(list(Path("results/tiny").glob("*.jsonl"))) == 6
+
+
+def test_a_gpu_that_answers_no_more_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", refuse)
+    assert is_lost(torch.device("cuda"))
+    assert not is_lost(torch.device("cpu"))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    assert not is_lost(torch.device("cuda"))
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_worker_without_its_gpu_is_given_no_more_stages(lost: bool) -> None:
+    worker = object.__new__(Process)
+    worker.pipe, theirs = multiprocessing.Pipe()
+    ended: list[float] = []
+    worker.process = SimpleNamespace(join=ended.append, is_alive=lambda: False)  # type: ignore[assignment]
+    worker.stage, worker.lost = None, False
+    theirs.send(failed(StageFailedError("train: broken", {}, lost=lost)))
+    assert worker.message() == Failed("train: broken", {}, lost)
+    assert (worker.lost, worker.pipe.closed, len(ended)) == (lost, lost, int(lost))

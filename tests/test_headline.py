@@ -245,9 +245,9 @@ def test_energy_is_told_where_it_is_known_of_all_stages(folder: Folder) -> None:
     figures = {f.stem: f for f in draw(page.rows, Looks.of(page.rows), "x")}
     panels = figures["cost-x"].spec["concat"]
     assert [panel["encoding"]["x"]["title"] for panel in panels] == [
-        "time of training and pruning (s), one seed", "energy of one device (J), one seed",
+        "time of training and pruning (s), one seed", "energy of the devices (J), one seed",
     ]  # fmt: skip
-    assert "counts one device only" in figures["cost-x"].caption
+    assert "without the rest of the machine" in figures["cost-x"].caption
     table = pd.read_csv(StringIO(folder.render("csv")["csv"])).set_index(["name", "budget_asked"])
     assert table.loc[("a", 0.1), "energy_joules"] == 2000
     assert pd.isna(table.loc[("b", 0.1), "energy_joules"])

@@ -92,6 +92,7 @@ def trained(most: int | None, epochs: int = 2) -> tuple[Trained, dict[str, Tenso
     split = Split(DATA.train.images[:150], DATA.train.labels[:150])  # the last batch is of 22
     loader = Loader(split, DATA.normalisation, 64)
     result = train(model, Recipe(epochs=epochs, lr=0.01), loader, 0, Hooks(), lambda _: None)
+    assert all(parameter.grad is None for parameter in model.parameters())  # room for what follows
     return result, dict(model.state_dict())
 
 
@@ -195,6 +196,11 @@ def test_memory_that_runs_out_half_way_back_leaves_no_half_gradient() -> None:
         (torch.OutOfMemoryError("x"), True),
         (MemoryError(), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("CUDA error: out of memory"), True),  # of pinned memory
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED"), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
         (RuntimeError("shape mismatch"), False),
         (ValueError("can't allocate memory"), False),
     ],
@@ -207,6 +213,28 @@ def test_other_errors_pass_through() -> None:
     computed, _ = backward(lenet())
     with pytest.raises(RuntimeError, match="channels"):
         computed(torch.zeros(4, 3, 8, 8), torch.zeros(4, dtype=torch.long))
+
+
+@pytest.mark.parametrize("micro_batch", [None, 8])
+def test_parts_are_not_passed_through_a_compiled_network(
+    micro_batch: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its CUDA graphs would overwrite the logits and gradients of the part before."""
+    model, given, resets = lenet(), list[int](), list[bool]()
+    monkeypatch.setattr(torch.compiler, "reset", lambda: resets.append(True))
+
+    def compiled(images: Tensor) -> Tensor:
+        given.append(len(images))
+        raise torch.OutOfMemoryError("the device's memory is used up")
+
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    computed = Backward(model, compiled, no_penalty, optimiser, Alone(), model)
+    computed.micro_batch = micro_batch  # 8: as where the training was gone on with
+    for _ in range(2):
+        _, logits = computed(*batch(16))
+    assert (computed.micro_batch, len(logits)) == (8, 16)
+    assert given == ([] if micro_batch else [16])  # then it is not tried again
+    assert len(resets) == len(given)
 
 
 REAL = """

@@ -13,8 +13,8 @@ from ssbench.data.loader import Loader, batch_sizes
 from ssbench.holding import hold
 from ssbench.method import Method, offer, prunable_layers, wants
 from ssbench.models import MODELS
-from ssbench.precision import products
-from ssbench.recipe import Recipe
+from ssbench.precision import compiling, forward, products
+from ssbench.recipe import Precision, Recipe
 from ssbench.registry import discover
 from ssbench.training import Hooks, train
 
@@ -197,3 +197,42 @@ def test_float32_is_not_rounded_to_tf32_and_the_setting_comes_back() -> None:
             assert [backend.fp32_precision for backend in backends] == ["tf32", "tf32"]
         assert [backend.fp32_precision for backend in backends] == ["ieee", "ieee"]
     assert [backend.fp32_precision for backend in backends] == before
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_the_older_switches_of_tf32_can_be_read_and_say_the_same(precision: Precision) -> None:
+    """torch's compiler reads them, and so does cuDNN's context manager; torch raises otherwise."""
+
+    def said() -> list[object]:
+        older = (torch.backends.cudnn, torch.backends.cuda.matmul)
+        return [backend.allow_tf32 for backend in older] + [torch.get_float32_matmul_precision()]
+
+    before, rounds = said(), precision == "tf32"
+    with products(precision):
+        assert said() == [rounds, rounds, "high" if rounds else "highest"]
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=rounds):
+            pass
+        assert said() == [rounds, rounds, "high" if rounds else "highest"]
+    assert said() == before
+
+
+def test_a_compiled_network_starts_a_step_of_its_cuda_graphs_and_is_given_up_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+
+    def compiled(model: nn.Module, **how: object) -> Callable[[Tensor], Tensor]:
+        done.append(f"compile {how['mode']}")
+        return lambda images: done.append("call") or model(images)  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setattr(torch.compiler, "reset", lambda: done.append("reset"))
+    mark = "cudagraph_mark_step_begin"
+    monkeypatch.setattr(torch.compiler, mark, lambda: done.append("step"))
+    with compiling(True):
+        call = forward(nn.Identity(), torch.device("cuda"), "fp32", compiled=True)
+        assert [float(call(torch.tensor(number))) for number in (1.0, 2.0)] == [1.0, 2.0]
+    assert done == ["compile reduce-overhead", "step", "call", "step", "call", "reset"]
+    with compiling(False):
+        pass
+    assert done.count("reset") == 1

@@ -13,8 +13,11 @@ import torch
 from bench.perf.measure import heading, interleaved, quartiles, random_images, ratio, steady_clock
 from ssbench.device import resolve
 from ssbench.recipe import Recipe
-from ssbench.training import Hooks, train
+from ssbench.training import Epoch, Hooks, train
 from ssbench.workbench import Bench
+
+WARM_UP = 3
+"""Epochs in which code is compiled and CUDA graphs are recorded."""
 
 
 def main() -> None:
@@ -29,32 +32,69 @@ def main() -> None:
     options = parser.parse_args()
     device = resolve(options.device)
     print(f"{heading(device)}; {options.model}, batch {options.batch_size}")
-    bench = Bench(random_images(options.model, options.images), device)
-
-    def epoch(memory: torch.memory_format, **settings: object) -> Callable[[], None]:
-        model = bench.model(options.model, 0).to(device=device, memory_format=memory)
-        recipe = Recipe.model_validate(
-            {"epochs": 1, "lr": 0.01, "batch_size": options.batch_size, **settings}
-        )
-        loader = bench.augmented(recipe)
-        return lambda: train(model, recipe, loader, 0, Hooks(), lambda _: None) and None
-
-    last = torch.channels_last
-    subjects = {
-        "fp32, channels last": epoch(last),
-        "fp32, contiguous": epoch(torch.contiguous_format),
-        "bf16, channels last": epoch(last, precision="bf16"),
-    }
-    if device.type == "cuda":
-        subjects["tf32, channels last"] = epoch(last, precision="tf32")
-    if options.compile:
-        subjects["fp32, compiled"] = epoch(last, compile=True)
-        subjects["bf16, compiled"] = epoch(last, compile=True, precision="bf16")
-    seconds = interleaved(subjects, options.rounds, clock=steady_clock(device))
+    seconds = measured(options, device)
     base = seconds["fp32, channels last"]
     for name, values in seconds.items():
         speed = options.images / quartiles(values)[1]
-        print(f"{name:20} {speed:9,.0f} images/s, time over fp32's {ratio(values, base)}")
+        print(f"{name:24} {speed:9,.0f} images/s, time over fp32's {ratio(values, base)}")
+
+
+def measured(options: argparse.Namespace, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of an epoch, by choice; the options are those of `main`.
+
+    What is compiled is no part of the turns, as a training compiles anew: its seconds are those of
+    the later epochs of one training.
+    """
+    bench = Bench(random_images(options.model, options.images), device)
+
+    def training(
+        memory: torch.memory_format, epochs: int = 1, **settings: object
+    ) -> Callable[[], list[float]]:
+        model = bench.model(options.model, 0).to(device).to(memory_format=memory)
+        recipe = Recipe.model_validate(
+            {"epochs": epochs, "lr": 0.01, "batch_size": options.batch_size, **settings}
+        )
+        loader, taken = bench.augmented(recipe), list[float]()
+
+        def train_() -> list[float]:
+            def listen(epoch: Epoch) -> None:
+                taken.append(options.images / epoch.images_per_second)
+
+            train(model, recipe, loader, 0, Hooks(), listen)
+            return taken
+
+        return train_
+
+    last = torch.channels_last
+    subjects: dict[str, Callable[[], object]] = {
+        "fp32, channels last": training(last),
+        "fp32, contiguous": training(torch.contiguous_format),
+        "bf16, channels last": training(last, precision="bf16"),
+    }
+    if device.type == "cuda":
+        subjects["tf32, channels last"] = training(last, precision="tf32")
+        subjects["tf32, contiguous"] = training(torch.contiguous_format, precision="tf32")
+        subjects["fp32, cuDNN's benchmark"] = _tried_out(training(last))
+    seconds = interleaved(subjects, options.rounds, clock=steady_clock(device))
+    if options.compile:
+        precisions = ("fp32", "tf32", "bf16") if device.type == "cuda" else ("fp32", "bf16")
+        for precision in precisions:
+            compiled = training(last, options.rounds + WARM_UP, compile=True, precision=precision)
+            seconds[f"{precision}, compiled"] = compiled()[WARM_UP:]
+    return seconds
+
+
+def _tried_out(call: Callable[[], object]) -> Callable[[], None]:
+    """Let cuDNN try out which convolution is fastest, as ssbench does not: results would vary."""
+
+    def trying() -> None:
+        torch.backends.cudnn.benchmark = True
+        try:
+            call()
+        finally:
+            torch.backends.cudnn.benchmark = False
+
+    return trying
 
 
 if __name__ == "__main__":

@@ -12,13 +12,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
 
 from bench.perf.measure import heading, interleaved, quartiles
 from ssbench.data import Files, open_dataset
-from ssbench.data.folder_loader import FolderLoader
+from ssbench.data.folder_loader import FolderLoader, read_image
 from ssbench.device import resolve
 
 WIDTH, HEIGHT = 500, 375
+BATCH = 64
 
 
 def main() -> None:
@@ -35,7 +39,7 @@ def main() -> None:
         assert isinstance(dataset.train, Files)  # noqa: S101 -- as all folders are
         for name, count in (("all images", options.images), ("two images", 2)):
             train = Files(dataset.train.root, dataset.train.paths[:count], dataset.train.labels)
-            size = 64 if count > 2 else 1
+            size = BATCH if count > 2 else 1
 
             def loader(train: Files = train, size: int = size) -> FolderLoader:
                 return FolderLoader(train, dataset.normalisation, size, workers=options.workers)
@@ -55,6 +59,55 @@ def read(loader: FolderLoader) -> None:
     generators = [torch.Generator().manual_seed(seed) for seed in range(2)]
     for _ in loader.shuffled(*generators):
         pass
+
+
+class Decoded(Dataset[Tensor]):
+    """Photographs as they are, uint8 [3, H, W]: the processor decodes and does no more."""
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = read_image(self.files.root / self.files.paths[index])
+        pixels: Tensor = v2.functional.pil_to_tensor(image)
+        return pixels
+
+
+def resized(
+    folder: Path, device: torch.device, workers: int, rounds: int
+) -> dict[str, list[float]]:
+    """Seconds of a pass with random crops, made by the workers, or of whole images on the device.
+
+    The latter is no part of ssbench: other pixels come of it, if only by one level.
+    """
+    dataset = open_dataset(f"imagefolder:{folder}", Path())
+    files = dataset.train.to(device)
+    assert isinstance(files, Files)  # noqa: S101 -- as all folders are
+    ours = FolderLoader(files, dataset.normalisation, BATCH, workers=workers)
+    whole = DataLoader(
+        Decoded(files),
+        BATCH,
+        shuffle=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
+        collate_fn=list,
+    )
+    crop = v2.Compose([v2.RandomResizedCrop(files.size, antialias=True), v2.RandomHorizontalFlip()])
+    mean, sd = (part.to(device) for part in dataset.normalisation)
+
+    def on_the_device() -> None:
+        for batch in whole:
+            cropped = [crop(image.to(device, non_blocking=True)) for image in batch]
+            ((torch.stack(cropped).float() - mean) / sd).contiguous(
+                memory_format=torch.channels_last
+            )
+
+    subjects = {"by workers": lambda: read(ours), "on the device": on_the_device}
+    return interleaved(subjects, rounds)
 
 
 def make(root: Path, count: int) -> None:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from bench.perf.measure import heading, interleaved, quartiles, random_images, ratio, steady_clock
 from ssbench.device import resolve
+from ssbench.precision import products
 from ssbench.recipe import Recipe
 from ssbench.training import Hooks, train
 from ssbench.workbench import Bench
@@ -32,6 +33,16 @@ def main() -> None:
     options = parser.parse_args()
     device = resolve(options.device)
     print(heading(device))
+    seconds = measured(options, device)
+    for name, values in seconds.items():
+        speed = options.epochs * options.images / quartiles(values)[1]
+        print(
+            f"{name:16} {speed:10,.0f} images/s, of the bare loop {ratio(seconds['bare'], values)}"
+        )
+
+
+def measured(options: argparse.Namespace, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of trainings of ``epochs`` epochs, by loop; the options are those of `main`."""
     bench = Bench(random_images(options.model, options.images), device)
     recipe = Recipe(
         epochs=options.epochs, batch_size=options.batch_size, lr=0.01, shift=0, flip=False
@@ -43,7 +54,7 @@ def main() -> None:
         train(model, how, bench.augmented(how), 0, Hooks(), lambda _: None)
 
     networks = [bench.place(bench.model(options.model, 0)).train() for _ in range(3)]
-    seconds = interleaved(
+    return interleaved(
         {
             "bare": bare(networks[2], bench, recipe),
             "ours": lambda: ours(recipe),
@@ -52,11 +63,6 @@ def main() -> None:
         options.rounds,
         clock=steady_clock(device),
     )
-    for name, values in seconds.items():
-        speed = options.epochs * options.images / quartiles(values)[1]
-        print(
-            f"{name:16} {speed:10,.0f} images/s, of the bare loop {ratio(seconds['bare'], values)}"
-        )
 
 
 def bare(model: torch.nn.Module, bench: Bench, recipe: Recipe) -> Callable[[], None]:
@@ -73,14 +79,18 @@ def bare(model: torch.nn.Module, bench: Bench, recipe: Recipe) -> Callable[[], N
 
     def epoch(optimiser: torch.optim.Optimizer) -> None:
         order = torch.randperm(len(labels), device=labels.device)
-        for where in order.split(recipe.batch_size):
+        for where in torch.split(order, recipe.batch_size):
             images = inputs[where].contiguous(memory_format=torch.channels_last)
             loss = F.cross_entropy(model(images), labels[where])
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
 
-    return loop
+    def in_float32() -> None:  # as ours: torch would round convolutions to TF32
+        with products("fp32"):
+            loop()
+
+    return in_float32
 
 
 if __name__ == "__main__":

@@ -33,18 +33,23 @@ def main() -> None:
     options = parser.parse_args()
     device = resolve(options.device)
     print(f"{heading(device)}; {options.model}, batch {options.batch_size}")
-    data = random_images(options.model, options.batch_size * options.steps)
-    bench = Bench(data, device)
-    recipe = Recipe(epochs=1, batch_size=options.batch_size, lr=0.01)
-    epochs = {name: epoch(name, bench, recipe, options.model) for name in options.methods}
-    dense = {"dense": epoch("dense", bench, recipe, options.model)}
-    seconds = interleaved(dense | epochs, options.rounds, clock=steady_clock(device))
+    seconds = measured(options, device)
     for name, values in seconds.items():
         step = 1000 * quartiles(values)[1] / options.steps
         print(f"{name:18} {step:9.1f} ms/step, of dense {ratio(values, seconds['dense'])}")
 
 
-def epoch(name: str, bench: Bench, recipe: Recipe, network: str) -> Callable[[], None]:
+def measured(options: argparse.Namespace, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of ``steps`` steps, by method; the options are those of `main`."""
+    data = random_images(options.model, options.batch_size * options.steps)
+    bench = Bench(data, device)
+    recipe = Recipe(epochs=1, batch_size=options.batch_size, lr=0.01)
+    epochs = {name: epoch(name, bench, recipe, options.model) for name in options.methods}
+    dense = {"dense": epoch("dense", bench, recipe, options.model)}
+    return interleaved(dense | epochs, options.rounds, clock=steady_clock(device))
+
+
+def epoch(name: str, bench: Bench, recipe: Recipe, network: str) -> Callable[[], object]:
     """Make an epoch of the training loop with a method's hooks."""
     method = discover().methods[name].cls()
     model = bench.place(bench.model(network, 0))
@@ -57,7 +62,7 @@ def epoch(name: str, bench: Bench, recipe: Recipe, network: str) -> Callable[[],
         lambda progress: method.after_step(model, progress),
     )
     loader = bench.augmented(recipe)
-    return lambda: train(model, recipe, loader, 0, hooks, lambda _: None) and None
+    return lambda: train(model, recipe, loader, 0, hooks, lambda _: None)
 
 
 if __name__ == "__main__":

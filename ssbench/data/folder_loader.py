@@ -161,7 +161,8 @@ class _Images(Dataset[tuple[Tensor, int]]):
         if seed < 0:
             return self.to_tensor(self.evaluation(image)), self.labels[number]
         with torch.random.fork_rng(devices=[]):  # the transforms draw from the global generator
-            torch.manual_seed(seed)
+            # Of the CPU alone: `torch.manual_seed` would seed the GPUs' too, which gates draw from.
+            torch.default_generator.manual_seed(seed)
             return self.to_tensor(self.training(image)), self.labels[number]
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from ssbench.device import peak_memory
-from ssbench.dryrun import train_briefly
+from ssbench.device import clear, peak_memory
+from ssbench.dryrun import kinds, train_briefly
 from ssbench.stage import Run
-from ssbench.workbench import Bench
+from ssbench.workbench import Bench, evaluation_batch
 
 SPARE = 0.8
 """The share of the free memory that is used."""
@@ -37,20 +37,26 @@ def fitting(runs: Sequence[Run], bench: Bench) -> int:
 def needed(runs: Sequence[Run], bench: Bench) -> int:
     """Bytes of the device's memory that a process needs.
 
-    One training step of each network at its batch size says so.
+    One training step of each network at its batch size says so; on a GPU, where images of an
+    evaluation may outweigh those of a step, also a batch of that.
     """
-    if bench.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(bench.device)
-    kinds = {
-        (stage.model, stage.recipe.batch_size)
-        for run in runs
-        for stage in run.stages
-        if stage.recipe
-    }
-    for model, batch_size in sorted(kinds):
-        train_briefly(bench, model, batch_size, seconds=0.0)
-    need = peak_memory(bench.device)
-    return need + CUDA_CONTEXT if bench.device.type == "cuda" else need
+    clear(bench.device)
+    for (name, *_), recipe in sorted(kinds(runs).items()):
+        train_briefly(bench, name, recipe, seconds=0.0)
+        if bench.device.type == "cuda":
+            _evaluate_briefly(bench, name)
+    if bench.device.type != "cuda":
+        return peak_memory(bench.device)
+    need = torch.cuda.max_memory_reserved(bench.device) + CUDA_CONTEXT
+    clear(bench.device)  # for those that are to share the device
+    return need
+
+
+@torch.no_grad()
+def _evaluate_briefly(bench: Bench, name: str) -> None:
+    model = bench.place(bench.model(name, 0)).eval()
+    size = evaluation_batch(bench.validation)
+    model(torch.zeros(size, *bench.example.shape[1:], device=bench.device))
 
 
 def _free_memory() -> int:

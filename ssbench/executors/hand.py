@@ -12,7 +12,7 @@ from typing import Protocol
 from torch import Tensor
 
 from ssbench.backward import out_of_memory
-from ssbench.device import describe
+from ssbench.device import describe, is_lost
 from ssbench.errors import (
     BadInputError,
     DamagedError,
@@ -76,11 +76,16 @@ class StageFailedError(Exception):
 
     Attributes:
         facts: further entries of the record.
+        lost: whether this process can no longer use its device.
     """
 
-    def __init__(self, reason: str, facts: Record) -> None:
+    def __init__(self, reason: str, facts: Record, *, lost: bool = False) -> None:
         super().__init__(reason)
-        self.facts = facts
+        self.facts, self.lost = facts, lost
+
+    def alone(self) -> StageFailedError:
+        """The same without its cause, whose frames hold all that the stage had in memory."""
+        return StageFailedError(str(self), self.facts, lost=self.lost)
 
 
 class Hand:
@@ -178,7 +183,8 @@ class Hand:
         except Exception as error:
             if not (out_of_memory(error) or isinstance(error, NoRoomError)):
                 self._forget(stage)  # with more memory it could go on; of all else that is in vain
-            raise StageFailedError(_reason(stage, error), _failure(error)) from error
+            lost = is_lost(self._bench.device)
+            raise StageFailedError(_reason(stage, error), _failure(error), lost=lost) from error
         return tensors, record | self._facts | {"time": now()}
 
     def _forget(self, stage: Stage) -> None:

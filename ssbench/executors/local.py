@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from ssbench.errors import DamagedError
+from ssbench.errors import BadInputError, DamagedError
 from ssbench.executors.hand import (
     Hand,
     Observer,
@@ -77,11 +77,16 @@ class _Local:
         if elsewhere := failed_elsewhere(self.results, stage):
             self.failures[stage.id] = elsewhere
             return
+        if any(failure.lost for failure in self.failures.values()):
+            raise BadInputError(
+                "the GPU answers this process no more since a stage failed on it; start the same "
+                "command again: it goes on with the other runs"
+            )
         self.observer.stage_started(run, stage)
         try:
             self.hand.carry_out(stage, lambda epoch: self.observer.epoch(stage, epoch))
         except StageFailedError as failure:
-            self.failures[stage.id] = failure
+            self.failures[stage.id] = failure.alone()
         except BusyError as busy:
             self.observer.stage_put_off(stage)
             raise BusyError(f"{stage.kind} {stage.id[:8]}, which {busy.holder} is at") from busy
@@ -103,6 +108,7 @@ def execute(
 
     Raises:
         Stopped: the process is to end.
+        BadInputError: it cannot use its GPU any more.
     """
     partials = Partials(store.part("partial"), bench.device.type, STOP, save_every, observer.warn)
     partials.tidy(store)

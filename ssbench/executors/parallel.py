@@ -210,6 +210,9 @@ class Process:
             advice = " (9: the system does that when memory runs out)" if code == -9 else ""
             kind = self.stage.kind if self.stage else ""
             return Failed(f"{kind}: the worker process {how}{advice}")
+        if isinstance(said, Failed) and said.ends:
+            self.lost = True
+            self.stop()
         return said
 
     def ask(self) -> None:

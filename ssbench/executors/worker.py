@@ -63,10 +63,16 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """The stage could not be finished; ``facts`` are further entries of the record."""
+    """The stage could not be finished.
+
+    Attributes:
+        facts: further entries of the record.
+        ends: whether the worker is of no more use, as it has lost its device.
+    """
 
     reason: str
     facts: Record = field(default_factory=dict)
+    ends: bool = False
 
 
 @dataclass(frozen=True)
@@ -183,7 +189,7 @@ def open_hand(setup: Setup, pipe: Connection, spread: Alone | None = None) -> Ha
 
 def failed(failure: StageFailedError) -> Failed:
     """Say why a stage could not be finished."""
-    return Failed(str(failure), failure.facts)
+    return Failed(str(failure), failure.facts, failure.lost)
 
 
 def carry_out(

@@ -114,10 +114,10 @@ _KINDS: tuple[
         "Error against cost",
         "test error of the last epoch against the seconds that one seed took on the hardware of "
         "the records, all stages together, shared ones included; against the epochs in total where "
-        "rows differ in them; and against energy where a counter could be read. That counts one "
-        "device only, the GPU (the first, where several trained jointly) or else the CPU's "
-        "packages, without the rest of the machine, and all that ran on it, other stages and other "
-        "people's work too.",
+        "rows differ in them; and against energy where a counter could be read. That is the "
+        "GPU's (of several that trained jointly, all of them) or else the CPU's packages', without "
+        "the rest of the machine, and of all that ran there, other stages and other people's work "
+        "too.",
         cost,
     ),
     (

@@ -43,7 +43,7 @@ def cost(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
     if len({point["epochs"] for point in points}) > 1:
         axes.append(("epochs", "epochs in total"))
     if any("joules" in point for point in points):
-        axes.append(("joules", "energy of one device (J), one seed"))
+        axes.append(("joules", "energy of the devices (J), one seed"))
     panels = [
         _panel([point for point in points if key in point], key, title, names, looks)
         for key, title in axes
