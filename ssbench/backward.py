@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssbench.device import clear_cache
 from ssbench.draws import Draws, draws, restore_draws
-from ssbench.errors import NoRoomError
+from ssbench.errors import NoRoomError, RunFailedError
 from ssbench.precision import products
 from ssbench.spread import Alone
 from ssbench.stopwatch import Stopwatch
@@ -145,7 +145,13 @@ class Backward:
         return torch.stack(sums).sum(), torch.cat(logits)
 
     def _priced(self) -> Tensor | None:
-        return self.priced.time(self._penalty)
+        penalty = self.priced.time(self._penalty)
+        if penalty is not None and not penalty.requires_grad and bool(penalty != 0):
+            raise RunFailedError(
+                "the penalty depends on no parameter that trains, so that it would do nothing; "
+                "compute it from model.get_parameter(layer.weight): prunable_weights are detached"
+            )
+        return penalty
 
     def _backward(self, loss: Tensor, penalty: Tensor | None) -> None:
         self._spread.backward(loss if penalty is None else loss + penalty)

@@ -102,8 +102,9 @@ def run(
         ),
     ] = None,
     max_seeds: Annotated[
-        int, typer.Option("--max-seeds", min=3, help="The seeds at which --until-separated ends.")
-    ] = 20,
+        int | None,
+        typer.Option(min=3, help="The seeds at which --until-separated ends [20]."),
+    ] = None,
     concurrency: Annotated[
         str | None,
         typer.Option(
@@ -123,7 +124,7 @@ def run(
         typer.Option(metavar="N", min=1, help="So many devices train each stage jointly."),
     ] = 1,
     executor: Annotated[
-        Executor, typer.Option(help="ray: on a cluster (pip install 'ssbench\\[ray]').")
+        Executor, typer.Option(help="ray: on a cluster (pip install 'ssbench[ray]').")
     ] = Executor.LOCAL,
     address: Annotated[
         str | None,
@@ -154,11 +155,13 @@ def run(
         address=_address(executor, address),
     )
     pair = None if until_separated is None else separating.rows_of(until_separated)
+    if pair is None and max_seeds is not None:
+        raise BadInputError("--max-seeds ends --until-separated ROW_A,ROW_B; name two rows with it")
     if pair is not None:
         separating.check(experiment, options, pair)
     outcome = commands.run(experiment, options, console(), log())
     if pair is not None and not dry_run:
-        outcome = separating.run(experiment, options, pair, max_seeds, console(), log())
+        outcome = separating.run(experiment, options, pair, max_seeds or 20, console(), log())
     if outcome.failed:
         raise typer.Exit(1)
 

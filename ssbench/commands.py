@@ -259,7 +259,8 @@ def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | str
     if lacking:
         raise BadInputError(f"{record['run']}: its record lacks {lacking[0]}; run it again")
     check_model(str(record["model"]), f"{record['run']}: model")
-    store = Store(cache or results / ".cache")
+    beside = [folder / ".cache" for folder in (results, results.resolve().parent)]
+    store = Store(cache or next(filter(Path.is_dir, beside), beside[0]))
     stage = str(record["stage_id"])
     if not store.has(stage):
         raise BadInputError(

@@ -60,6 +60,9 @@ class Description(BaseModel):
 def load(folder: str | Path) -> nn.Module:
     """Load an exported network: plain torch, in eval mode, on the CPU.
 
+    It takes images [N, C, H, W] normalised as in training: values from 0 to 1, less ``mean``, over
+    ``sd`` (by channel), both in the folder's description, see `read`.
+
     Args:
         folder: what ``ssbench export --to`` wrote, in the format safetensors.
 

@@ -120,6 +120,11 @@ class Method(ABC):
         return any(getattr(cls, hook) is not getattr(Method, hook) for hook in hooks)
 
 
+HOOKS = ("attach", "parameter_groups", "penalty", "after_step", "scores", "detach")
+FACTS = dict.fromkeys(("images", "fresh", "batches", "example", "pruning"))
+"""What a hook may ask for by the name of a keyword-only argument, see `Method`."""
+
+
 class Pruning(Protocol):
     """What ``after_step`` prunes with while it trains; what is gone stays gone."""
 

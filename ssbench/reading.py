@@ -113,7 +113,8 @@ def find_run(run_id: str, results: Path) -> list[Record]:
     matching = exact or [path for path in paths if run_id in path.stem]
     if not matching:
         raise BadInputError(f"{run_id}: no run of this id under {results}; choose --results")
-    if len(matching) > 1:
-        names = "\n  ".join(path.stem for path in matching[:10])
+    # Experiments that share a run have the same record of it each.
+    if len({path.stem for path in matching}) > 1:
+        names = "\n  ".join(sorted({path.stem for path in matching})[:10])
         raise BadInputError(f"{run_id}: {len(matching)} runs match; say more of the id:\n  {names}")
     return [raw for raw, _ in read_file(matching[0])]

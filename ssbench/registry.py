@@ -6,6 +6,7 @@ group ``ssbench.methods`` and every file given with ``--method-file`` defines on
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib
 import importlib.metadata
@@ -20,7 +21,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from ssbench.errors import BadInputError
-from ssbench.method import Method
+from ssbench.method import FACTS, GRAINS, HOOKS, Method
 from ssbench.nearest import nearest
 from ssbench.sources import GROUP, method_folder
 
@@ -116,6 +117,7 @@ def _method_file(name: str, module: ModuleType) -> MethodFile:
         raise BadInputError(f"{path.name} defines {len(classes)} methods; one per file")
     cls = classes[0]
     _check(cls, path)
+    _check_hooks(cls, path)
     return MethodFile(name, cls, path, hashlib.sha256(path.read_bytes()).hexdigest()[:16])
 
 
@@ -140,6 +142,23 @@ def _check(cls: type[Method], path: Path) -> None:
                 f"{path.name}: search names {name!r}, which is no hyper-parameter of "
                 f"{cls.__name__}; {nearest(name, names)}"
             )
+
+
+def _check_hooks(cls: type[Method], path: Path) -> None:
+    """Refuse what would be passed over in silence: a misspelt hook, argument or grain."""
+    if isinstance(grain := getattr(cls, "grain", None), str) and grain not in GRAINS:
+        raise BadInputError(f"{path.name}: unknown grain {grain!r}; {nearest(grain, GRAINS)}")
+    for name, member in vars(cls).items():
+        if not inspect.isfunction(member) or name.startswith("_"):
+            continue
+        if name not in HOOKS and difflib.get_close_matches(name, HOOKS, cutoff=0.8):
+            raise BadInputError(
+                f"{path.name}: {cls.__name__}.{name} is no hook, and would never be called; "
+                f"{nearest(name, HOOKS)}; a function of your own begins with an underscore"
+            )
+        for argument in inspect.signature(member).parameters.values():
+            if name in HOOKS and argument.kind is argument.KEYWORD_ONLY:
+                look_up(FACTS, argument.name, "argument", f"{path.name}: {cls.__name__}.{name}")
 
 
 def _where(error: Exception) -> str:

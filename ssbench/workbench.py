@@ -17,6 +17,7 @@ from ssbench.data.batches import Batches
 from ssbench.data.folder_loader import FolderLoader
 from ssbench.data.loader import Loader
 from ssbench.device import clear_cache, use
+from ssbench.errors import BadInputError
 from ssbench.evaluation import Measured, evaluate
 from ssbench.models import build, fetch, load
 from ssbench.recipe import Recipe
@@ -92,7 +93,14 @@ class Bench:
     def dense(self, name: str) -> Counts:
         """Count the unpruned network, once."""
         if name not in self._dense:
-            self._dense[name] = count(self.model(name, 0), self.example.cpu())
+            try:
+                self._dense[name] = count(self.model(name, 0), self.example.cpu())
+            except RuntimeError as error:
+                size = " x ".join(map(str, self.example.shape[1:]))
+                raise BadInputError(
+                    f"network {name!r} cannot take the images of {self.dataset.name}, {size} "
+                    f"({str(error).splitlines()[0]}); choose another network or data set"
+                ) from error
         return self._dense[name]
 
     def measure(self, model: nn.Module) -> dict[str, Any]:

@@ -148,11 +148,30 @@ def test_an_unknown_device(tiny: Path, invoke: Invoke) -> None:
     assert "known: auto, cpu, cuda, cuda:N" in ended.err
 
 
+MINE = """
+from dataclasses import dataclass
+from ssbench.method import Method, prunable_weights
+
+@dataclass(frozen=True, kw_only=True)
+class Mine(Method):
+    grain = "weight"
+
+    def scores(self, model):
+        return {{name: weight.abs() for name, weight in prunable_weights(model).items()}}
+
+    {more}
+"""
 BROKEN = {
     "syntax": ("def broken(:\n", "SyntaxError"),
     "import": ("import no_such_library\n", "no_such_library"),
     "raises": ("raise OSError('disk on fire')\n", "disk on fire"),
     "no method": ("x = 1\n", "defines 0 methods"),
+    "hook": (MINE.format(more="def penalti(self, model):\n        return None"), "'penalty'"),
+    "argument": (
+        MINE.format(more="def attach(self, model, *, image=0):\n        pass"),
+        "'images'",
+    ),
+    "grain": (MINE.format(more="").replace('"weight"', '"kernel"'), "unknown grain 'kernel'"),
 }
 
 
@@ -185,9 +204,28 @@ def test_a_broken_method_that_is_used_is_refused_and_unused_does_no_harm(
     assert invoke("run", tiny, "--method-file", path, "--dry-run").code == 0
 
 
+def test_a_penalty_that_does_nothing_fails_its_runs(
+    tmp_path: Path, tiny: Path, invoke: Invoke
+) -> None:
+    path = tmp_path / "mine.py"
+    total = "return sum(weight.abs().sum() for weight in prunable_weights(model).values())"
+    path.write_text(MINE.format(more=f"def penalty(self, model):\n        {total}"))
+    tiny.write_text(TINY[: TINY.index("methods =")] + 'methods = [{ name = "mine" }]')
+    ended = invoke("run", tiny, "--method-file", path)
+    assert ended.code == 1
+    assert "the penalty depends on no parameter that trains" in ended.out + ended.err
+
+
+def test_a_network_that_is_too_deep_for_the_images_is_refused(tiny: Path, invoke: Invoke) -> None:
+    ended = invoke("run", tiny, "--set", 'models=["vgg16"]', "--dry-run")
+    assert ended.code == 2
+    assert "network 'vgg16' cannot take the images of digits, 1 x 8 x 8" in ended.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
+        (("run", "quickstart", "--max-seeds", "5"), "--until-separated"),
         (("report", "nowhere"), "no such folder"),
         (("report", "."), "no records"),
         (("report", ".", "--format", "docx"), "known: md, tex, html, csv"),

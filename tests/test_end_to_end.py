@@ -79,6 +79,17 @@ def check_records(found: dict[str, list[dict[str, object]]]) -> None:
             assert last["threshold"] is not None
 
 
+def test_a_run_that_two_experiments_share_is_one(tiny: Path, invoke: Invoke) -> None:
+    assert invoke("run", tiny, "--quiet").code == 0
+    assert invoke("run", tiny, "--quiet", "--set", "name=again").code == 0
+    (shared,) = Path("results/again").glob("*magnitude-0.1-*.jsonl")
+    assert invoke("show", shared.stem).code == 0
+    assert invoke("show", "magnitude-0.1-").code == 0
+    # A folder of one experiment finds the checkpoints beside it.
+    ended = invoke("export", shared.stem, "--results", "results/again", "--to", "small")
+    assert ended.code == 0, ended.err
+
+
 def test_dry_run_shows_the_tree_and_the_cost_and_writes_nothing(tiny: Path, invoke: Invoke) -> None:
     ended = invoke("run", tiny, "--dry-run")
     assert ended.code == 0

@@ -53,6 +53,11 @@ def full(folder: Folder) -> Folder:
     return folder
 
 
+def test_networks_without_a_weight_left_are_drawn(folder: Folder) -> None:
+    folder.row("dead", [90.0, 90.0], layers={"a": 0.0, "b": 0.0})
+    assert {"layers", "collapse"} <= figures_of(rows_of(folder)).keys()
+
+
 def rows_of(folder: Folder) -> list[Row]:
     return make_rows(read_runs(folder.path))[0]
 

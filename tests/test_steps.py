@@ -25,6 +25,8 @@ IN_TRAINING = [
     for name, file in METHODS.items()
     if file.cls.changes_training() and not wants(file.cls().after_step, "pruning")
 ]
+BY_LAYERS = ("network-slimming", "synaptic-strength", "connection-lasso", "l0")
+"""Those whose penalty is written out again below, layer by layer."""
 
 
 class Waits(TorchDispatchMode):
@@ -112,7 +114,7 @@ def by_layers(name: str, model: nn.Module, method: Any) -> Tensor:
     return total
 
 
-@pytest.mark.parametrize("name", IN_TRAINING)
+@pytest.mark.parametrize("name", BY_LAYERS)
 def test_a_penalty_over_all_layers_at_once_is_the_sum_over_layers(name: str) -> None:
     method = METHODS[name].cls()
     model = attached(method)

@@ -6,6 +6,7 @@ OMP_NUM_THREADS=1 uv run python -m bench.perf.faults [--kills 20] [--concurrency
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -137,8 +138,10 @@ def faults(
 ) -> Found:
     """Kill an experiment ``kills`` times, let it end, and compare it with ``whole``.
 
+    Where it ends before it was killed so often, it begins anew in another folder.
+
     Args:
-        folder: empty; the experiment is carried out there.
+        folder: empty; the experiment is carried out below it.
         whole: `Victim.results` of the same experiment left alone.
         kills: so often.
         concurrency: processes that work side by side; the one that started them is killed.
@@ -146,15 +149,30 @@ def faults(
         seed: of the moments.
     """
     extra = ["--concurrency", str(concurrency), "--save-every", "0"]
-    victim, found = Victim(folder, experiment, extra), Found()
     chance = random.Random(f"{seed}, {concurrency}")  # noqa: S311 -- no secret
+    found = Found()
+    for number in itertools.count():
+        victim = Victim(folder / str(number), experiment, extra)
+        _strike(victim, kills, chance, found)
+        victim.finish()
+        end = victim.results()
+        found.files += len(whole)
+        found.differing += sum(
+            end.get(name) != whole.get(name) for name in end.keys() | whole.keys()
+        )
+        if found.kills == kills:
+            return found
+    raise AssertionError
+
+
+def _strike(victim: Victim, kills: int, chance: random.Random, found: Found) -> None:
+    """Kill an experiment until it ends or was killed so often, and look at it each time."""
     before = victim.disk()
     while found.kills < kills:
         early = chance.random() < EARLY
-        struck = _kill(victim, before, chance.uniform(0, 5 if early else WINDOW), early=early)
+        if not _kill(victim, before, chance.uniform(0, 5 if early else WINDOW), early=early):
+            return
         after = victim.disk()
-        if not struck:
-            break
         found.states[_state(before, after, early=early)] += 1
         found.lost_runs += len(before.runs - after.runs)
         found.lost_stages += len(before.stages - after.stages)
@@ -165,11 +183,6 @@ def faults(
         )
         found.torn += after.torn
         before = after
-    victim.finish()
-    end = victim.results()
-    found.files = len(whole)
-    found.differing = sum(end.get(name) != whole.get(name) for name in end.keys() | whole.keys())
-    return found
 
 
 def _kill(victim: Victim, before: Disk, after: float, *, early: bool) -> bool:

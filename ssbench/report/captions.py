@@ -92,6 +92,8 @@ def spread_words(rows: Sequence[Row]) -> str:
 def epochs_words(rows: Sequence[Row]) -> str:
     """Say how long the rows were trained in total."""
     totals = sorted({run.final.epochs_total or 0 for row in rows for run in row.done})
+    if not totals:
+        return "No run has a result."
     if len(totals) == 1:
         return f"All rows: {totals[0]} epochs in total."
     return f"Total epochs differ between rows: {text.listing([str(t) for t in totals])}."

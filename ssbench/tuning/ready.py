@@ -32,6 +32,7 @@ class Prepared:
     """Those with nothing to tune."""
     place: Place
     folder: Path
+    overrides: tuple[str, ...] = ()
 
 
 def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
@@ -62,7 +63,9 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
     first = [run for study in studies for run in study.runs(study.subject.first)]
     make_ready(first, bench, store, source)
     untuned = [each for each in found if not each.space]
-    return Prepared(source, experiment, tuned_on, studies, untuned, place, folder)
+    return Prepared(
+        source, experiment, tuned_on, studies, untuned, place, folder, tuple(options.overrides)
+    )
 
 
 def _seeds(experiment: Experiment, given: Sequence[int], source: str) -> list[int]:

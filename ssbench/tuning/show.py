@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from rich.console import Console
@@ -66,8 +67,11 @@ def outcome(ready: Prepared, trials: int, made: int, path: Path, console: Consol
     if not made:
         console.print(f"all is done: every method has its {trials} trials", highlight=False)
     console.print(f"chosen: {path}", soft_wrap=True, highlight=False)
+    changed = [each for each in ready.overrides if not each.startswith("name=")]
+    sets = [*changed, f"name={ready.experiment.name}-tuned"]
     console.print(
-        f"next: ssbench run {ready.source} --tuned {path} --set name={ready.experiment.name}-tuned",
+        f"next: ssbench run {ready.source} --tuned {path} "
+        + " ".join(f"--set {shlex.quote(each)}" for each in sets),
         soft_wrap=True, highlight=False,
     )  # fmt: skip
 

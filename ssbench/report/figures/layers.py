@@ -41,7 +41,7 @@ def kept_by_layer(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
     if not points:
         return None
     order = layers_in_order(rows)
-    low = min(point["kept"] for point in points if point["kept"] > 0) / 2
+    low = min((point["kept"] for point in points if point["kept"] > 0), default=1.0) / 2
     names = list(dict.fromkeys(point["method"] for point in points))
     panels = []
     for title, group in by_share(rows):
