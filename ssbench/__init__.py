@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ssbench.exported import load as load
-    from ssbench.report.frame import load_results as load_results
+    from ssbench.analysis.frame import load_results as load_results
+    from ssbench.models.exported import load as load
 
 __version__ = "0.1.0"
 
@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     """Import torch only for those who load a network, pandas only for those who read results."""
     if name == "load":
-        return import_module("ssbench.exported").load
+        return import_module("ssbench.models.exported").load
     if name == "load_results":
-        return import_module("ssbench.report.frame").load_results
+        return import_module("ssbench.analysis.frame").load_results
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,35 +1,15 @@
 """What many tests share: the command line in this process, and small experiments."""
 
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from ssbench import cli
-from tests.pretended import Pretended, pretended
-
-TINY = """
-dataset = "digits"
-models = ["vgg6"]
-seeds = [0]
-budget = { kept = [0.5, 0.1] }
-train = { epochs = 1, lr = 0.05, schedule = "one-cycle" }
-finetune = { epochs = 1, lr = 0.02, schedule = "one-cycle" }
-methods = [{ name = "dense" }, { name = "magnitude", grain = "connection" }]
-"""
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-Invoke = Callable[..., Ended]
+from ssbench.cli import app
+from tests.support.command_line import TINY, Ended, Invoke
+from tests.support.pretended_gpu import Pretended, pretended
 
 
 @pytest.fixture
@@ -52,7 +32,7 @@ def invoke(
         monkeypatch.setattr(sys, "argv", ["ssbench", *map(str, arguments)])
         code = 0
         try:
-            cli.main()
+            app.main()
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 1
         printed = capsys.readouterr()
@@ -68,6 +48,6 @@ def _seeded() -> None:
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretended]:
-    """Let there be a GPU, which `tests.pretended` pretends."""
+    """Let there be a GPU, which `tests.support.pretended_gpu` pretends."""
     with pretended(monkeypatch) as device:
         yield device

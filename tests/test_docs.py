@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssbench import names, record
-from ssbench.counting import count
-from ssbench.models import IMAGENET, MODELS, build
+from ssbench.models import registry
+from ssbench.models.registry import IMAGENET, MODELS, build
+from ssbench.pipeline import record
+from ssbench.pruning.counting import count
 
 TEXT = (Path(__file__).parent.parent / "docs" / "metrics.md").read_text()
 ROWS = re.findall(
@@ -32,12 +33,12 @@ def test_documented_sizes_are_counted_ones(row: tuple[str, ...]) -> None:
 
 
 def test_listed_networks_are_those_that_are_built() -> None:
-    assert list(names.NETWORKS) == list(MODELS)
+    assert list(registry.NETWORKS) == list(MODELS)
     with torch.device("meta"):  # no weights are drawn
-        built = {name: build(name, facts.channels, 10) for name, facts in names.NETWORKS.items()}
+        built = {name: build(name, facts.channels, 10) for name, facts in registry.NETWORKS.items()}
         built |= {name: build(name, 3, 1000) for name in IMAGENET}
     params = {name: sum(p.numel() for p in model.parameters()) for name, model in built.items()}
-    assert params == {name: facts.params for name, facts in (names.NETWORKS | IMAGENET).items()}
+    assert params == {name: facts.params for name, facts in (registry.NETWORKS | IMAGENET).items()}
 
 
 def test_every_measured_key_is_explained() -> None:

@@ -17,12 +17,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from bench.perf.measure import heading, interleaved, quartiles, random_images, ratio
-from ssbench.data import DataSet, Split, data_root, open_dataset
-from ssbench.device import resolve
-from ssbench.precision import products
-from ssbench.recipe import Recipe
-from ssbench.training import Hooks, train
-from ssbench.workbench import Bench
+from ssbench.data.dataset import DataSet, Split
+from ssbench.data.download import data_root
+from ssbench.data.registry import open_dataset
+from ssbench.pipeline.workbench import Workbench
+from ssbench.training.device import resolve
+from ssbench.training.loop import Hooks, train
+from ssbench.training.precision import products
+from ssbench.training.recipe import Recipe
 
 
 def main() -> None:
@@ -52,11 +54,11 @@ def measured(
     options: argparse.Namespace, found: DataSet, device: torch.device
 ) -> dict[str, list[float]]:
     """Seconds of an epoch, by recipe; the options are those of `main`."""
-    bench = Bench(found, device)
+    workbench = Workbench(found, device)
     recipe = Recipe(epochs=1, batch_size=128, lr=0.01, shift=4, flip=True)
-    networks = [bench.place(bench.model(options.model, 0)).train() for _ in range(2)]
+    networks = [workbench.place(workbench.model(options.model, 0)).train() for _ in range(2)]
     usual_ = usual(networks[0], found, device, options.workers)
-    loader = bench.augmented(recipe)
+    loader = workbench.augmented(recipe)
 
     def ours() -> None:
         train(networks[1], recipe, loader, 0, Hooks(), lambda _: None)

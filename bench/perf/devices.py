@@ -16,12 +16,12 @@ from multiprocessing.connection import Connection
 import torch
 
 from bench.perf.measure import heading, interleaved, quartiles, random_images, ratio
-from ssbench.device import resolve
-from ssbench.recipe import Recipe
-from ssbench.spread import Alone
-from ssbench.spread.joining import Place, joined, meeting_point
-from ssbench.training import Hooks, train
-from ssbench.workbench import Bench
+from ssbench.pipeline.workbench import Workbench
+from ssbench.training.device import resolve
+from ssbench.training.distributed.launch import Place, joined, meeting_point
+from ssbench.training.distributed.single import SingleProcess
+from ssbench.training.loop import Hooks, train
+from ssbench.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def main() -> None:
     torch.set_num_threads(options.threads or of)
     print(f"{heading(resolve('cpu'))}; {what}; {of} processes")
     processor: dict[str, list[float]] = {"alone": [], "jointly": []}
-    epoch = trainer(what, Alone())
+    epoch = trainer(what, SingleProcess())
 
     def alone() -> None:
         began = time.process_time()
@@ -75,15 +75,15 @@ def main() -> None:
     print(f"jointly over alone, processor time: {ratio(spent['jointly'], spent['alone'])}")
 
 
-def trainer(what: What, spread: Alone) -> Callable[[], None]:
+def trainer(what: What, spread: SingleProcess) -> Callable[[], None]:
     """Make a function that trains for one epoch."""
     torch.set_num_threads(what.threads if spread.share.of > 1 else torch.get_num_threads())
-    bench = Bench(random_images(what.model, what.images), resolve("cpu"), spread)
-    model = bench.place(bench.model(what.model, 0))
+    workbench = Workbench(random_images(what.model, what.images), resolve("cpu"), spread)
+    model = workbench.place(workbench.model(what.model, 0))
     recipe = Recipe(epochs=1, lr=0.01, batch_size=what.batch_size, shift=0, flip=False)
 
     def epoch() -> None:
-        train(model, recipe, bench.augmented(recipe), 0, Hooks(spread=spread), lambda _: None)
+        train(model, recipe, workbench.augmented(recipe), 0, Hooks(spread=spread), lambda _: None)
 
     return epoch
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from bench.perf.measure import heading, interleaved, quartiles, ratio
 from ssbench.data.digits import digits
-from ssbench.device import resolve
-from ssbench.workbench import Bench
+from ssbench.pipeline.workbench import Workbench
+from ssbench.training.device import resolve
 
 
 def main() -> None:
@@ -29,12 +29,12 @@ def main() -> None:
     options = parser.parse_args()
     device = resolve("auto")
     print(f"{heading(device)}; {options.model} on digits, batch 64")
-    bench = Bench(digits(), device)
-    batches = list(bench.loader(bench.train, 64).in_order())
+    workbench = Workbench(digits(), device)
+    batches = list(workbench.loader(workbench.train, 64).in_order())
     fabric = Fabric(accelerator="auto", devices=1)
 
     def steps(*, by_fabric: bool) -> Callable[[], None]:
-        model: Any = bench.place(bench.model(options.model, 0)).train()
+        model: Any = workbench.place(workbench.model(options.model, 0)).train()
         optimiser: Any = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
         if by_fabric:
             model, optimiser = fabric.setup(model, optimiser)

@@ -11,10 +11,10 @@ from collections.abc import Callable
 import torch
 
 from bench.perf.measure import heading, interleaved, quartiles, random_images, ratio, steady_clock
-from ssbench.device import resolve
-from ssbench.recipe import Recipe
-from ssbench.training import Epoch, Hooks, train
-from ssbench.workbench import Bench
+from ssbench.pipeline.workbench import Workbench
+from ssbench.training.device import resolve
+from ssbench.training.loop import Epoch, Hooks, train
+from ssbench.training.recipe import Recipe
 
 WARM_UP = 3
 """Epochs in which code is compiled and CUDA graphs are recorded."""
@@ -45,16 +45,16 @@ def measured(options: argparse.Namespace, device: torch.device) -> dict[str, lis
     What is compiled is no part of the turns, as a training compiles anew: its seconds are those of
     the later epochs of one training.
     """
-    bench = Bench(random_images(options.model, options.images), device)
+    workbench = Workbench(random_images(options.model, options.images), device)
 
     def training(
         memory: torch.memory_format, epochs: int = 1, **settings: object
     ) -> Callable[[], list[float]]:
-        model = bench.model(options.model, 0).to(device).to(memory_format=memory)
+        model = workbench.model(options.model, 0).to(device).to(memory_format=memory)
         recipe = Recipe.model_validate(
             {"epochs": epochs, "lr": 0.01, "batch_size": options.batch_size, **settings}
         )
-        loader, taken = bench.augmented(recipe), list[float]()
+        loader, taken = workbench.augmented(recipe), list[float]()
 
         def train_() -> list[float]:
             def listen(epoch: Epoch) -> None:

@@ -24,11 +24,11 @@ import torch.nn.functional as F
 
 from bench.perf import dataloader, formats, images, loop, overhead, sharing
 from bench.perf.measure import heading, quartiles, random_images, ratio
-from ssbench.device import peak_memory, resolve
-from ssbench.precision import products
-from ssbench.recipe import Precision, Recipe
-from ssbench.training import Hooks, train
-from ssbench.workbench import Bench
+from ssbench.pipeline.workbench import Workbench
+from ssbench.training.device import peak_memory, resolve
+from ssbench.training.loop import Hooks, train
+from ssbench.training.precision import products
+from ssbench.training.recipe import Precision, Recipe
 
 Row = tuple[str, str]
 """What was measured, and what was found."""
@@ -101,9 +101,11 @@ def waits(options: Namespace, device: torch.device) -> Iterator[Row]:
     for name in overhead.METHODS:
         counts = []
         for steps in (2, 6):
-            bench = Bench(random_images(options.models[0], steps * options.batch_size), device)
+            workbench = Workbench(
+                random_images(options.models[0], steps * options.batch_size), device
+            )
             recipe = Recipe(epochs=1, batch_size=options.batch_size, lr=0.01)
-            epoch = overhead.epoch(name, bench, recipe, options.models[0])
+            epoch = overhead.epoch(name, workbench, recipe, options.models[0])
             epoch()
             torch.cuda.set_sync_debug_mode("warn")
             try:
@@ -124,11 +126,11 @@ def repeats(options: Namespace, device: torch.device) -> Iterator[Row]:
     for kind in kinds:
         found = []
         for _ in range(2):
-            bench = Bench(random_images(name, options.images), device)
-            model = bench.place(bench.model(name, 0))
+            workbench = Workbench(random_images(name, options.images), device)
+            model = workbench.place(workbench.model(name, 0))
             torch.manual_seed(0)
             recipe = Recipe(epochs=1, batch_size=options.batch_size, lr=0.01, precision=kind)
-            train(model, recipe, bench.augmented(recipe), 0, Hooks(), lambda _: None)
+            train(model, recipe, workbench.augmented(recipe), 0, Hooks(), lambda _: None)
             found.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
         same = torch.equal(*found)
         apart = float((found[0] - found[1]).norm() / found[0].norm())

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.perf.measure import heading
-from ssbench.device import resolve
-from ssbench.experiment import Experiment
-from ssbench.plan import plan
-from ssbench.record import records
-from ssbench.registry import discover
-from ssbench.sealed import dump
-from ssbench.stage import Run
-from ssbench.storage import Results
+from ssbench.experiment.plan import plan
+from ssbench.experiment.spec import Experiment
+from ssbench.experiment.stage import Run
+from ssbench.method.registry import discover
+from ssbench.pipeline.record import records
+from ssbench.storage.jsonl import dump
+from ssbench.storage.results import Results
+from ssbench.training.device import resolve
 
 LAUNCHER = """
 import resource, subprocess, sys, time
@@ -76,7 +76,7 @@ def resuming(count: int, folder: Path) -> None:
         "import sys, time; began = time.perf_counter()\n"
         "from pathlib import Path\n"
         "from ssbench import commands\n"
-        "from ssbench.progress import Quiet\n"
+        "from ssbench.executors.progress import Quiet\n"
         "def first(*given): print(f'FIRST {time.perf_counter() - began:.2f}'); sys.exit()\n"
         "Quiet.stage_started = first\n"
         "from rich.console import Console\n"
@@ -95,7 +95,7 @@ def resuming(count: int, folder: Path) -> None:
 def commands_runs(toml: Path) -> tuple[Experiment, list[Run]]:
     """The experiment and its runs as the command finds them."""
     from ssbench.data.digits import digits
-    from ssbench.experiment import load
+    from ssbench.experiment.spec import load
 
     experiment = load(toml)
     return experiment, plan(experiment, discover(), digits().fingerprint, str(toml))

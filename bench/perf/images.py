@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from bench.perf.measure import heading, interleaved, quartiles
-from ssbench.data import Files, open_dataset
 from ssbench.data.folder_loader import FolderLoader, read_image
-from ssbench.device import resolve
+from ssbench.data.image_folder import Files
+from ssbench.data.registry import open_dataset
+from ssbench.training.device import resolve
 
 WIDTH, HEIGHT = 500, 375
 BATCH = 64

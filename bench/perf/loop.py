@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 
 from bench.perf.measure import heading, interleaved, quartiles, random_images, ratio, steady_clock
-from ssbench.device import resolve
-from ssbench.precision import products
-from ssbench.recipe import Recipe
-from ssbench.training import Hooks, train
-from ssbench.workbench import Bench
+from ssbench.pipeline.workbench import Workbench
+from ssbench.training.device import resolve
+from ssbench.training.loop import Hooks, train
+from ssbench.training.precision import products
+from ssbench.training.recipe import Recipe
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
 
 def measured(options: argparse.Namespace, device: torch.device) -> dict[str, list[float]]:
     """Seconds of trainings of ``epochs`` epochs, by loop; the options are those of `main`."""
-    bench = Bench(random_images(options.model, options.images), device)
+    workbench = Workbench(random_images(options.model, options.images), device)
     recipe = Recipe(
         epochs=options.epochs, batch_size=options.batch_size, lr=0.01, shift=0, flip=False
     )
@@ -51,12 +51,12 @@ def measured(options: argparse.Namespace, device: torch.device) -> dict[str, lis
 
     def ours(how: Recipe) -> None:
         model = networks[how is augmented]
-        train(model, how, bench.augmented(how), 0, Hooks(), lambda _: None)
+        train(model, how, workbench.augmented(how), 0, Hooks(), lambda _: None)
 
-    networks = [bench.place(bench.model(options.model, 0)).train() for _ in range(3)]
+    networks = [workbench.place(workbench.model(options.model, 0)).train() for _ in range(3)]
     return interleaved(
         {
-            "bare": bare(networks[2], bench, recipe),
+            "bare": bare(networks[2], workbench, recipe),
             "ours": lambda: ours(recipe),
             "ours, augmented": lambda: ours(augmented),
         },
@@ -65,9 +65,9 @@ def measured(options: argparse.Namespace, device: torch.device) -> dict[str, lis
     )
 
 
-def bare(model: torch.nn.Module, bench: Bench, recipe: Recipe) -> Callable[[], None]:
+def bare(model: torch.nn.Module, workbench: Workbench, recipe: Recipe) -> Callable[[], None]:
     """Make a loop as one writes it by hand."""
-    (batch,) = bench.loader(bench.train, len(bench.train)).in_order()
+    (batch,) = workbench.loader(workbench.train, len(workbench.train)).in_order()
     inputs, labels = batch[0], batch[1]
 
     def loop() -> None:

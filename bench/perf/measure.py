@@ -10,8 +10,8 @@ from importlib.metadata import version
 
 import torch
 
-from ssbench.data import DataSet, Split
-from ssbench.device import describe
+from ssbench.data.dataset import DataSet, Split
+from ssbench.training.device import describe
 
 
 def interleaved(

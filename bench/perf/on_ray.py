@@ -21,18 +21,19 @@ from rich.console import Console
 from bench.perf.measure import heading, ratio
 from bench.perf.sharing import SHORT, timed
 from ssbench.data.digits import digits
-from ssbench.device import resolve
-from ssbench.executors import execute
-from ssbench.executors.clerk import Clerk
-from ssbench.executors.cluster import joined
-from ssbench.executors.on_ray import RaySetup, drive
-from ssbench.experiment import Experiment
-from ssbench.plan import plan, stages
-from ssbench.progress import Quiet
-from ssbench.registry import discover
-from ssbench.stage import Run
-from ssbench.storage import Results, Store
-from ssbench.workbench import Bench
+from ssbench.executors.coordinator import Coordinator
+from ssbench.executors.local import execute
+from ssbench.executors.progress import Quiet
+from ssbench.executors.ray.cluster import joined
+from ssbench.executors.ray.executor import RaySetup, drive
+from ssbench.experiment.plan import plan, stages
+from ssbench.experiment.spec import Experiment
+from ssbench.experiment.stage import Run
+from ssbench.method.registry import discover
+from ssbench.pipeline.workbench import Workbench
+from ssbench.storage.checkpoints import CheckpointStore
+from ssbench.storage.results import Results
+from ssbench.training.device import resolve
 
 KEPT = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05]
 
@@ -68,17 +69,17 @@ def whole(experiment: str, rounds: int) -> None:
 
 def each_stage(rounds: int) -> None:
     """Time short stages one after the other, in this process and on a cluster that is warm."""
-    bench = Bench(digits(), resolve("cpu"))
+    workbench = Workbench(digits(), resolve("cpu"))
     more: list[float] = []
     with joined("local", 1) as ray:
 
-        def on_ray(clerk: Clerk) -> None:
-            drive(ray, clerk, bench, RaySetup("local", "cpu", 1, False, (), Path()))
+        def on_ray(clerk: Coordinator) -> None:
+            drive(ray, clerk, workbench, RaySetup("local", "cpu", 1, False, (), Path()))
 
         for number in range(rounds + 1):
             runs = _runs(number)
-            here = _timed(runs, bench, None)
-            there = _timed(runs, bench, on_ray)
+            here = _timed(runs, workbench, None)
+            there = _timed(runs, workbench, on_ray)
             if number:  # the first warms up
                 more.append((there - here) / len(stages(runs)))
                 print(f"{len(stages(runs))} stages: {here:.2f} s here, {there:.2f} s on Ray")
@@ -102,17 +103,19 @@ def _runs(seed: int) -> list[Run]:
     return plan(experiment, discover(), digits().fingerprint, "bench")
 
 
-def _timed(runs: list[Run], bench: Bench, on_ray: Callable[[Clerk], None] | None) -> float:
+def _timed(
+    runs: list[Run], workbench: Workbench, on_ray: Callable[[Coordinator], None] | None
+) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        store, results = Store(Path(folder)), Results(Path(folder), {"name": "x"})
+        store, results = CheckpointStore(Path(folder)), Results(Path(folder), {"name": "x"})
         store.prepare()
         results.folder.mkdir()
         observer = Quiet([], Console(quiet=True))
         began = time.perf_counter()
         if on_ray is None:
-            execute(runs, bench, store, results, observer)
+            execute(runs, workbench, store, results, observer)
         else:
-            on_ray(Clerk(runs, store, results, observer))
+            on_ray(Coordinator(runs, store, results, observer))
         return time.perf_counter() - began
 
 

@@ -11,12 +11,12 @@ from collections.abc import Callable
 import torch
 
 from bench.perf.measure import heading, interleaved, quartiles, random_images, ratio, steady_clock
-from ssbench.device import resolve
-from ssbench.method import offer
-from ssbench.recipe import Recipe
-from ssbench.registry import discover
-from ssbench.training import Hooks, train
-from ssbench.workbench import Bench
+from ssbench.method.contract import offer
+from ssbench.method.registry import discover
+from ssbench.pipeline.workbench import Workbench
+from ssbench.training.device import resolve
+from ssbench.training.loop import Hooks, train
+from ssbench.training.recipe import Recipe
 
 METHODS = ["synaptic-strength", "l0", "network-slimming", "connection-lasso"]
 
@@ -42,26 +42,26 @@ def main() -> None:
 def measured(options: argparse.Namespace, device: torch.device) -> dict[str, list[float]]:
     """Seconds of ``steps`` steps, by method; the options are those of `main`."""
     data = random_images(options.model, options.batch_size * options.steps)
-    bench = Bench(data, device)
+    workbench = Workbench(data, device)
     recipe = Recipe(epochs=1, batch_size=options.batch_size, lr=0.01)
-    epochs = {name: epoch(name, bench, recipe, options.model) for name in options.methods}
-    dense = {"dense": epoch("dense", bench, recipe, options.model)}
+    epochs = {name: epoch(name, workbench, recipe, options.model) for name in options.methods}
+    dense = {"dense": epoch("dense", workbench, recipe, options.model)}
     return interleaved(dense | epochs, options.rounds, clock=steady_clock(device))
 
 
-def epoch(name: str, bench: Bench, recipe: Recipe, network: str) -> Callable[[], object]:
+def epoch(name: str, workbench: Workbench, recipe: Recipe, network: str) -> Callable[[], object]:
     """Make an epoch of the training loop with a method's hooks."""
     method = discover().methods[name].cls()
-    model = bench.place(bench.model(network, 0))
+    model = workbench.place(workbench.model(network, 0))
     torch.manual_seed(0)
     offer(method.attach, model)
-    model = bench.place(model)
+    model = workbench.place(model)
     hooks = Hooks(
         offer(method.parameter_groups, model),
         lambda: offer(method.penalty, model, images=50_000),
         lambda progress: method.after_step(model, progress),
     )
-    loader = bench.augmented(recipe)
+    loader = workbench.augmented(recipe)
     return lambda: train(model, recipe, loader, 0, hooks, lambda _: None)
 
 

@@ -10,16 +10,16 @@ import argparse
 import torch
 
 from bench.perf.measure import heading, interleaved, quartiles
-from ssbench.counting import count
-from ssbench.device import resolve
-from ssbench.method import Grain, to_grain
-from ssbench.models import build
-from ssbench.sizes import make_share
-from ssbench.sparsity import Budget
-from ssbench.sparsity.select import select
-from ssbench.sparsity.units import Units
-from ssbench.structure import structure_of
-from ssbench.surgery import compact, held
+from ssbench.method.contract import Grain, to_grain
+from ssbench.models.registry import build
+from ssbench.pruning.budget import Budget
+from ssbench.pruning.counting import count
+from ssbench.pruning.graph.structure import structure_of
+from ssbench.pruning.select import select
+from ssbench.pruning.sizes import make_share
+from ssbench.pruning.surgery import compact, zeroed_parameters
+from ssbench.pruning.units import Units
+from ssbench.training.device import resolve
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
         values = interleaved({name: choose}, options.rounds)[name]
         print(f"{name:34} {_spread(values)}")
     masks = choose().masks
-    zeros = held(structure, model, masks)
+    zeros = zeroed_parameters(structure, model, masks)
     for name, mask in zeros.items():
         model.get_parameter(name).data.mul_(mask)
     values = interleaved(

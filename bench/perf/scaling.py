@@ -17,15 +17,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ssbench.data import DATASETS
+from ssbench.data.registry import DATASETS
 from ssbench.executors.schedule import Schedule
-from ssbench.experiment import find, load
-from ssbench.method import prunable_weights
-from ssbench.models import build
-from ssbench.plan import plan, stages
-from ssbench.registry import discover
-from ssbench.stage import Run, Stage
-from ssbench.storage import Store
+from ssbench.experiment.plan import plan, stages
+from ssbench.experiment.spec import find, load
+from ssbench.experiment.stage import Run, Stage
+from ssbench.method.contract import prunable_weights
+from ssbench.method.registry import discover
+from ssbench.models.registry import build
+from ssbench.storage.checkpoints import CheckpointStore
 
 
 def main() -> None:
@@ -74,7 +74,7 @@ def by_row(runs: Sequence[Run], hours: Callable[[Stage], float]) -> Mapping[tupl
 def makespan(runs: Sequence[Run], gpus: int, hours: Callable[[Stage], float]) -> float:
     """Hours until the last of the stages is finished."""
     with tempfile.TemporaryDirectory() as folder:
-        schedule = Schedule(runs, Store(Path(folder)))
+        schedule = Schedule(runs, CheckpointStore(Path(folder)))
     under_way: list[tuple[float, str, Stage]] = []
     now = 0.0
     while schedule.ready or under_way:

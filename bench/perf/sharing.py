@@ -14,13 +14,14 @@ import time
 from pathlib import Path
 
 from bench.perf.measure import heading, ratio
-from ssbench.data import data_root, open_dataset
-from ssbench.device import resolve
-from ssbench.experiment import find, load
-from ssbench.plan import plan, stages
-from ssbench.registry import discover
-from ssbench.report.records import read_runs
-from ssbench.report.sharing import sharing
+from ssbench.analysis.facts import sharing
+from ssbench.data.download import data_root
+from ssbench.data.registry import open_dataset
+from ssbench.experiment.plan import plan, stages
+from ssbench.experiment.spec import find, load
+from ssbench.method.registry import discover
+from ssbench.storage.records import read_runs
+from ssbench.training.device import resolve
 
 SHORT = ["--set", "train.epochs=2", "--set", "finetune.epochs=1", "--set", "seeds=[0,1]"]
 

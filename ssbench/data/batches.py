@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssbench.data.dataset import Split
-from ssbench.data.folder import Files
+from ssbench.data.image_folder import Files
 
 
 class Batches(Protocol):

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ssbench.data.folder import Files
+from ssbench.data.image_folder import Files
 
 Normalisation = tuple[Tensor, Tensor]
 """Mean and standard deviation by channel, each [C, 1, 1], on the scale of the stored values."""
@@ -37,7 +37,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to training images where a recipe does not say; see `ssbench.recipe`."""
+    """What is done to training images where a recipe does not say; see `ssbench.training.recipe`."""
 
     shift: int = 0
     flip: bool = False
@@ -82,7 +82,7 @@ class DataSet:
     def fingerprint(self) -> str:
         """A hash of every image and label in their order, as hexadecimal digits.
 
-        That of a folder is described with `ssbench.data.folder.Files.fingerprint`.
+        That of a folder is described with `ssbench.data.image_folder.Files.fingerprint`.
         """
         digest = hashlib.sha256(f"{self.name}:{self.classes}".encode())
         for split in (self.train, self.validation, self.test):

@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ssbench.data.dataset import Normalisation
-from ssbench.data.folder import Files
+from ssbench.data.image_folder import Files
+from ssbench.data.shard import WHOLE, Shard
 from ssbench.errors import BadInputError
-from ssbench.spread import WHOLE, Share
 
 FEW = 500
 """Under so many images, starting worker processes takes longer than they save."""
@@ -49,7 +49,7 @@ class FolderLoader:
     shift: int = 1
     flip: bool = True
     workers: int | None = None
-    share: Share = WHOLE
+    share: Shard = WHOLE
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Pass once over the images as they lie, without augmentation."""

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssbench.data.dataset import Normalisation, Split
-from ssbench.spread import WHOLE, Share
+from ssbench.data.shard import WHOLE, Shard
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Loader:
     batch_size: int
     shift: int = 0
     flip: bool = False
-    share: Share = WHOLE
+    share: Shard = WHOLE
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Pass once over the images as they lie, without augmentation."""

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from ssbench.data.dataset import Augmentation, DataSet, Split
-from ssbench.data.files import Known, read
+from ssbench.data.download import Known, read
 from ssbench.errors import BadInputError
 
 Array = NDArray[Any]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from ssbench.device import clear, peak_memory
-from ssbench.dryrun import kinds, train_briefly
-from ssbench.stage import Run
-from ssbench.workbench import Bench, evaluation_batch
+from ssbench.executors.estimate import kinds, train_briefly
+from ssbench.experiment.stage import Run
+from ssbench.pipeline.workbench import Workbench, evaluation_batch
+from ssbench.training.device import clear, peak_memory
 
 SPARE = 0.8
 """The share of the free memory that is used."""
@@ -24,39 +24,39 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def fitting(runs: Sequence[Run], bench: Bench) -> int:
+def fitting(runs: Sequence[Run], workbench: Workbench) -> int:
     """How many processes the cores and the free memory carry, at least one."""
-    need = needed(runs, bench)
-    if bench.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(bench.device)
+    need = needed(runs, workbench)
+    if workbench.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(workbench.device)
     else:
         free = _free_memory()
     return max(min(cores(), int(SPARE * free / max(need, 1))), 1)
 
 
-def needed(runs: Sequence[Run], bench: Bench) -> int:
+def needed(runs: Sequence[Run], workbench: Workbench) -> int:
     """Bytes of the device's memory that a process needs.
 
     One training step of each network at its batch size says so; on a GPU, where images of an
     evaluation may outweigh those of a step, also a batch of that.
     """
-    clear(bench.device)
+    clear(workbench.device)
     for (name, *_), recipe in sorted(kinds(runs).items()):
-        train_briefly(bench, name, recipe, seconds=0.0)
-        if bench.device.type == "cuda":
-            _evaluate_briefly(bench, name)
-    if bench.device.type != "cuda":
-        return peak_memory(bench.device)
-    need = torch.cuda.max_memory_reserved(bench.device) + CUDA_CONTEXT
-    clear(bench.device)  # for those that are to share the device
+        train_briefly(workbench, name, recipe, seconds=0.0)
+        if workbench.device.type == "cuda":
+            _evaluate_briefly(workbench, name)
+    if workbench.device.type != "cuda":
+        return peak_memory(workbench.device)
+    need = torch.cuda.max_memory_reserved(workbench.device) + CUDA_CONTEXT
+    clear(workbench.device)  # for those that are to share the device
     return need
 
 
 @torch.no_grad()
-def _evaluate_briefly(bench: Bench, name: str) -> None:
-    model = bench.place(bench.model(name, 0)).eval()
-    size = evaluation_batch(bench.validation)
-    model(torch.zeros(size, *bench.example.shape[1:], device=bench.device))
+def _evaluate_briefly(workbench: Workbench, name: str) -> None:
+    model = workbench.place(workbench.model(name, 0)).eval()
+    size = evaluation_batch(workbench.validation)
+    model(torch.zeros(size, *workbench.example.shape[1:], device=workbench.device))
 
 
 def _free_memory() -> int:

@@ -7,20 +7,21 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ssbench.errors import BadInputError, DamagedError
-from ssbench.executors.hand import (
-    Hand,
+from ssbench.executors.stage_runner import (
     Observer,
     Outcome,
     StageFailedError,
+    StageRunner,
     failed_elsewhere,
 )
-from ssbench.locks import BusyError
-from ssbench.partial import Partials
-from ssbench.record import Record, records
-from ssbench.stage import Run, Stage
-from ssbench.stopping import SAVE_EVERY, STOP
-from ssbench.storage import Results, Store
-from ssbench.workbench import Bench
+from ssbench.experiment.stage import Run, Stage
+from ssbench.pipeline.record import Record, records
+from ssbench.pipeline.resume import ResumePoints
+from ssbench.pipeline.workbench import Workbench
+from ssbench.storage.checkpoints import CheckpointStore
+from ssbench.storage.locks import BusyError
+from ssbench.storage.results import Results
+from ssbench.training.interrupt import SAVE_EVERY, STOP
 
 PATIENCE = 0.5
 """Seconds until a stage that another process is at is looked at again."""
@@ -35,7 +36,9 @@ class _FailedError(Exception):
 
 
 class _Local:
-    def __init__(self, hand: Hand, store: Store, results: Results, observer: Observer) -> None:
+    def __init__(
+        self, hand: StageRunner, store: CheckpointStore, results: Results, observer: Observer
+    ) -> None:
         self.hand, self.store, self.results, self.observer = hand, store, results, observer
         results.tell = observer.warn
         results.watch()
@@ -95,8 +98,8 @@ class _Local:
 
 def execute(
     runs: Sequence[Run],
-    bench: Bench,
-    store: Store,
+    workbench: Workbench,
+    store: CheckpointStore,
     results: Results,
     observer: Observer,
     save_every: float = SAVE_EVERY,
@@ -110,9 +113,11 @@ def execute(
         Stopped: the process is to end.
         BadInputError: it cannot use its GPU any more.
     """
-    partials = Partials(store.part("partial"), bench.device.type, STOP, save_every, observer.warn)
+    partials = ResumePoints(
+        store.part("partial"), workbench.device.type, STOP, save_every, observer.warn
+    )
     partials.tidy(store)
-    local = _Local(Hand(bench, store, partials, observer.warn), store, results, observer)
+    local = _Local(StageRunner(workbench, store, partials, observer.warn), store, results, observer)
     left = list(runs)
     while left:
         put_off: list[Run] = []

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 
-from ssbench.plan import stages
-from ssbench.stage import Run, Stage
-from ssbench.storage import Store
+from ssbench.experiment.plan import stages
+from ssbench.experiment.stage import Run, Stage
+from ssbench.storage.checkpoints import CheckpointStore
 
 
 class Schedule:
@@ -18,7 +18,7 @@ class Schedule:
             what begins anew, so that runs are finished early.
     """
 
-    def __init__(self, runs: Sequence[Run], store: Store) -> None:
+    def __init__(self, runs: Sequence[Run], store: CheckpointStore) -> None:
         missing = {stage.id: stage for stage in stages(list(runs)) if not store.has(stage.id)}
         self.ready: deque[Stage] = deque()
         self._after: dict[str, list[Stage]] = defaultdict(list)

@@ -1,16 +1,4 @@
-"""Networks by name; each is a plain module from images [N, C, H, W] to logits [N, classes]."""
+"""Networks by name, pretrained weights and exported networks.
 
-from ssbench.models.catalogue import MODELS, build, check
-from ssbench.models.published import fetch, load, published_url, weights_folder
-from ssbench.names import IMAGENET
-
-__all__ = [
-    "IMAGENET",
-    "MODELS",
-    "build",
-    "check",
-    "fetch",
-    "load",
-    "published_url",
-    "weights_folder",
-]
+Ask `registry` for a network: a plain module from images [N, C, H, W] to logits [N, classes].
+"""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ssbench.models.initialise import he_by_fan_out
+from ssbench.models.init import he_by_fan_out
 
 
 class DenseLayer(nn.Module):

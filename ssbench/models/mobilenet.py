@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ssbench.models.initialise import he_by_fan_out
+from ssbench.models.init import he_by_fan_out
 
 _BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1),
            (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1))  # fmt: skip

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ssbench.models.initialise import he_by_fan_out
+from ssbench.models.init import he_by_fan_out
 
 
 class Block(nn.Module):

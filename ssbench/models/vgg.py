@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ssbench.models.initialise import he_by_fan_out
+from ssbench.models.init import he_by_fan_out
 
 _VGG16 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool",
           512, 512, 512)  # fmt: skip

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ssbench import stats
-from ssbench.report import gaps, text, tuning
-from ssbench.report.identity import devices_of
-from ssbench.report.rows import UNFAIR, Row, best, by_budget, rivals
+from ssbench.analysis import facts, gaps, stats, wording
+from ssbench.analysis.facts import split_words
+from ssbench.analysis.rows import UNFAIR, Row, best, by_budget, rivals
 
 
 def table_caption(rows: Sequence[Row]) -> str:
@@ -22,7 +21,7 @@ def table_caption(rows: Sequence[Row]) -> str:
         "MACs: convolution and linear layers, one image, 1 per multiply-add.",
         epochs_words(rows),
         *split_words(rows),
-        *tuning.sentences(rows),
+        *facts.sentences(rows),
         *bold_words(list(by_budget(rows).values())),
         *gap_words(rows),
     ]
@@ -96,28 +95,7 @@ def epochs_words(rows: Sequence[Row]) -> str:
         return "No run has a result."
     if len(totals) == 1:
         return f"All rows: {totals[0]} epochs in total."
-    return f"Total epochs differ between rows: {text.listing([str(t) for t in totals])}."
-
-
-def split_words(rows: Sequence[Row]) -> list[str]:
-    """Say which rows were trained on several devices at once, or in micro-batches."""
-    several: dict[str, list[str]] = {}
-    small: dict[str, list[str]] = {}
-    for row in rows:
-        for run in row.done[:1]:
-            for place in devices_of(run):
-                if place[0].isdecimal():
-                    several.setdefault(place, []).append(row.name)
-            for size in dict.fromkeys(str(s.micro_batch) for s in run.stages if s.micro_batch):
-                small.setdefault(size, []).append(row.name)
-    return [
-        *(f"Trained on {place}: {_once(names)}." for place, names in several.items()),
-        *(f"In micro-batches of {size}: {_once(names)}." for size, names in small.items()),
-    ]
-
-
-def _once(names: Sequence[str]) -> str:
-    return text.listing(list(dict.fromkeys(names)))
+    return f"Total epochs differ between rows: {wording.listing([str(t) for t in totals])}."
 
 
 def bold_words(budgets: Sequence[Sequence[Row]]) -> list[str]:
@@ -142,7 +120,7 @@ def bold_words(budgets: Sequence[Sequence[Row]]) -> list[str]:
 
 def rule_words(counts: Sequence[int]) -> str:
     """Say by what rule errors are told apart, given the numbers of seeds that are compared."""
-    rules = text.listing(list(dict.fromkeys(stats.rule(count) for count in counts if count > 1)))
+    rules = wording.listing(list(dict.fromkeys(stats.rule(count) for count in counts if count > 1)))
     return (
         f"({rules} of the difference by seed includes 0, the spread taken as no less than that of "
         "rounding to whole test images; not corrected for the number of comparisons), and not "

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ssbench.report import text
-from ssbench.report.published import Published
-from ssbench.report.rows import Row
+from ssbench.analysis import wording
+from ssbench.analysis.published import Published
+from ssbench.analysis.rows import Row
 
 
 def _absent(quote: Published) -> str:
     del quote
-    return text.ABSENT
+    return wording.ABSENT
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def mean(row: Row, key: str) -> float | None:
 
 def counted(key: str) -> Callable[[Row], str]:
     """Write the mean of a count."""
-    return lambda row: text.count(mean(row, key))
+    return lambda row: wording.count(mean(row, key))
 
 
 def kept(unit: str) -> Callable[[Row], str]:
@@ -56,28 +56,30 @@ def pruned(unit: str) -> Callable[[Row], str]:
 def _share(row: Row, unit: str, *, pruned: bool) -> str:
     left = row.kept(unit)
     if left is None:
-        return text.ABSENT
-    return text.percent(1 - left.mean if pruned else left.mean)
+        return wording.ABSENT
+    return wording.percent(1 - left.mean if pruned else left.mean)
 
 
 def _error(key: str) -> Callable[[Row], str]:
-    return lambda row: text.error(row.spread(key)) if row.done else "failed"
+    return lambda row: wording.error(row.spread(key)) if row.done else "failed"
 
 
 def top1(title: str) -> Column:
     """The top-1 test error under a title: 'failed' where no run has a result."""
     key = "test_top1_error"
-    return Column(title, _error(key), lambda quote: text.fixed(quote.line.top1_error), key)
+    return Column(title, _error(key), lambda quote: wording.fixed(quote.line.top1_error), key)
 
 
 def top5(title: str) -> Column:
     """The top-5 test error under a title."""
     key = "test_top5_error"
-    return Column(title, _error(key), lambda quote: text.fixed(quote.line.top5_error), key)
+    return Column(title, _error(key), lambda quote: wording.fixed(quote.line.top5_error), key)
 
 
 SEEDS = Column("n", lambda row: str(len(row.done)))
-PARAMS = Column("params", counted("params_nonzero"), lambda f: text.count(f.line.params))
-PARAMS_PRUNED = Column("params pruned %", pruned("params"), lambda f: text.percent(f.params_pruned))
-MACS = Column("MACs", counted("macs_nonzero"), lambda f: text.count(f.macs))
-MACS_PRUNED = Column("MACs pruned %", pruned("macs"), lambda f: text.percent(f.macs_pruned))
+PARAMS = Column("params", counted("params_nonzero"), lambda f: wording.count(f.line.params))
+PARAMS_PRUNED = Column(
+    "params pruned %", pruned("params"), lambda f: wording.percent(f.params_pruned)
+)
+MACS = Column("MACs", counted("macs_nonzero"), lambda f: wording.count(f.macs))
+MACS_PRUNED = Column("MACs pruned %", pruned("macs"), lambda f: wording.percent(f.macs_pruned))

@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ssbench.report import claims as claims_
-from ssbench.report import protocol, sharing, text, tuning
+from ssbench.analysis import claims as claims_
+from ssbench.analysis import facts as facts_
+from ssbench.analysis import wording
+from ssbench.analysis.findings import Findings, Overall, findings, overall
+from ssbench.analysis.headline import headline
+from ssbench.analysis.limits import limits
+from ssbench.analysis.merge import Merged, Part
+from ssbench.analysis.notes import devices, superseded, versions
+from ssbench.analysis.published import Published
+from ssbench.analysis.rows import Row, by_table, make_rows
 from ssbench.report.captions import figure_caption
 from ssbench.report.figures import FIRST
-from ssbench.report.findings import Findings, Overall, findings, overall
-from ssbench.report.headline import headline
-from ssbench.report.limits import limits
-from ssbench.report.merge import Merged, Part
-from ssbench.report.notes import devices, superseded, versions
-from ssbench.report.published import Published
-from ssbench.report.records import Run
-from ssbench.report.rows import Row, by_table, make_rows
+from ssbench.report.formats.escape import slug
 from ssbench.report.tables import Table, make_table
+from ssbench.storage.records import RunRecords
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Failure:
     reason: str
 
     @classmethod
-    def of(cls, run: Run) -> Failure:
+    def of(cls, run: RunRecords) -> Failure:
         """Say of a failed run what its last record does."""
         last = run.final
         epoch = "" if last.diverged_epoch is None else str(last.diverged_epoch)
@@ -93,7 +95,7 @@ class Beside:
 
 
 def make_page(
-    runs: Sequence[Run], claims: Sequence[Path] = (), published: Sequence[Published] = ()
+    runs: Sequence[RunRecords], claims: Sequence[Path] = (), published: Sequence[Published] = ()
 ) -> Page:
     """Make the report of all runs of an experiment, at least one.
 
@@ -115,23 +117,23 @@ def make_merged_page(
         for parts in merged.parts.values()
         for part in parts
     ]
-    return _page(text.listing(experiments), groups, merged.warnings, Beside(claims, published))
+    return _page(wording.listing(experiments), groups, merged.warnings, Beside(claims, published))
 
 
 def _apart(part: Part) -> str:
     """What tells a table from another one of the same network and data."""
-    return f" ({text.listing(list(part.folders))}, {part.conditions.epochs} epochs)"
+    return f" ({wording.listing(list(part.folders))}, {part.conditions.epochs} epochs)"
 
 
 def _page(
     title: str,
-    groups: Sequence[tuple[str, Sequence[Run]]],
+    groups: Sequence[tuple[str, Sequence[RunRecords]]],
     warnings: tuple[str, ...],
     beside: Beside,
 ) -> Page:
     sections: list[Section] = []
     rows: list[Row] = []
-    older: list[Run] = []
+    older: list[RunRecords] = []
     for apart, runs in groups:
         made, replaced = make_rows(runs)
         rows, older = rows + made, older + replaced
@@ -160,7 +162,7 @@ def _section(rows: Sequence[Row], apart: str, published: Sequence[Published]) ->
     return Section(tuple(rows), named, "", figure_caption(rows), findings(rows))
 
 
-def _settled(runs: Sequence[Run], files: Sequence[Path]) -> list[claims_.Settled]:
+def _settled(runs: Sequence[RunRecords], files: Sequence[Path]) -> list[claims_.Settled]:
     """Settle the claims about each experiment by its own rows, which have the names it gave."""
     found: list[claims_.Settled] = []
     for experiment in dict.fromkeys(run.final.experiment for run in runs):
@@ -174,7 +176,7 @@ def _named(sections: Sequence[Section]) -> list[Section]:
     """Give the figures names that differ even where two models' names differ in a '/' only."""
     named: list[Section] = []
     for section in sections:
-        stem = text.slug(f"{FIRST}-{section.table.dataset}-{section.table.model}")
+        stem = slug(f"{FIRST}-{section.table.dataset}-{section.table.model}")
         taken = {other.stem for other in named}
         if stem in taken:
             stem = next(f"{stem}-{i}" for i in range(2, 10_000) if f"{stem}-{i}" not in taken)
@@ -196,19 +198,22 @@ def facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
     epochs = sorted({r.epochs_total for r in finals if r.epochs_total is not None})
     free = sorted({operator for stage in stages for operator in stage.uncounted})
     found = [
-        ("Data", text.listing(sorted({run.final.dataset for run in runs}))),
-        ("Images", text.listing([_images(*parts) for parts in images])),
-        ("Models", text.listing(sorted({run.final.model for run in runs}))),
-        ("Methods", text.listing(list(dict.fromkeys(row.name for row in rows)))),
-        ("Seeds", text.listing([str(seed) for seed in sorted({run.final.seed for run in runs})])),
-        ("Epochs in total", text.listing([str(count) for count in epochs])),
-        *protocol.facts(rows),
-        *tuning.facts(rows),
-        ("Shared stages", sharing.said(runs)),
+        ("Data", wording.listing(sorted({run.final.dataset for run in runs}))),
+        ("Images", wording.listing([_images(*parts) for parts in images])),
+        ("Models", wording.listing(sorted({run.final.model for run in runs}))),
+        ("Methods", wording.listing(list(dict.fromkeys(row.name for row in rows)))),
+        (
+            "Seeds",
+            wording.listing([str(seed) for seed in sorted({run.final.seed for run in runs})]),
+        ),
+        ("Epochs in total", wording.listing([str(count) for count in epochs])),
+        *facts_.protocol_facts(rows),
+        *facts_.tuning_facts(rows),
+        ("Shared stages", facts_.said(runs)),
         ("Hardware", " | ".join(devices(stages))),
         ("Versions", " | ".join(versions(stages))),
-        ("Commit", text.listing(sorted({stage.commit for stage in stages if stage.commit}))),
-        ("Operators that count as free", text.listing(free)),
+        ("Commit", wording.listing(sorted({stage.commit for stage in stages if stage.commit}))),
+        ("Operators that count as free", wording.listing(free)),
     ]
     return [(name, value) for name, value in found if value]
 

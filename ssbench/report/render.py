@@ -6,27 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssbench.analysis.frame import as_parquet
+from ssbench.analysis.limits import NOTHING_OPEN
+from ssbench.analysis.merge import merge
+from ssbench.analysis.published import Published, matching
 from ssbench.errors import BadInputError
 from ssbench.report import captions
-from ssbench.report.csv import as_csv
-from ssbench.report.drilldown import drilldown
-from ssbench.report.figures import (
-    KINDS,
-    Figure,
-    Looks,
-    Reference,
-    convert,
-    draw,
-    draw_overall,
-)
+from ssbench.report.figures import draw, draw_overall
+from ssbench.report.figures.chart import Figure
 from ssbench.report.figures.embed import as_json, charts
-from ssbench.report.frame import as_parquet
-from ssbench.report.limits import NOTHING_OPEN
-from ssbench.report.merge import merge
-from ssbench.report.output import FORMATS, OPTIONAL, check, environment, write
+from ssbench.report.figures.error_size import Reference
+from ssbench.report.figures.export import KINDS, convert
+from ssbench.report.figures.style import Looks
+from ssbench.report.formats.csv import as_csv
+from ssbench.report.formats.drilldown import drilldown
+from ssbench.report.formats.environment import FORMATS, OPTIONAL, check, environment, write
 from ssbench.report.page import SETUP, Page, make_merged_page, make_page
-from ssbench.report.published import Published, matching
-from ssbench.report.records import read_runs
+from ssbench.storage.records import read_runs
 
 TEXTS = ("md", "tex", "html")
 """The formats that text is written in, with each table's own figure beside it."""
@@ -47,7 +43,7 @@ def render(
         formats: some of `ssbench.report.FORMATS` and `ssbench.report.OPTIONAL`. Markdown, LaTeX
             and HTML bring one figure per (data set, model) with them as SVG and PNG, LaTeX also as
             PDF; "svg", "png" and "pdf" write every figure so.
-        claims: files of claims, see `ssbench.report.claims`.
+        claims: files of claims, see `ssbench.analysis.claims`.
         published: rows of the literature; a table shows those of its network and data set.
 
     Returns:

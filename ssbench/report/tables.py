@@ -6,9 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ssbench.report import sources, text
+from ssbench.analysis import wording
+from ssbench.analysis.dead_layers import layers_in_order
+from ssbench.analysis.gaps import TITLES, gaps
+from ssbench.analysis.notes import Note, notes, warnings
+from ssbench.analysis.published import Published, matching
+from ssbench.analysis.rows import Row, best, by_budget
+from ssbench.report import citations
 from ssbench.report.captions import table_caption
-from ssbench.report.collapse import layers_in_order
 from ssbench.report.columns import (
     MACS,
     MACS_PRUNED,
@@ -20,10 +25,6 @@ from ssbench.report.columns import (
     mean,
     top1,
 )
-from ssbench.report.gaps import TITLES, gaps
-from ssbench.report.notes import Note, notes, warnings
-from ssbench.report.published import Published, matching
-from ssbench.report.rows import Row, best, by_budget
 
 Part = Literal["usual", "extra", "gaps", "surgery"]
 
@@ -79,7 +80,7 @@ class Table:
     def compared(self) -> bool:
         """Whether any two rows compete at one budget."""
         cells = [cell for g in self.measured for line in g.lines for cell in line.cells["gaps"]]
-        return any(cell != text.ABSENT for cell in cells)
+        return any(cell != wording.ABSENT for cell in cells)
 
     @property
     def measured(self) -> tuple[Group, ...]:
@@ -89,21 +90,21 @@ class Table:
 
 def _epochs(row: Row) -> str:
     totals = sorted(set(row.values("epochs_total").values()))
-    return "/".join(f"{total:.0f}" for total in totals) or text.ABSENT
+    return "/".join(f"{total:.0f}" for total in totals) or wording.ABSENT
 
 
 def _threshold(row: Row) -> str:
-    return text.number(mean(row, "threshold"))
+    return wording.number(mean(row, "threshold"))
 
 
 def _before(row: Row) -> str:
-    return text.error(row.before("test_top1_error"))
+    return wording.error(row.before("test_top1_error"))
 
 
 def _difference(row: Row) -> str:
     spread = row.spread("surgery_difference")
     if spread is None:
-        return text.ABSENT
+        return wording.ABSENT
     return f"{spread.high:.0e}" if spread.high else "0"
 
 
@@ -143,14 +144,14 @@ def make_table(rows: Sequence[Row], published: Sequence[Published] = ()) -> Tabl
         published: rows of the literature; those of this network and data set follow the rows.
     """
     like = rows[0].like
-    cited = sources.cite(matching(published, like.dataset, like.model))
+    cited = citations.cite(matching(published, like.dataset, like.model))
     found = notes(rows)
     titles: dict[Part, tuple[str, ...]] = {
         part: tuple(column.title for column in columns) for part, columns in COLUMNS.items()
     }
     names = layers_in_order(rows)
     groups = by_budget(rows)
-    layers = [_layers(text.asked(*budget), group, names) for budget, group in groups.items()]
+    layers = [_layers(wording.asked(*budget), group, names) for budget, group in groups.items()]
     return Table(
         dataset=like.dataset,
         model=like.model,
@@ -174,25 +175,25 @@ def _group(rows: Sequence[Row], found: Sequence[Note]) -> Group:
             error=ERROR.write(row),
             bold=row in bold,
             n=str(len(row.done)),
-            cells=_cells(row) | {"gaps": apart.get(row, (text.ABSENT,) * len(TITLES))},
+            cells=_cells(row) | {"gaps": apart.get(row, (wording.ABSENT,) * len(TITLES))},
         )
         for row in rows
     ]
-    return Group(text.asked(*rows[0].budget), tuple(lines))
+    return Group(wording.asked(*rows[0].budget), tuple(lines))
 
 
 def _cells(row: Row) -> dict[Part, tuple[str, ...]]:
     return {part: tuple(column.write(row) for column in cs) for part, cs in COLUMNS.items()}
 
 
-def _published(cited: sources.Cited) -> list[Group]:
+def _published(cited: citations.Cited) -> list[Group]:
     lines = [
         Line(
             name=quote.name,
             marks=marks,
             error=ERROR.quote(quote),
             bold=False,
-            n=text.ABSENT,
+            n=wording.ABSENT,
             cells={part: tuple(c.quote(quote) for c in cs) for part, cs in COLUMNS.items()},
         )
         for quote, marks in cited.marks.items()
@@ -206,7 +207,7 @@ def _layers(title: str, rows: Sequence[Row], names: Sequence[str]) -> Layers:
     for row in rows:
         shares = [_layer(row, name) for name in names]
         if any(share is not None for share in shares):
-            cells = tuple((text.percent(share), share) for share in shares)
+            cells = tuple((wording.percent(share), share) for share in shares)
             lines.append((row.name, cells))
     return Layers(title, tuple(lines))
 

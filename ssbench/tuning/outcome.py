@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ssbench.search import described, identity
-from ssbench.tuning.ready import Prepared
+from ssbench.experiment.tuned import Entry, Tuned, recipe
+from ssbench.method.search_space import described, identity
+from ssbench.tuning.prepare import Prepared
 from ssbench.tuning.study import Study
 from ssbench.tuning.trials import best
-from ssbench.tuning.tuned import Entry, Tuned, recipe
 
 
 def outcome(ready: Prepared, trials: int) -> Tuned:

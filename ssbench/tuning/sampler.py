@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssbench.errors import BadInputError
-from ssbench.search import Choice, LogUniform, Search, Space, Uniform, Value
+from ssbench.method.search_space import Choice, LogUniform, Search, Space, Uniform, Value
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -85,7 +85,7 @@ def library() -> ModuleType:
 def _distribution(optuna: ModuleType, search: Search) -> Any:
     if isinstance(search, Choice):
         return optuna.distributions.CategoricalDistribution(search.values)
-    assert isinstance(search, Uniform)  # noqa: S101 -- ssbench.search has no other
+    assert isinstance(search, Uniform)  # noqa: S101 -- ssbench.method.search_space has no other
     log = isinstance(search, LogUniform)
     return optuna.distributions.FloatDistribution(search.low, search.high, log=log)
 

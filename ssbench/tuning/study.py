@@ -9,20 +9,22 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from ssbench.data.registry import dataset_name
 from ssbench.errors import BadInputError
-from ssbench.executors import Observer, execute
-from ssbench.experiment import Experiment
-from ssbench.places import dataset_name
-from ssbench.plan import plan_variants
-from ssbench.record import Record, now
-from ssbench.search import Value, identity
+from ssbench.executors.local import execute
+from ssbench.executors.stage_runner import Observer
+from ssbench.experiment.plan import plan_variants
+from ssbench.experiment.spec import Experiment
+from ssbench.experiment.stage import Run
+from ssbench.experiment.subjects import Subject
+from ssbench.method.search_space import Value, identity
+from ssbench.pipeline.record import Record, now
+from ssbench.pipeline.workbench import Workbench
 from ssbench.seeds import derive
-from ssbench.stage import Run
-from ssbench.storage import Results, Store
+from ssbench.storage.checkpoints import CheckpointStore
+from ssbench.storage.results import Results
 from ssbench.tuning.sampler import propose
-from ssbench.tuning.subjects import Subject
 from ssbench.tuning.trials import Log, Measured, Trial
-from ssbench.workbench import Bench
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Place:
         logs: the folder of the trials.
     """
 
-    bench: Bench
-    store: Store
+    workbench: Workbench
+    store: CheckpointStore
     results: Results
     logs: Path
 
@@ -74,7 +76,7 @@ class Study:
             BadInputError: the method does not take these values.
         """
         variant = self.subject.choose(parameters, f"{self.source}: {self.subject.variant.place}")
-        fingerprint = self.place.bench.dataset.fingerprint
+        fingerprint = self.place.workbench.dataset.fingerprint
         return plan_variants(self.experiment, [variant], fingerprint, self.source)
 
     def possible(self, parameters: Mapping[str, Value]) -> list[Run]:
@@ -103,7 +105,7 @@ class Study:
         except BadInputError as error:  # a combination that the method refuses
             runs, results, reasons = [], [], [str(error)]
         else:
-            outcome = execute(runs, place.bench, place.store, place.results, observe)
+            outcome = execute(runs, place.workbench, place.store, place.results, observe)
             results = [place.results.last(run.id) or {} for run in runs]
             reasons = list(dict.fromkeys(outcome.failed.values()))
         seconds = time.perf_counter() - began

@@ -8,10 +8,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssbench.errors import BadInputError
-from ssbench.files import read
-from ssbench.sealed import LIMIT
-from ssbench.search import Value
-from ssbench.storage import write
+from ssbench.method.search_space import Value
+from ssbench.storage.files import read, write
+from ssbench.storage.jsonl import LIMIT
 
 WORST = 100.0
 """The error, in percent, that a failed trial counts as when the next values are proposed."""

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssbench.method import balanced, offer, prunable_weights, to_grain
-from ssbench.models import MODELS
-from ssbench.registry import discover
+from ssbench.method.contract import offer, prunable_weights, to_grain
+from ssbench.method.gradients import balanced
+from ssbench.method.registry import discover
+from ssbench.models.registry import MODELS
 from tests.methods.nets import Tiny, data
 
 METHODS = {name: discover().methods[name].cls for name in ("snip", "grasp", "synflow")}

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from ssbench.method import prunable_weights
-from ssbench.models import MODELS
-from ssbench.registry import discover
+from ssbench.method.contract import prunable_weights
+from ssbench.method.registry import discover
+from ssbench.models.registry import MODELS
 
 Lasso = discover().methods["connection-lasso"].cls
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from ssbench.models import MODELS
-from ssbench.registry import discover
+from ssbench.method.registry import discover
+from ssbench.models.registry import MODELS
 
 METHODS = discover().methods
 Criterion = METHODS["connection-strength"].cls

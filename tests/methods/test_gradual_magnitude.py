@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ssbench.models import MODELS
-from ssbench.registry import discover
+from ssbench.method.registry import discover
+from ssbench.models.registry import MODELS
 
 Gradual = discover().methods["gradual-magnitude"].cls
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from ssbench.method import Method, structure_of
-from ssbench.models import MODELS
-from ssbench.registry import discover
+from ssbench.method.contract import Method
+from ssbench.method.registry import discover
+from ssbench.models.registry import MODELS
+from ssbench.pruning.graph.structure import structure_of
 
 Fpgm = discover().methods["fpgm"].cls
 GroupNorm = discover().methods["group-norm"].cls

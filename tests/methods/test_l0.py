@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from ssbench.models import MODELS
-from ssbench.registry import discover
+from ssbench.method.registry import discover
+from ssbench.models.registry import MODELS
 
 FILE = discover().methods["l0"]
 L0 = FILE.cls

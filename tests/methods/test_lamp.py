@@ -2,9 +2,9 @@
 
 import torch
 
-from ssbench.method import prunable_weights
-from ssbench.models import MODELS
-from ssbench.registry import discover
+from ssbench.method.contract import prunable_weights
+from ssbench.method.registry import discover
+from ssbench.models.registry import MODELS
 from tests.methods.nets import Tiny
 
 Lamp = discover().methods["lamp"].cls

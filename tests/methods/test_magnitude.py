@@ -5,13 +5,14 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from ssbench.counting import count
-from ssbench.method import prunable_weights, structure_of
-from ssbench.models import MODELS
-from ssbench.registry import discover
-from ssbench.sparsity import Budget
-from ssbench.sparsity.select import select
-from ssbench.sparsity.units import Units
+from ssbench.method.contract import prunable_weights
+from ssbench.method.registry import discover
+from ssbench.models.registry import MODELS
+from ssbench.pruning.budget import Budget
+from ssbench.pruning.counting import count
+from ssbench.pruning.graph.structure import structure_of
+from ssbench.pruning.select import select
+from ssbench.pruning.units import Units
 
 Magnitude = discover().methods["magnitude"].cls
 

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from ssbench.certificate import certify
-from ssbench.counting import count
-from ssbench.method import structure_of
-from ssbench.models import MODELS
-from ssbench.registry import discover
-from ssbench.sparsity import Budget
-from ssbench.sparsity.select import select
-from ssbench.sparsity.units import Units
-from ssbench.surgery import compact, held
+from ssbench.method.registry import discover
+from ssbench.models.registry import MODELS
+from ssbench.pruning.budget import Budget
+from ssbench.pruning.counting import count
+from ssbench.pruning.equivalence import certify
+from ssbench.pruning.graph.structure import structure_of
+from ssbench.pruning.select import select
+from ssbench.pruning.surgery import compact, zeroed_parameters
+from ssbench.pruning.units import Units
 
 DENSE = count(MODELS["vgg6"](1, 10), torch.zeros(1, 1, 8, 8))
 Slimming = discover().methods["network-slimming"].cls
@@ -142,7 +142,7 @@ def test_pruning_is_setting_the_smallest_scales_of_the_whole_network_to_zero(
                 dead = module.weight.abs() <= threshold
                 module.weight[dead] = 0.0
                 module.bias[dead] = 0.0
-        for key, mask in held(structure_of(ours), ours, found.masks).items():
+        for key, mask in zeroed_parameters(structure_of(ours), ours, found.masks).items():
             ours.get_parameter(key).mul_(mask)
         images = torch.randn(4, *shape)
         torch.testing.assert_close(ours(images), paper(images), rtol=1e-4, atol=1e-5)

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ssbench.method import module_of, prunable_layers
-from ssbench.models import MODELS
-from ssbench.registry import discover
+from ssbench.method.contract import module_of, prunable_layers
+from ssbench.method.registry import discover
+from ssbench.models.registry import MODELS
 
 Strength = discover().methods["synaptic-strength"].cls
 

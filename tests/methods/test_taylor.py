@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ssbench.registry import discover
+from ssbench.method.registry import discover
 from tests.methods.nets import Tiny, data
 
 Taylor = discover().methods["taylor"].cls

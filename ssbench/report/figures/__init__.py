@@ -9,25 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ssbench.report.figures.ablation import before_and_after
+from ssbench.analysis.rows import Row
 from ssbench.report.figures.chart import Figure, theme
 from ssbench.report.figures.cost import cost
-from ssbench.report.figures.curves import training_curves
-from ssbench.report.figures.export import KINDS, convert, script
-from ssbench.report.figures.layers import collapse_map, kept_by_layer
-from ssbench.report.figures.looks import Looks
-from ssbench.report.figures.masks import mask_overlap
-from ssbench.report.figures.pareto import pareto_front
-from ssbench.report.figures.ranks import rank_diagram
-from ssbench.report.figures.scores import score_histograms
-from ssbench.report.figures.size import (
+from ssbench.report.figures.error_size import (
     Reference,
     error_against_shares,
     error_against_sizes,
     unplaced,
 )
+from ssbench.report.figures.export import KINDS, convert, script
+from ssbench.report.figures.finetuning import before_and_after
+from ssbench.report.figures.layers import collapse_map, kept_by_layer
+from ssbench.report.figures.mask_overlap import mask_overlap
+from ssbench.report.figures.pareto import pareto_front
+from ssbench.report.figures.ranks import rank_diagram
+from ssbench.report.figures.scores import score_histograms
+from ssbench.report.figures.style import Looks
 from ssbench.report.figures.sweep import sweeps
-from ssbench.report.rows import Row
+from ssbench.report.figures.training_curves import training_curves
 
 __all__ = ["FIRST", "KINDS", "Figure", "Looks", "Reference", "convert", "draw", "draw_overall",
            "script", "theme"]  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ssbench.report.rows import Row
+from ssbench.analysis.rows import Row
 
 if TYPE_CHECKING:
     import altair as alt

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ssbench.analysis.rows import Row
 from ssbench.report.figures.chart import (
     chosen,
     error_axis,
@@ -15,8 +16,7 @@ from ssbench.report.figures.chart import (
     tooltip,
     values,
 )
-from ssbench.report.figures.looks import Looks
-from ssbench.report.rows import Row
+from ssbench.report.figures.style import Looks
 
 WIDTH, HEIGHT = 390, 230
 _SECONDS = "time of training and pruning (s), one seed"

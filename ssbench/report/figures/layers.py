@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ssbench import stats
-from ssbench.report.collapse import layers_in_order
+from ssbench.analysis import stats
+from ssbench.analysis.dead_layers import layers_in_order
+from ssbench.analysis.mask_overlap import by_share
+from ssbench.analysis.rows import Row
 from ssbench.report.figures.chart import (
     Point,
     asked,
@@ -17,9 +19,7 @@ from ssbench.report.figures.chart import (
     tooltip,
     values,
 )
-from ssbench.report.figures.looks import Looks
-from ssbench.report.overlap import by_share
-from ssbench.report.rows import Row
+from ssbench.report.figures.style import Looks
 
 HEIGHT = 170
 _TITLE = "weights kept (%), log scale"

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ssbench.analysis.pareto import complete, front
+from ssbench.analysis.rows import Row
+from ssbench.analysis.wording import asked as budget
 from ssbench.report.figures.chart import (
     Point,
     asked,
@@ -18,10 +21,7 @@ from ssbench.report.figures.chart import (
     tooltip,
     values,
 )
-from ssbench.report.figures.looks import Looks
-from ssbench.report.fronts import complete, front
-from ssbench.report.rows import Row
-from ssbench.report.text import asked as budget
+from ssbench.report.figures.style import Looks
 
 if TYPE_CHECKING:
     import altair as alt

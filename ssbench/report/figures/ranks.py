@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ssbench.analysis.ranking import Ranks, rankings
+from ssbench.analysis.rows import Row
 from ssbench.report.figures.chart import finish, tooltip, values
-from ssbench.report.figures.looks import Looks
-from ssbench.report.ranking import Ranks, rankings
-from ssbench.report.rows import Row
+from ssbench.report.figures.style import Looks
 
 WIDTH, STEP = 300, 24
 _BRACKET = "#84898f"

@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ssbench.analysis.rows import Row
 from ssbench.report.figures.chart import asked, finish, ticks, tooltip, values
-from ssbench.report.figures.looks import Looks
-from ssbench.report.nested import Histogram
-from ssbench.report.records import Record
-from ssbench.report.rows import Row
+from ssbench.report.figures.style import Looks
+from ssbench.storage.records import Histogram, Record
 
 WIDTH, HEIGHT, LINE = 230, 120, 11
 """Of the bars, and of a line of text above them."""

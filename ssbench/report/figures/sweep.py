@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from ssbench.analysis.rows import Row
 from ssbench.report.figures.chart import (
     UNITS,
     asked,
@@ -16,8 +17,7 @@ from ssbench.report.figures.chart import (
     tooltip,
     values,
 )
-from ssbench.report.figures.looks import Looks
-from ssbench.report.rows import Row
+from ssbench.report.figures.style import Looks
 
 WIDTH, HEIGHT = 230, 200
 

@@ -1,0 +1,144 @@
+"""Claims as files: sentences about an experiment, each with the comparison that decides it.
+
+Those that ship with ssbench stand in bench/claims/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ssbench.analysis import stats
+from ssbench.analysis.find_row import find_row
+from ssbench.analysis.rows import Row
+from ssbench.errors import BadInputError
+from ssbench.storage.toml import read_toml
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
+Ending = Literal["supported", "contradicted", "undecided"]
+
+
+class Claim(BaseModel):
+    """That one row errs less than another, by at least so much.
+
+    Rows are written as for `ssbench.analysis.find_row.find_row`. ``by`` is in points of test error: 0
+    says better, 1 says better by a whole point, -0.5 says worse by less than half a point.
+    """
+
+    model_config = _STRICT
+
+    says: str = Field(min_length=1)
+    better: str
+    than: str
+    by: float = Field(default=0.0, allow_inf_nan=False)
+    model: str | None = None
+    """The network it speaks of, where the experiment has several."""
+    dataset: str | None = None
+
+
+class ClaimsFile(BaseModel):
+    """A file of claims about one experiment."""
+
+    model_config = _STRICT
+
+    experiment: str
+    claims: list[Claim] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A claim and what the records say to it.
+
+    ``interval`` is that of the other row's test error less that of the claimed better one, in
+    points; None where there is none, and then ``why`` says why.
+    """
+
+    claim: Claim
+    ending: Ending
+    interval: stats.Interval | None
+    why: str
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return f"{self.ending}: {self.claim.says} ({self.why})"
+
+
+CAPTION = (
+    f"A claim is supported where the whole {100 * stats.LEVEL:.0f} % interval of the paired "
+    "difference in test error lies above the margin that it names, contradicted where all of it "
+    "lies below, and undecided otherwise. The claims were written down beside the experiment; "
+    "nothing is corrected for their number."
+)
+
+
+def shipped(folder: Path) -> list[Path]:
+    """Return the files of claims that ship with ssbench.
+
+    Args:
+        folder: of the experiments that ship with it.
+    """
+    return sorted((folder / "claims").glob("*.toml"))
+
+
+def read(paths: Iterable[Path], experiment: str) -> list[Claim]:
+    """Return the claims that are made about an experiment.
+
+    Raises:
+        BadInputError: a file cannot be read, is not TOML, or a key or value does not fit.
+    """
+    found: list[Claim] = []
+    for path in paths:
+        content = _read(path)
+        if content.experiment == experiment:
+            found += content.claims
+    return found
+
+
+def _read(path: Path) -> ClaimsFile:
+    try:
+        return ClaimsFile.model_validate(read_toml(path))
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in detail["loc"])
+        fields = ", ".join(Claim.model_fields)
+        message = detail["msg"][0].lower() + detail["msg"][1:]
+        raise BadInputError(f"{path}: {place}: {message}; a claim's keys: {fields}") from error
+
+
+def settle(claims: Iterable[Claim], rows: Sequence[Row]) -> list[Settled]:
+    """Decide each claim by the rows of its experiment."""
+    return [_settle(claim, rows) for claim in claims]
+
+
+def _settle(claim: Claim, rows: Sequence[Row]) -> Settled:
+    there = [
+        row
+        for row in rows
+        if claim.model in (None, row.like.model) and claim.dataset in (None, row.like.dataset)
+    ]
+    try:
+        better, than = (find_row(there, name) for name in (claim.better, claim.than))
+    except BadInputError as error:
+        return Settled(claim, "undecided", None, str(error))
+    less, more = (row.values("test_top1_error") for row in (better, than))
+    shared = len(less.keys() & more.keys())
+    interval = stats.difference(more, less, max(better.resolution, than.resolution))
+    if interval is None or shared < stats.FEW:
+        why = f"{shared} shared seeds; no interval can be given under {stats.FEW}"
+        return Settled(claim, "undecided", None, why)
+    low, high = interval.low, interval.high
+    ending: Ending = (
+        "supported" if low > claim.by else "contradicted" if high < claim.by else "undecided"
+    )
+    margin = f", margin {claim.by:g}" if claim.by else ""
+    word = "less" if interval.mean >= 0 else "more"
+    level = f"{100 * stats.LEVEL:.0f} %"
+    why = (
+        f"{abs(interval.mean):.2f} points {word} error, {level} interval of the gain "
+        f"{low:z.2f} to {high:z.2f}{margin}, {shared} seeds"
+    )
+    return Settled(claim, ending, interval, why)

@@ -1,0 +1,147 @@
+"""What a report says of tuning: of which methods, by how many trials, over which values."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ssbench.analysis import wording
+from ssbench.analysis.grouping import devices_of
+from ssbench.analysis.rows import Row, by_budget
+from ssbench.analysis.wording import written
+from ssbench.storage.records import RunRecords, Tuning
+
+SHOWN = 4
+"""So many different orders of stages are named."""
+
+
+def protocol_facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return the budgets and the stages of the runs that were not cut short."""
+    budgets = [wording.asked(*budget) for budget in by_budget(rows) if budget[0] is not None]
+    orders = list(dict.fromkeys(_stages(run) for row in rows for run in row.done))
+    more = [f"{len(orders) - SHOWN} more"] if len(orders) > SHOWN else []
+    return [
+        ("Budgets", wording.listing(budgets)),
+        ("Stages", " | ".join([*orders[:SHOWN], *more])),
+        ("Measured", "test error after the last epoch; no epoch is chosen by it" if orders else ""),
+    ]
+
+
+def _stages(run: RunRecords) -> str:
+    """The stages in order: 'train (20 epochs), prune, finetune (10 epochs)'."""
+    return ", ".join(
+        f"{stage.stage} ({stage.epochs} epoch{'' if stage.epochs == 1 else 's'})"
+        if stage.epochs
+        else stage.stage
+        for stage in run.stages
+    )
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Epochs and seconds of training, as they were and as they would have been without sharing."""
+
+    epochs: int
+    naive_epochs: int
+    seconds: float
+    naive_seconds: float
+
+
+def sharing(runs: Iterable[RunRecords]) -> Sharing:
+    """Add up the stages of runs; one without an id counts as a stage of its own."""
+    epochs = naive_epochs = 0
+    seconds = naive_seconds = 0.0
+    seen: set[str] = set()
+    for run in runs:
+        for stage in run.stages:
+            if stage.status != "done":
+                continue
+            count, time = stage.epochs or 0, stage.seconds_train or 0.0
+            naive_epochs, naive_seconds = naive_epochs + count, naive_seconds + time
+            if stage.stage_id is None or stage.stage_id not in seen:
+                epochs, seconds = epochs + count, seconds + time
+            seen |= {stage.stage_id} if stage.stage_id else set()
+    return Sharing(epochs, naive_epochs, seconds, naive_seconds)
+
+
+def said(runs: Iterable[RunRecords]) -> str:
+    """Say what sharing saved; nothing where it saved nothing."""
+    found = sharing(runs)
+    if found.epochs >= found.naive_epochs:
+        return ""
+    hours = (found.naive_seconds - found.seconds) / 3600
+    return (
+        f"{found.epochs:,} epochs trained instead of {found.naive_epochs:,}; "
+        f"{hours:,.2f} hours of training saved"
+    )
+
+
+NOT_TUNED = "not tuned; they are those that the experiment gives"
+_WORDS = {"finetune_lr": "learning rate of the finetuning"}
+
+
+def sentences(rows: Sequence[Row]) -> list[str]:
+    """Return what readers must know of how hyper-parameters were chosen; none if nothing was tuned.
+
+    Methods that were tuned alike are named together.
+    """
+    alike: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if row.like.tuning and row.name not in alike[_how(row.like.tuning)]:
+            alike[_how(row.like.tuning)].append(row.name)
+    if not alike:
+        return []
+    said = [f"{wording.listing(names)}: {how}." for how, names in alike.items()]
+    untuned = list(dict.fromkeys(row.name for row in rows if row.like.tuning is None))
+    if untuned:
+        said.append(f"Not tuned: {wording.listing(untuned)}.")
+    return said
+
+
+def _how(tuning: Tuning) -> str:
+    """One tuning in words, without the values that it chose."""
+    what = [f"{_WORDS.get(name, name)} ({values})" for name, values in sorted(tuning.space.items())]
+    seeds = wording.listing([str(seed) for seed in tuning.seeds])
+    tuning_facts = [f"seed{'' if len(tuning.seeds) == 1 else 's'} {seeds}"]
+    tuning_facts += [f"mean over {len(tuning.kept)} budgets"] if len(tuning.kept) > 1 else []
+    if tuning.distinct < tuning.trials:
+        tuning_facts.append(f"{tuning.distinct} of them different")
+    tuning_facts += [f"{tuning.failed} of them failed"] if tuning.failed else []
+    trials = f"{tuning.trials} trial{'' if tuning.trials == 1 else 's'}"
+    return f"{wording.listing(what)} chosen on validation error by {trials} ({', '.join(tuning_facts)})"
+
+
+def tuning_facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return how the hyper-parameters were chosen, and the values, for the head of a report."""
+    said = sentences(rows)
+    if not said:
+        return [("Hyper-parameters", NOT_TUNED)]
+    several = len({row.like.model for row in rows}) > 1
+    values = [
+        f"{row.name}{f' on {row.like.model}' if several else ''}: {written(row.like.tuning.chosen)}"
+        for row in rows
+        if row.like.tuning
+    ]
+    return [("Hyper-parameters", " ".join(said)), ("Chosen", "; ".join(dict.fromkeys(values)))]
+
+
+def split_words(rows: Sequence[Row]) -> list[str]:
+    """Say which rows were trained on several devices at once, or in micro-batches."""
+    several: dict[str, list[str]] = {}
+    small: dict[str, list[str]] = {}
+    for row in rows:
+        for run in row.done[:1]:
+            for place in devices_of(run):
+                if place[0].isdecimal():
+                    several.setdefault(place, []).append(row.name)
+            for size in dict.fromkeys(str(s.micro_batch) for s in run.stages if s.micro_batch):
+                small.setdefault(size, []).append(row.name)
+    return [
+        *(f"Trained on {place}: {_once(names)}." for place, names in several.items()),
+        *(f"In micro-batches of {size}: {_once(names)}." for size, names in small.items()),
+    ]
+
+
+def _once(names: Sequence[str]) -> str:
+    return wording.listing(list(dict.fromkeys(names)))

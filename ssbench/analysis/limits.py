@@ -1,0 +1,166 @@
+"""What a report cannot conclude: open questions, gaps, and what every row has in common."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ssbench.analysis import stats, wording
+from ssbench.analysis.coverage import Coverage
+from ssbench.analysis.facts import split_words
+from ssbench.analysis.findings import Findings, Overall
+from ssbench.analysis.rows import Row
+from ssbench.analysis.stats.intervals import _wilson
+
+Part = tuple[str, Sequence[Row], Findings]
+"""A (data set, model): what it is called, its rows, and what was concluded from them."""
+
+
+NOTHING_OPEN = (
+    "Nothing that these records show is in doubt by their number or kind; what they were not made "
+    "for remains open."
+)
+
+
+def limits(parts: Sequence[Part], overall: Overall) -> tuple[str, ...]:
+    """Say what does not follow from the records, each in one or two sentences.
+
+    Args:
+        parts: of the report, in the order of its tables.
+        overall: what was concluded from all of them.
+    """
+    rows = [row for _, part, _ in parts for row in part]
+    found = [
+        *_claims(overall),
+        *(said for name, _, found in parts for said in _order(name, found)),
+        *_missing([found.coverage for _, _, found in parts], rows),
+        *_seeds(rows),
+        *_sampling(rows),
+        *_epochs(rows),
+        *_split(rows),
+        *_tuning(rows),
+        *_sizes(rows),
+        *_scope(rows),
+    ]
+    return tuple(found)
+
+
+def _claims(overall: Overall) -> list[str]:
+    return [
+        f"Undecided: {settled.claim.says.rstrip('.')} ({settled.why})."
+        for settled in overall.claims
+        if settled.ending == "undecided"
+    ]
+
+
+def _order(name: str, found: Findings) -> list[str]:
+    """How many neighbours of a table cannot be put in order."""
+    kinds = Counter(pair.verdict.kind for pair in found.verdicts)
+    total, judged = len(found.verdicts), kinds["better"]
+    if judged == total:
+        return []
+    words = [
+        (kinds["lower at every seed"], "lower at every seed, but not separable"),
+        (kinds["more seeds"], "would take more seeds"),
+        (kinds["not separable"], f"would not be separated by {stats.AT_MOST} seeds"),
+        (kinds["too few seeds"], f"share fewer than {stats.FEW} seeds"),
+    ]
+    why = wording.listing([f"{count} {what}" for count, what in words if count])
+    return [
+        f"{name}: which of two neighbours errs less is open for {total - judged} of {total} "
+        f"pairs: {why}. An order in the table is no evidence by itself."
+    ]
+
+
+def _missing(covered: Sequence[Coverage], rows: Sequence[Row]) -> list[str]:
+    failed = sum(len(row.failed) for row in rows)
+    gaps = [gap for coverage in covered for gap in coverage.gaps]
+    missing = sum(len(gap.missing) for gap in gaps)
+    if not gaps:
+        return []
+    runs = f"{missing} run{'' if missing == 1 else 's'}"
+    return [
+        f"{runs} of {wording.listing(list(dict.fromkeys(gap.name for gap in gaps)))} "
+        f"{'has' if missing == 1 else 'have'} no result ({failed} failed). Means over the seeds "
+        "that are left may flatter a row: those that failed need not have been like them."
+    ]
+
+
+def _seeds(rows: Sequence[Row]) -> list[str]:
+    few = [row for row in rows if 0 < len(row.done) < stats.FEW]
+    if not few:
+        return []
+    return [
+        f"{len(few)} of {len(rows)} rows have fewer than {stats.FEW} seeds: of their differences "
+        "no interval can be given, and none of them is known to be more than luck."
+    ]
+
+
+def _sampling(rows: Sequence[Row]) -> list[str]:
+    """The error that drawing the test images leaves, which no seed takes away."""
+    sizes = sorted({n for row in rows for run in row.done if (n := run.final.test_images)})
+    means = [spread.mean for row in rows if (spread := row.spread("test_top1_error"))]
+    if not sizes or not means:
+        return []
+    low, high = _wilson(min(means) / 100, sizes[0])
+    return [
+        f"All seeds are tested on the same {sizes[0]:,} images. An error of {min(means):.2f} % on "
+        f"so many says that on all such images it is between {100 * low:.2f} and "
+        f"{100 * high:.2f} % (95 % interval by Wilson); more seeds do not narrow this."
+    ]
+
+
+def _epochs(rows: Sequence[Row]) -> list[str]:
+    totals = sorted({total for row in rows for total in row.values("epochs_total").values()})
+    if len(totals) < 2:
+        return []
+    return [
+        f"Rows were trained for different numbers of epochs ({totals[0]:.0f} to {totals[-1]:.0f}): "
+        "where one errs less, it may be for its longer training."
+    ]
+
+
+def _split(rows: Sequence[Row]) -> list[str]:
+    """Trainings whose batches were parted, among devices or one after the other."""
+    parted = [row for row in rows if split_words([row])]
+    if not parted:
+        return []
+    names = wording.listing(list(dict.fromkeys(row.name for row in parted)))
+    return [
+        f"The batches of {names} were parted, among devices or where memory was short: gradients "
+        "and batch norms are those of whole batches but for rounding, which in the course of a "
+        "training can lead to other weights, as another seed does."
+    ]
+
+
+def _tuning(rows: Sequence[Row]) -> list[str]:
+    untuned = list(dict.fromkeys(row.name for row in rows if row.like.tuning is None))
+    if not untuned:
+        return []
+    whose = "No method's" if len(untuned) == len({row.name for row in rows}) else "Not all methods'"
+    return [
+        f"{whose} hyper-parameters were tuned on the validation split: a method may lose here by "
+        "its settings, not by its idea."
+    ]
+
+
+def _sizes(rows: Sequence[Row]) -> list[str]:
+    """Budgets of one row only, or of networks that differ in size."""
+    if not any(row.budget[0] == "own" for row in rows):
+        return []
+    return [
+        "Rows with a threshold of their own keep different shares: their errors are not compared."
+    ]
+
+
+def _scope(rows: Sequence[Row]) -> list[str]:
+    datasets = list(dict.fromkeys(row.like.dataset for row in rows))
+    models = list(dict.fromkeys(row.like.model for row in rows))
+    named = []
+    if len(models) == 1:
+        named.append(f"one network ({models[0]})")
+    if len(datasets) == 1:
+        named.append(f"one data set ({datasets[0]}) in one split")
+    if not named:
+        return []
+    return [f"All rows are of {wording.listing(named)}: nothing follows for others."]

@@ -1,0 +1,166 @@
+"""Several folders of results as one report, without mixing what cannot be compared."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssbench.analysis import wording
+from ssbench.storage.manifest_of_results import flat, manifest
+from ssbench.storage.records import Record, RunRecords, read_runs
+
+Key = tuple[str, str]
+"""Data set and model: what a table is about."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What all rows of one table must share, of the runs of one folder.
+
+    Attributes:
+        epochs: in total, of most runs (the scratch controls differ by design).
+        images: to train, to validate and to test.
+        dense: params, connections and MACs of the dense network: other counts of the same network
+            mean another counting convention.
+        start: the weights that training began with.
+    """
+
+    epochs: int | None
+    images: tuple[int | None, ...]
+    dense: tuple[int | None, ...]
+    start: str
+
+    def unlike(self, other: Conditions) -> list[str]:
+        """Say what differs, one text each: 'total epochs (30, 20)'."""
+        facts = (
+            ("total epochs", "epochs"),
+            ("images to train / validate / test", "images"),
+            ("dense params / connections / MACs", "dense"),
+            ("initial weights", "start"),
+        )
+        return [
+            f"{what} ({_said(getattr(self, key))}; {_said(getattr(other, key))})"
+            for what, key in facts
+            if getattr(self, key) != getattr(other, key)
+        ]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Runs that can stand in one table, from one or several folders."""
+
+    folders: tuple[str, ...]
+    conditions: Conditions
+    runs: tuple[RunRecords, ...]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The runs of several folders.
+
+    Attributes:
+        runs: all of them.
+        parts: by (data set, model), those that can stand in one table; a second part is there
+            where folders cannot be compared.
+        warnings: what differs between the folders, and what was therefore kept apart.
+    """
+
+    runs: tuple[RunRecords, ...]
+    parts: dict[Key, tuple[Part, ...]]
+    warnings: tuple[str, ...]
+
+
+def merge(folders: Sequence[Path]) -> Merged:
+    """Read several experiments' folders, at least one.
+
+    Raises:
+        BadInputError: a folder without records, or a line that is not a record.
+    """
+    parts: dict[Key, list[Part]] = defaultdict(list)
+    runs: list[RunRecords] = []
+    for name, folder in zip(_names(folders), folders, strict=True):
+        found = read_runs(folder)
+        runs += found
+        by_table: dict[Key, list[RunRecords]] = defaultdict(list)
+        for run in found:
+            by_table[run.final.dataset, run.final.model].append(run)
+        for key, group in by_table.items():
+            _add(parts[key], Part((name,), conditions([r.final for r in group]), tuple(group)))
+    return Merged(
+        tuple(runs),
+        {key: tuple(found) for key, found in parts.items()},
+        (*_apart(parts), *_recipes(folders)),
+    )
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The folders' own names, or their whole paths where two have the same one."""
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+def conditions(records: Sequence[Record]) -> Conditions:
+    """Return the conditions that most of some records, at least one, were measured under."""
+
+    def most(values: Sequence[object]) -> object:
+        # Failed runs have measured nothing; they do not vote.
+        found = Counter(v for v in values if v is not None and v != (None, None, None))
+        return found.most_common(1)[0][0] if found else None
+
+    epochs = most([r.epochs_total for r in records])
+    images = most([(r.train_images, r.validation_images, r.test_images) for r in records])
+    dense = most([(r.params_dense, r.connections_dense, r.macs_dense) for r in records])
+    return Conditions(
+        epochs if isinstance(epochs, int) else None,
+        images if isinstance(images, tuple) else (),
+        dense if isinstance(dense, tuple) else (),
+        str(most([r.start for r in records]) or "random"),
+    )
+
+
+def _add(parts: list[Part], new: Part) -> None:
+    """Put a folder's runs with those that they can be compared with, or apart."""
+    for position, part in enumerate(parts):
+        if not part.conditions.unlike(new.conditions):
+            together = Part(part.folders + new.folders, part.conditions, part.runs + new.runs)
+            parts[position] = together
+            return
+    parts.append(new)
+
+
+def _apart(parts: dict[Key, list[Part]]) -> list[str]:
+    found = []
+    for (dataset, model), group in parts.items():
+        for other in group[1:]:
+            first = group[0]
+            names = (wording.listing(list(part.folders)) for part in (first, other))
+            why = "; ".join(first.conditions.unlike(other.conditions))
+            found.append(
+                f"{model} on {dataset}: {' and '.join(names)} stand in tables of their own, since "
+                f"their rows cannot be compared: {why}."
+            )
+    return found
+
+
+def _recipes(folders: Sequence[Path]) -> list[str]:
+    """What the recipes of the folders differ in: rows stay together, but the reader must know."""
+    known = [(folder, flat(manifest(folder))) for folder in folders]
+    known = [(folder, found) for folder, found in known if found]
+    keys = sorted({key for _, found in known for key in found} - {"name", "dataset", "start"})
+    different = [
+        f"{key} ({', '.join(str(found.get(key)) for _, found in known)})"
+        for key in keys
+        if len({str(found.get(key)) for _, found in known}) > 1
+    ]
+    if not different:
+        return []
+    names = wording.listing([folder.resolve().name for folder, _ in known])
+    return [f"The recipes of {names} differ in {'; '.join(different)}."]
+
+
+def _said(value: object) -> str:
+    if isinstance(value, tuple):
+        return " / ".join(str(part) for part in value)
+    return str(value)

@@ -1,0 +1,140 @@
+"""Footnotes and warnings of a table: what a reader must know before comparing its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from ssbench.analysis import wording
+from ssbench.analysis.rows import CLOSE, UNFAIR, Row
+from ssbench.storage.records import Record, RunRecords
+
+
+@dataclass(frozen=True)
+class Note:
+    """A footnote: its mark, what it says, and the rows that carry the mark."""
+
+    mark: str
+    text: str
+    rows: tuple[Row, ...]
+
+
+def notes(rows: Sequence[Row], call: Callable[[Row], str] = lambda row: row.name) -> list[Note]:
+    """Return the footnotes that the rows of a table need.
+
+    Args:
+        rows: in printing order.
+        call: what a footnote calls a row.
+    """
+    kinds: tuple[tuple[str, str, Callable[[Row], str | None]], ...] = (
+        ("†", "a whole layer lost all its weights", _collapse),
+        ("‡", "failed", _failure),
+        (
+            "§",
+            f"kept more or less than was asked by over {100 * CLOSE:g} % of it (furthest seed)",
+            _miss,
+        ),
+        ("¶", "the protection of layers acted", _protection),
+    )
+    found = []
+    for mark, what, say in kinds:
+        said = [(row, words) for row in rows if (words := say(row)) is not None]
+        if said:
+            found.append(
+                Note(mark, f"{what}: {_by_name(said, call)}.", tuple(row for row, _ in said))
+            )
+    return found
+
+
+def _collapse(row: Row) -> str | None:
+    seeds = row.collapsed()
+    return f"in {seeds} of {len(row.done)} seeds" if seeds else None
+
+
+def _failure(row: Row) -> str | None:
+    if not row.failed:
+        return None
+    reasons = listed(reason(run.final) for run in row.failed)
+    return f"{len(row.failed)} of {len(row.done) + len(row.failed)} seeds: {reasons}"
+
+
+def reason(record: Record) -> str:
+    """Say why a run failed, and in which epoch if it diverged."""
+    said = record.reason or "no reason given"
+    epoch = record.diverged_epoch
+    told = epoch is None or f"in epoch {epoch}" in said
+    return said if told else f"diverged in epoch {epoch}: {said}"
+
+
+def _miss(row: Row) -> str | None:
+    miss, asked = row.miss(), row.like.budget_asked
+    if miss is None or not isinstance(asked, float | int) or abs(miss) <= CLOSE:
+        return None
+    left_out = ", too much to compete for bold" if miss > UNFAIR else ""
+    return f"{100 * asked * (1 + miss):.4g} %{left_out}"
+
+
+def _protection(row: Row) -> str | None:
+    layers = row.spread("protected")
+    if not layers or not layers.mean:
+        return None
+    return f"in {layers.mean:.3g} layer{'' if layers.mean == 1 else 's'}"
+
+
+def _by_name(said: Iterable[tuple[Row, str]], call: Callable[[Row], str]) -> str:
+    """Write 'name at 5 % (words), 2 % (words); other at …', each name once."""
+    places: dict[str, list[str]] = {}
+    for row, words in said:
+        place = "" if row.is_dense else f"at {wording.asked(*row.budget)} "
+        places.setdefault(call(row), []).append(f"{place}({words})")
+    return "; ".join(f"{name} {', '.join(items)}" for name, items in places.items())
+
+
+def warnings(rows: Sequence[Row]) -> list[str]:
+    """Return what makes the rows of a table unequal, beside the method."""
+    finals = [run.final for row in rows for run in row.done]
+    found = []
+    for what, values in (("devices", devices(finals)), ("library versions", versions(finals))):
+        if len(values) > 1:
+            found.append(f"These records come from different {what}: {' | '.join(values)}.")
+    for what, key in (
+        ("total epochs", "epochs_total"),
+        ("numbers of training images", "train_images"),
+        ("numbers of test images", "test_images"),
+    ):
+        distinct = sorted({getattr(record, key) for record in finals} - {None})
+        if len(distinct) > 1:
+            numbers = wording.listing([str(value) for value in distinct])
+            found.append(f"The rows differ in their {what}: {numbers}.")
+    return found
+
+
+def superseded(older: Sequence[RunRecords]) -> list[str]:
+    """Return a warning about runs that newer ones of the same row and seed replace."""
+    if not older:
+        return []
+    names = listed(run.final.run for run in older)
+    return [f"The newest run of each row and seed counts; older ones are left out: {names}."]
+
+
+def devices(records: Iterable[Record]) -> list[str]:
+    """Return the distinct devices, each as one text."""
+    return sorted({_device(record) for record in records if record.device})
+
+
+def _device(record: Record) -> str:
+    count = record.threads
+    threads = f", {count} thread{'' if count == 1 else 's'}" if count else ""
+    jointly = f", {record.devices} processes jointly" if (record.devices or 1) > 1 else ""
+    return f"{record.device_name or record.device}{threads}{jointly}"
+
+
+def versions(records: Iterable[Record]) -> list[str]:
+    """Return the distinct sets of library versions, each as one text."""
+    found = {tuple(sorted(record.versions.items())) for record in records if record.versions}
+    return [", ".join(f"{name} {version}" for name, version in items) for items in sorted(found)]
+
+
+def listed(items: Iterable[str]) -> str:
+    """Join distinct texts in order of first appearance."""
+    return ", ".join(dict.fromkeys(items))

@@ -1,0 +1,206 @@
+"""Runs -> rows: one row for each (data set, model, method and settings, budget), over its seeds."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ssbench.analysis import stats
+from ssbench.analysis.grouping import alike, names
+from ssbench.storage.records import Record, RunRecords
+
+Asked = float | Literal["own"] | None
+CLOSE = 0.005
+"""A budget counts as met within this share of it."""
+UNFAIR = 0.05
+"""A row that kept this share more than was asked does not compete with those that did not."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A measurement over seeds, in its own unit; ``sd`` is None for one seed."""
+
+    mean: float
+    sd: float | None
+    n: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """The runs that differ in nothing but the seed, in the order of their seeds."""
+
+    name: str
+    done: tuple[RunRecords, ...]
+    failed: tuple[RunRecords, ...]
+
+    @property
+    def like(self) -> Record:
+        """A record, for what all runs of the row have in common."""
+        return (*self.done, *self.failed)[0].final
+
+    @property
+    def budget(self) -> tuple[Asked, str | None]:
+        """What was asked for: the share and its unit; (None, None) for the dense network."""
+        return self.like.budget_asked, self.like.budget_unit
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether nothing was to be pruned."""
+        return self.like.budget_asked is None
+
+    @property
+    def resolution(self) -> float:
+        """The step in which test errors come, in percentage points."""
+        images = [run.final.test_images for run in self.done if run.final.test_images]
+        return 100 / min(images) if images else 0.0
+
+    def values(self, key: str) -> dict[int, float]:
+        """Return a measurement of the last stage by seed, without the runs that lack it."""
+        found = {run.final.seed: getattr(run.final, key) for run in self.done}
+        return {seed: float(value) for seed, value in found.items() if value is not None}
+
+    def spread(self, key: str) -> Spread | None:
+        """Return a measurement of the last stage over the seeds; None where no run has it."""
+        return spread(self.values(key).values())
+
+    def before(self, key: str) -> Spread | None:
+        """Return a measurement of the pruned network before finetuning, over the seeds."""
+        return spread(getattr(run.pruned, key) for run in self.done if run.pruned)
+
+    def total(self, key: str) -> Spread | None:
+        """Return a time summed over the stages of each run, over the seeds, in seconds."""
+        return spread(run.total(key) for run in self.done)
+
+    def joules(self) -> Spread | None:
+        """Return the energy of each run, over the seeds; None where it is not known of them all."""
+        found = [run.joules for run in self.done]
+        return None if None in found else spread(found)
+
+    def kept(self, unit: str) -> Spread | None:
+        """Return the share of the dense network's unit that is nonzero, over the seeds."""
+        dense, nonzero = self.values(f"{unit}_dense"), self.values(f"{unit}_nonzero")
+        return spread(nonzero[seed] / dense[seed] for seed in nonzero if dense.get(seed))
+
+    def collapsed(self) -> int:
+        """Count the seeds in which a whole layer lost all its weights."""
+        return sum(any(share == 0 for share in run.final.layers.values()) for run in self.done)
+
+    def miss(self) -> float | None:
+        """Return (reached - asked) / asked, the furthest of all seeds; None without a share."""
+        asked = self.like.budget_asked
+        reached = self.values("budget_reached").values()
+        if asked is None or asked == "own" or not reached:
+            return None
+        return max(((share - asked) / asked for share in reached), key=abs)
+
+
+def spread(values: Iterable[float | None]) -> Spread | None:
+    """Summarise measurements, leaving out those that are None; None where none is left."""
+    found = [value for value in values if value is not None]
+    if not found:
+        return None
+    return Spread(stats.mean(found), stats.deviation(found), len(found), min(found), max(found))
+
+
+def make_rows(runs: Iterable[RunRecords]) -> tuple[list[Row], list[RunRecords]]:
+    """Gather runs into rows, in the order in which tables print them.
+
+    Dense comes first, then shares in falling order, "own" last; within a budget random controls
+    come first, then the names in alphabetical order.
+
+    Returns:
+        The rows, and the older runs that a newer one of the same row and seed replaces: a method
+        that was changed and run again leaves both in the folder.
+    """
+    groups, older = alike(runs)
+    rows = [
+        Row(
+            name=name,
+            done=tuple(run for run in group if not run.failed),
+            failed=tuple(run for run in group if run.failed),
+        )
+        for name, group in zip(names(groups), groups, strict=True)
+    ]
+    return sorted(rows, key=_place), older
+
+
+def _place(row: Row) -> tuple[str, str, int, float, str, bool, str]:
+    asked, unit = row.budget
+    rank = 0 if asked is None else 2 if asked == "own" else 1
+    share = -asked if isinstance(asked, float | int) else 0.0
+    like = row.like
+    return (
+        like.dataset, like.model, rank, share, unit or "",
+        like.method != "random", row.name,
+    )  # fmt: skip
+
+
+def by_table(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Part rows by (data set, model), keeping their order."""
+    tables: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        tables[row.like.dataset, row.like.model].append(row)
+    return dict(tables)
+
+
+def by_budget(rows: Iterable[Row]) -> dict[tuple[Asked, str | None], list[Row]]:
+    """Part the rows of a table by budget, keeping their order."""
+    groups: dict[tuple[Asked, str | None], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.budget].append(row)
+    return dict(groups)
+
+
+def usual_seeds(rows: Iterable[Row]) -> dict[str, set[int]]:
+    """Return, by experiment, the seeds that more than half of its rows were run with.
+
+    Single rows may have more of them, to tell two apart; they must not make the others incomplete.
+    """
+    runs = [[run.final for run in (*row.done, *row.failed)] for row in rows]
+    counts = Counter((final.experiment, final.seed) for finals in runs for final in finals)
+    sizes = Counter(name for finals in runs for name in {final.experiment for final in finals})
+    found: dict[str, set[int]] = {name: set() for name in sizes}
+    for (name, seed), count in counts.items():
+        if 2 * count > sizes[name]:
+            found[name].add(seed)
+    return found
+
+
+def missing_seeds(row: Row, usual: Mapping[str, set[int]]) -> set[int]:
+    """Return the usual seeds of a row's experiment that the row has no result for."""
+    runs = (*row.done, *row.failed)
+    wanted = set().union(*(usual[run.final.experiment] for run in runs))
+    return wanted - {run.final.seed for run in row.done}
+
+
+def rivals(group: Sequence[Row], key: str = "test_top1_error") -> Mapping[Row, dict[int, float]]:
+    """Return the errors, by usual seed, of those rows of a budget that can be compared.
+
+    Fewer than two rows, the dense network and budgets "own" give none: such rows are not of one
+    size. Neither does a row belong that kept `UNFAIR` more than was asked, or has no result.
+
+    Args:
+        group: the rows of one budget.
+        key: which error.
+    """
+    if group[0].budget[0] in (None, "own"):
+        return {}
+    fair = [row for row in group if row.done and (row.miss() or 0) <= UNFAIR]
+    usual = usual_seeds(group)
+    found = {}
+    for row in fair:
+        errors = row.values(key)
+        seeds = [s for r in row.done if (s := r.final.seed) in usual[r.final.experiment]]
+        values = {seed: errors[seed] for seed in seeds if seed in errors}
+        if values:
+            found[row] = values
+    return found if len(found) > 1 else {}
+
+
+def best(group: Sequence[Row], key: str = "test_top1_error") -> set[Row]:
+    """Return the rows of a budget to be printed in bold: see `ssbench.analysis.stats.best_rows`."""
+    return stats.best_rows(rivals(group, key), max(row.resolution for row in group))

@@ -1,0 +1,413 @@
+"""The command line: parse arguments, call one function each.
+
+Each command imports what it needs when it is called: help and lists do not wait for torch.
+
+Exit codes: 0 done, 1 some run failed, 2 bad input, 130 interrupted (SIGINT), 143 terminated
+(SIGTERM), 129 the terminal was closed (SIGHUP).
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from ssbench.cli import app as app_
+from ssbench.cli.options import (
+    Cache,
+    DataRoot,
+    Device,
+    MethodFiles,
+    Named,
+    Overrides,
+    Quiet,
+    Results,
+    console,
+    log,
+)
+from ssbench.errors import BadInputError
+from ssbench.training.interrupt import SAVE_EVERY, STOP, Stopped
+
+
+class Listing(StrEnum):
+    """What can be listed."""
+
+    METHODS = "methods"
+    MODELS = "models"
+    DATASETS = "datasets"
+    EXPERIMENTS = "experiments"
+
+
+def list_(what: Listing, method_file: MethodFiles = None) -> None:
+    """List methods, models, datasets or experiments."""
+    from ssbench.cli import list_ as list__
+
+    out = console()
+    if what is Listing.METHODS:
+        _list_methods(out, method_file or [])
+    elif what is Listing.EXPERIMENTS:
+        list__.experiments(out)
+    elif what is Listing.MODELS:
+        list__.models(out)
+    else:
+        list__.datasets(out)
+
+
+def _list_methods(console: Console, files: list[Path]) -> None:
+    from ssbench.cli import list_ as list__
+    from ssbench.method import describe
+
+    found, broken = None if files else describe.described(), dict[str, str]()
+    if found is None:
+        from ssbench.cli import list_ as list__
+
+        found, broken = list__.imported_methods(files)
+    list__.methods(console, found)
+    for name, reason in broken.items():
+        console.print(f"{name}: cannot be loaded: {reason}", style="red", markup=False)
+    if broken:
+        raise typer.Exit(2)
+
+
+def report(
+    results_dirs: Annotated[
+        list[Path],
+        typer.Argument(help="A folder of records, or of such folders; several make one report."),
+    ],
+    format_: Annotated[
+        str, typer.Option("--format", help="Some of md,tex,html,csv,parquet,svg,png,pdf.")
+    ] = "md,tex,html,csv",
+    out: Annotated[Path | None, typer.Option(help="Where to write [beside the records].")] = None,
+    claims: Annotated[
+        list[Path] | None, typer.Option(help="Claims of your own to be decided, a TOML file.")
+    ] = None,
+    table: Annotated[
+        int | None,
+        typer.Option(min=1, max=3, help="One of the paper's tables in place of the report."),
+    ] = None,
+    published: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Published rows of your own, CSV as bench/published.csv."
+        ),
+    ] = None,
+    no_published: Annotated[
+        bool, typer.Option("--no-published", help="Leave out the published rows of ssbench's own.")
+    ] = False,
+) -> None:
+    """Render tables and figures from records; the records are only read."""
+    from ssbench.cli import report as report_
+
+    options = report_.Rendering(
+        formats=format_.split(","),
+        table=table,
+        out=out,
+        claims=claims or (),
+        published=published or (),
+        shipped=not no_published,
+    )
+    for path in report_.render_folders(results_dirs, options):
+        typer.echo(path)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="A folder of records, or NAME@SHARE of a row.")],
+    second: Annotated[str, typer.Argument(help="The other folder or row.")],
+    results: Results = Path("results"),
+    model: Annotated[str | None, typer.Option(help="The rows' network.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="The rows' data set.")] = None,
+) -> None:
+    """Compare two folders of results, or two rows: what differs, and is it beyond noise?"""
+    from ssbench.cli import compare as compare_
+
+    compare_.compare(first, second, compare_.Where(results, model, dataset), console())
+
+
+def overlap(
+    results_dir: Annotated[Path, typer.Argument(help="A folder of records.")],
+    cache: Annotated[
+        str | None,
+        typer.Option(help="Folder of the stage checkpoints, or its URL [beside the folder]."),
+    ] = None,
+) -> None:
+    """Compare the masks of all methods, two by two: is it just magnitude?"""
+    from ssbench.cli import compare as compare_
+
+    compare_.overlap(results_dir, cache, console())
+
+
+def show(run_id: str, results: Results = Path("results")) -> None:
+    """Print the records of one run, given by its id or a part of it."""
+    from ssbench.cli import list_ as list__
+    from ssbench.storage.results import find_run
+
+    list__.record(console(), find_run(run_id, results))
+
+
+class Commands(TyperGroup):
+    """The commands, each of which can be asked to end at any moment."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Call a command; caught here, as typer would say only "Aborted!"."""
+        try:
+            with STOP.signals():
+                return super().invoke(ctx)
+        except Stopped as stopped:
+            resumes = ctx.invoked_subcommand in ("run", "tune")
+            log().print(str(stopped) if resumes else "stopped", soft_wrap=True, highlight=False)
+            raise typer.Exit(128 + stopped.signal) from None
+
+
+app = typer.Typer(
+    name="ssbench",
+    cls=Commands,
+    help="Pruning methods head to head: one pipeline, exact counts, honest tables.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # rich takes half of the time of --help, and cuts long lines
+    context_settings={"max_content_width": 110},
+    pretty_exceptions_enable=False,
+)
+
+
+class ExportFormat(StrEnum):
+    """What an exported network can be written as."""
+
+    SAFETENSORS = "safetensors"
+    ONNX = "onnx"
+    PT2 = "pt2"
+
+
+class Executor(StrEnum):
+    """What carries out stages."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+@app.command()
+def run(
+    experiment: Named = "bench/quickstart.toml",
+    set_: Overrides = None,
+    device: Device = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the stages and their cost; run nothing.")
+    ] = False,
+    results: Results = Path("results"),
+    cache: Cache = None,
+    data_root_: DataRoot = None,
+    method_file: MethodFiles = None,
+    quiet: Quiet = False,
+    tuned: Annotated[
+        Path | None, typer.Option(help="The tuned.json of ssbench tune: its values are used.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try failed runs again.")
+    ] = False,
+    until_separated: Annotated[
+        str | None,
+        typer.Option(
+            "--until-separated",
+            metavar="ROW_A,ROW_B",
+            help="Then add seeds to two rows until it is known which of them errs less.",
+        ),
+    ] = None,
+    max_seeds: Annotated[
+        int | None,
+        typer.Option(min=3, help="The seeds at which --until-separated ends [20]."),
+    ] = None,
+    concurrency: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="So many stages side by side, each in a process of its own; auto: as many as "
+            "memory and cores carry [1; on Ray, one on each GPU or core].",
+        ),
+    ] = None,
+    save_every: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0, help="Between two saves of a training; 0: every epoch."
+        ),
+    ] = SAVE_EVERY,
+    devices: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="So many devices train each stage jointly."),
+    ] = 1,
+    executor: Annotated[
+        Executor, typer.Option(help="ray: on a cluster (pip install 'ssbench[ray]').")
+    ] = Executor.LOCAL,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|auto|HOST:PORT|ray://HOST:PORT",
+            help="The Ray cluster [local: one of this machine alone, for this call].",
+        ),
+    ] = None,
+) -> None:
+    """Train, prune, finetune, count and report every run of an experiment that is not done."""
+    from ssbench.cli import run as run_
+    from ssbench.cli import separate
+    from ssbench.executors.session import Options
+
+    options = Options(
+        overrides=set_ or (),
+        device=device,
+        results=results,
+        cache=cache,
+        method_files=method_file or (),
+        dry_run=dry_run,
+        quiet=quiet,
+        retry_failed=retry_failed,
+        data_root=data_root_,
+        tuned=tuned,
+        concurrency=_concurrency(concurrency),
+        save_every=save_every,
+        devices=_devices(devices, concurrency, executor),
+        executor=executor.value,
+        address=_address(executor, address),
+    )
+    pair = None if until_separated is None else separate.rows_of(until_separated)
+    if pair is None and max_seeds is not None:
+        raise BadInputError("--max-seeds ends --until-separated ROW_A,ROW_B; name two rows with it")
+    if pair is not None:
+        separate.check(experiment, options, pair)
+    outcome = run_.run(experiment, options, console(), log())
+    if pair is not None and not dry_run:
+        outcome = separate.run(experiment, options, pair, max_seeds or 20, console(), log())
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def tune(
+    experiment: Named,
+    trials: Annotated[
+        int, typer.Option(help="So many for every method; those made before are counted.")
+    ] = 20,
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option(help="To tune on [tune.seeds, else one that the experiment lacks]."),
+    ] = None,
+    set_: Overrides = None,
+    device: Device = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the spaces and the cost; run nothing.")
+    ] = False,
+    results: Results = Path("results"),
+    cache: Cache = None,
+    data_root_: DataRoot = None,
+    method_file: MethodFiles = None,
+    quiet: Quiet = False,
+) -> None:
+    """Choose hyper-parameters on the validation split, by equally many trials for every method."""
+    from ssbench.executors.session import Options
+    from ssbench.tuning.tune import tune as tune_
+
+    options = Options(
+        overrides=set_ or (),
+        device=device,
+        results=results,
+        cache=cache,
+        method_files=method_file or (),
+        dry_run=dry_run,
+        quiet=quiet,
+        data_root=data_root_,
+    )
+    outcome = tune_(experiment, options, trials, seeds or (), console(), log())
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    run_id: str,
+    to: Annotated[Path, typer.Option(help="A folder that does not exist yet, or is empty.")],
+    format_: Annotated[
+        ExportFormat, typer.Option("--format", help="safetensors: for ssbench.load.")
+    ] = ExportFormat.SAFETENSORS,
+    results: Results = Path("results"),
+    cache: Cache = None,
+) -> None:
+    """Write a run's network without what was pruned, for use outside of ssbench."""
+    from ssbench.cli import run as run_
+
+    typer.echo(run_.export(run_id, to, format_.value, results, cache))
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(help="A data set, or imagefolder:PATH.")],
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder of all data sets [$SSBENCH_DATA, else ~/.cache/ssbench/data]."),
+    ] = None,
+) -> None:
+    """Fetch a data set where that can be done, and verify every file of it."""
+    from ssbench.cli import data as data_
+    from ssbench.data.download import data_root
+
+    data_.data(name, data_root(root), console())
+
+
+@app.command("new-method")
+def new_method(
+    name: str,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to write it [methods/ of the checkout].")
+    ] = None,
+) -> None:
+    """Write the file of a new method: it works as it is, to be changed."""
+    from ssbench.method import template
+
+    typer.echo(template.write_method(name, folder))
+
+
+def _concurrency(text: str | None) -> int | Literal["auto"] | None:
+    if text is None or text == "auto":
+        return "auto" if text else None
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise BadInputError(f"--concurrency {text}: write a number of processes from 1 on, or auto")
+
+
+def _devices(devices: int, concurrency: str | None, executor: Executor) -> int:
+    if devices > 1 and (concurrency or "1") != "1":
+        raise BadInputError(
+            f"--devices {devices}: one stage at a time has all devices; leave out --concurrency"
+        )
+    if devices > 1 and executor is Executor.RAY:
+        raise BadInputError(
+            f"--devices {devices}: of this machine, while Ray gives each stage one GPU; leave out "
+            "one of --devices and --executor ray"
+        )
+    return devices
+
+
+def _address(executor: Executor, address: str | None) -> str:
+    if address is not None and executor is not Executor.RAY:
+        raise BadInputError(f"--address {address}: of a Ray cluster; add --executor ray")
+    return address or "local"
+
+
+app.command("list")(app_.list_)
+for _command in (app_.report, app_.compare, app_.overlap, app_.show):
+    app.command()(_command)
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one message and exit code 2."""
+    try:
+        app()
+    except BadInputError as error:
+        log().print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except PermissionError as error:
+        place = f"error: {error.filename}: {error.strerror}; see to its owner and mode, or choose "
+        log().print(place + "another folder", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)

@@ -1,0 +1,87 @@
+"""`ssbench data`: fetch a data set where that can be done, verify it, and say what it is."""
+
+from __future__ import annotations
+
+import shutil
+import urllib.request
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ssbench.data.dataset import DataSet
+from ssbench.data.download import fetch
+from ssbench.data.folder_loader import read_image
+from ssbench.data.image_folder import Files
+from ssbench.data.registry import DATASETS, check, open_dataset
+from ssbench.data.torchvision_sets import DEBIAN
+from ssbench.errors import BadInputError
+from ssbench.storage.files import make_folder
+
+TIMEOUT = 30
+"""Seconds without an answer after which there is no network."""
+
+
+def data(name: str, root: Path, console: Console) -> None:
+    """Fetch what is missing of a data set, verify all of it and print what it holds.
+
+    Raises:
+        BadInputError: it is unknown, cannot be fetched, or a file is not what it must be.
+    """
+    check(name, "data")
+    source = DATASETS.get(name)
+    files = source.files() if source else ()
+    debian = name == "fashion-mnist" and all((DEBIAN / known.name).is_file() for known in files)
+    if files and not debian and not _in_other_layout(name, root):
+        make_folder(root / name, "--root")
+        for path in fetch(files, root / name, name, _download):
+            console.print(f"fetched {path}", soft_wrap=True, highlight=False)
+    dataset = open_dataset(name, root, "data")
+    for split in (dataset.train, dataset.validation, dataset.test):
+        if isinstance(split, Files):
+            _decode(split)
+    console.print(_table(dataset))
+
+
+def _in_other_layout(name: str, root: Path) -> bool:
+    """Whether the files lie where torchvision puts them: then they are read from there."""
+    try:
+        open_dataset(name, root)
+    except BadInputError:
+        return False
+    return True
+
+
+def _download(url: str, path: Path) -> None:
+    if not url.startswith(("http://", "https://")):
+        raise OSError("no address is known")
+    with (
+        urllib.request.urlopen(url, timeout=TIMEOUT) as answer,  # noqa: S310 -- checked above
+        path.open("wb") as file,
+    ):
+        shutil.copyfileobj(answer, file)
+
+
+def _decode(split: Files) -> None:
+    """Read every image once: one that is damaged is named now, and not in the middle of a run."""
+    for path in split.paths:
+        read_image(split.root / path)
+
+
+def _table(dataset: DataSet) -> Table:
+    table = Table("", "", title=dataset.name, show_header=False)
+    table.add_row("image", " x ".join(map(str, dataset.train.image_shape)))
+    table.add_row("classes", str(dataset.classes))
+    for split in ("train", "validation", "test"):
+        part = getattr(dataset, split)
+        per_class = part.labels.bincount(minlength=dataset.classes)
+        spread = f"{int(per_class.min()):,} to {int(per_class.max()):,} of each class"
+        table.add_row(f"{split} images", f"{len(part):,} ({spread})")
+    mean, sd = dataset.normalisation
+    table.add_row("mean", ", ".join(f"{value / 255:.4f}" for value in mean.flatten().tolist()))
+    table.add_row("standard deviation", ", ".join(f"{v / 255:.4f}" for v in sd.flatten().tolist()))
+    standard = dataset.standard
+    shift = "random crop" if isinstance(dataset.train, Files) else f"shift {standard.shift}"
+    table.add_row("augmentation", f"{shift}, {'flip' if standard.flip else 'no flip'}")
+    table.add_row("fingerprint", dataset.fingerprint)
+    return table

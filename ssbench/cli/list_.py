@@ -1,0 +1,104 @@
+"""What there is, as tables on a console, where torch is not needed to know it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ssbench.data.registry import LISTED
+from ssbench.experiment.spec import load, shipped
+from ssbench.method.describe import Described
+from ssbench.method.registry import MethodFile, discover
+from ssbench.models.registry import IMAGENET, NETWORKS
+
+
+def imported_methods(files: Sequence[Path]) -> tuple[list[Described], dict[str, str]]:
+    """Import every method; return what they say of themselves, and why others are broken."""
+    registry = discover(files)
+    return [_described(name, file) for name, file in registry.methods.items()], registry.broken
+
+
+def _described(name: str, file: MethodFile) -> Described:
+    method = file.cls()
+    summary = (file.cls.__doc__ or "").strip().splitlines()[0]
+    search = dict(method.search)
+    return Described(name, method.grain, method.settings, summary, method.paper, search)
+
+
+def methods(console: Console, found: Sequence[Described]) -> None:
+    """List every method with its hyper-parameters."""
+    table = Table("method", "grain", "hyper-parameters (defaults)", "what it does", "source")
+    for method in found:
+        settings = "\n".join(_setting(method, key, value) for key, value in method.settings.items())
+        grain, summary = method.grain, method.summary
+        table.add_row(method.name, grain, settings or "-", summary, method.paper or "-")
+    console.print(table)
+
+
+def models(console: Console) -> None:
+    """List every network with its size."""
+    table = Table("model", "image", "classes", "parameters", "what it is")
+    for name, small in NETWORKS.items():
+        table.add_row(name, small.image, "10", f"{small.params:,}", small.summary)
+    for name, big in IMAGENET.items():
+        table.add_row(name, "224", "1000", f"{big.params:,}", big.summary)
+    table.add_row("torchvision:NAME", "-", "-", "-", "any classifier of torchvision's")
+    table.add_row("timm:NAME", "-", "-", "-", "any model of timm's that torch.fx can trace")
+    console.print(table)
+
+
+def datasets(console: Console) -> None:
+    """List every data set."""
+    table = Table("data set", "image", "classes", "train / validation / test", "what it is")
+    for name, facts in LISTED.items():
+        shape = " x ".join(map(str, facts.shape))
+        images = " / ".join(f"{count:,}" for count in facts.images)
+        table.add_row(name, shape, str(facts.classes), images, facts.summary)
+    summary = "a folder of your own: PATH/train/CLASS/*.jpg, PATH/val/CLASS/*.jpg"
+    table.add_row("imagefolder:PATH", "3 x 224 x 224", "-", "-", summary)
+    console.print(table)
+
+
+def experiments(console: Console) -> None:
+    """List the experiments that ship with ssbench."""
+    table = Table("experiment", "title", "data set", "models", "seeds")
+    for name, path in shipped().items():
+        found = load(path)
+        models_ = ", ".join(found.models)
+        table.add_row(name, found.title, found.dataset, models_, str(len(found.seeds)))
+    console.print(table)
+
+
+def record(console: Console, stages: Sequence[Mapping[str, object]]) -> None:
+    """Print the records of one run, a column per stage."""
+    columns = [str(stage["stage"]) for stage in stages]
+    table = Table("key", *columns, title=str(stages[0]["run"]))
+    for key in stages[0]:
+        values = [_short(stage.get(key)) for stage in stages]
+        if key != "run":
+            table.add_row(key, *values)
+    console.print(table)
+
+
+def _short(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, Mapping):
+        return "\n".join(f"{key}: {_short(item)}" for key, item in value.items()) or "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
+def _setting(method: Described, name: str, value: object) -> str:
+    tuned = f" (tune: {method.search[name]})" if name in method.search else ""
+    return f"{name} = {_toml(value)}{tuned}"
+
+
+def _toml(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value).lower()

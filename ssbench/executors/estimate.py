@@ -1,0 +1,145 @@
+"""What a run would do: the tree of its stages, what is done, and what the rest costs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from rich.tree import Tree
+
+from ssbench.executors.progress import duration, share
+from ssbench.experiment.plan import stages
+from ssbench.experiment.stage import Run, Stage
+from ssbench.pipeline.workbench import Workbench
+from ssbench.storage.checkpoints import CheckpointStore
+from ssbench.training.precision import forward, products
+from ssbench.training.recipe import Recipe
+
+TRIAL_SECONDS = 0.5
+Kind = tuple[str, int, str]
+"""A network, a batch size and a number format."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the stages that are not done will take.
+
+    Attributes:
+        macs: forward and backward multiply-adds, the backward pass counted as two forward ones.
+        seconds: at the speed of a plain training step, tried for a moment on this device; gates,
+            evaluation, counting and surgery come on top.
+    """
+
+    stages: int
+    epochs: int
+    images: int
+    macs: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"to do: {self.stages} stages, {self.epochs:,} epochs, {self.images:,} images, "
+            f"{self.macs:.3g} forward-backward MACs, about {duration(self.seconds)} of training "
+            "on this device"
+        )
+
+
+def estimate(runs: Sequence[Run], workbench: Workbench, store: CheckpointStore) -> Estimate:
+    """Estimate what is not done yet."""
+    missing = [stage for stage in stages(list(runs)) if not store.has(stage.id)]
+    images, macs, seconds = 0, 0, 0.0
+    speeds: dict[Kind, float] = {}
+    for stage in missing:
+        if not stage.recipe:
+            continue
+        seen = stage.epochs * len(workbench.train)
+        kind = kind_of(stage.model, stage.recipe)
+        if kind not in speeds:
+            speeds[kind] = train_briefly(workbench, stage.model, stage.recipe)
+        images += seen
+        macs += 3 * workbench.dense(stage.model).macs * seen
+        seconds += seen / speeds[kind]
+    return Estimate(len(missing), sum(stage.epochs for stage in missing), images, macs, seconds)
+
+
+def kind_of(model_name: str, recipe: Recipe) -> Kind:
+    """What the time and the memory of a training step depend on."""
+    return model_name, recipe.batch_size, recipe.precision
+
+
+def kinds(runs: Sequence[Run]) -> dict[Kind, Recipe]:
+    """All kinds of trainings of these runs, each with a recipe of it."""
+    trained = [(s.model, s.recipe) for run in runs for s in run.stages if s.recipe]
+    return {kind_of(model_name, recipe): recipe for model_name, recipe in trained}
+
+
+def train_briefly(
+    workbench: Workbench, model_name: str, recipe: Recipe, seconds: float = TRIAL_SECONDS
+) -> float:
+    """Time training steps on random images, after one step of warm-up; nothing is compiled.
+
+    Returns:
+        Images per second; infinite where no more than the first step was to be done.
+    """
+    with products(recipe.precision):
+        return _steps_per_second(workbench, model_name, recipe, seconds) * recipe.batch_size
+
+
+def _steps_per_second(
+    workbench: Workbench, model_name: str, recipe: Recipe, seconds: float
+) -> float:
+    batch_size = recipe.batch_size
+    model = workbench.place(workbench.model(model_name, 0)).train()
+    call = forward(model, workbench.device, recipe.precision, compiled=False)
+    images = torch.randn(batch_size, *workbench.example.shape[1:], device=workbench.device)
+    labels = torch.zeros(batch_size, dtype=torch.long, device=workbench.device)
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+
+    def step() -> float:
+        optimiser.zero_grad()
+        loss = F.cross_entropy(call(images), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        return float(loss.detach())  # waits for the device
+
+    step()
+    if not seconds:
+        return math.inf
+    began, steps = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        step()
+        steps += 1
+    return steps / (time.perf_counter() - began)
+
+
+def tree(runs: Sequence[Run], store: CheckpointStore) -> Tree:
+    """Draw the stages, shared ones once, with what is done."""
+    root = Tree(f"{runs[0].experiment}: {len(runs)} runs")
+    nodes: dict[str, Tree] = {}
+    for run in runs:
+        parent = root
+        for stage in run.stages:
+            if stage.id not in nodes:
+                nodes[stage.id] = parent.add(_line(run, stage, done=store.has(stage.id)))
+            parent = nodes[stage.id]
+    return root
+
+
+def _line(run: Run, stage: Stage, *, done: bool) -> str:
+    mark = "[green]done[/]" if done else "[yellow]to do[/]"
+    what = f"{stage.dataset} {stage.model} seed {stage.seed}" if not stage.parent else ""
+    if stage.kind == "train" and not stage.parent:
+        what += f", {run.label}" if stage.method else ", plain"
+    elif stage.kind == "finetune":
+        what = stage.retrain if stage.retrain != "finetune" else what
+    if stage.budget:
+        kept = f"{share(stage.budget.kept)} of {stage.budget.unit}"
+        what = ", ".join(part for part in (what, "" if what else run.label, kept) if part)
+    plural = "" if stage.epochs == 1 else "s"
+    epochs = f"{stage.epochs} epoch{plural}" if stage.epochs else ""
+    parts = [part for part in (what, epochs) if part]
+    return f"{stage.kind} {', '.join(parts)} \\[{stage.id[:8]}] {mark}"

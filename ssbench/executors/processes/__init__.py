@@ -1,0 +1,1 @@
+"""Stages in processes of this machine: a pool of workers, and groups for joint training."""

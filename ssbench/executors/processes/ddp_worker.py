@@ -1,0 +1,68 @@
+"""A process that carries out stages together with others, each on a device of its own.
+
+All of them train; the first does all the rest, saves the stage and tells of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing.connection import Connection
+
+from torch.distributed import DistError
+
+from ssbench.executors.processes.worker import Failed, Message, Setup, carry_out, open_hand, serve
+from ssbench.executors.stage_runner import StageFailedError, StageRunner
+from ssbench.experiment.stage import Stage
+from ssbench.storage.checkpoints import CheckpointStore
+from ssbench.training.distributed.launch import Place, joined
+
+
+@dataclass(frozen=True)
+class Abandoned(Failed):
+    """The stage could not be finished as the other processes could not be reached any more."""
+
+
+def work_jointly(setup: Setup, pipe: Connection, place: Place) -> None:
+    """Take part in every stage that comes through the pipe, until it is closed."""
+    with ExitStack() as stack:
+        serve(pipe, setup.threads, partial(_begin, setup, pipe, place, stack))
+
+
+def _begin(
+    setup: Setup, pipe: Connection, place: Place, stack: ExitStack
+) -> Callable[[Stage], Message | None]:
+    kind = setup.device.partition(":")[0]
+    spread = stack.enter_context(joined(place, kind))
+    device = f"cuda:{place.rank}" if kind == "cuda" else kind
+    hand = open_hand(replace(setup, device=device), pipe, spread)
+    if spread.helps:
+        return partial(_help, hand, CheckpointStore(setup.cache))
+    return partial(carry_out, hand, pipe, tell=_told)
+
+
+def _help(hand: StageRunner, store: CheckpointStore, stage: Stage) -> Message | None:
+    before = store.tensors(stage.parent.id) if stage.parent else {}
+    try:
+        hand.compute(stage, before, lambda _: None)
+    except StageFailedError as failure:
+        return _told(failure)
+    return None
+
+
+def _told(failure: StageFailedError) -> Failed:
+    """Tell failures of an exchange, which another process has caused, from those of this one."""
+    cause = failure.__cause__
+    exchange = isinstance(cause, DistError) or (
+        isinstance(cause, RuntimeError) and any(word in str(cause) for word in _EXCHANGES)
+    )
+    if exchange:
+        return Abandoned(
+            f"{failure}; another process of this training did not answer", failure.facts
+        )
+    return Failed(str(failure), failure.facts)
+
+
+_EXCHANGES = ("gloo", "Gloo", "NCCL", "Connection closed by peer", "Timed out waiting")

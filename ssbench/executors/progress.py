@@ -1,0 +1,225 @@
+"""What is seen while runs go on: a live display, plain lines without a terminal, or nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from ssbench.experiment.plan import stages
+from ssbench.experiment.stage import Run, Stage
+from ssbench.pipeline.record import Record
+from ssbench.training.loop import Epoch
+
+
+class Work:
+    """Which epochs are still to come, and how long they will take at the speed so far."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.left = {stage.id: stage.epochs for stage in stages(list(runs))}
+        self.began, self.epochs = 0.0, 0
+
+    def start(self) -> None:
+        """Begin to measure at the first stage that is carried out."""
+        self.began = self.began or time.monotonic()
+
+    def epoch(self, stage: Stage, epoch: Epoch) -> None:
+        """Count one finished epoch; those before it may have been saved by another process."""
+        self.epochs += 1
+        self.left[stage.id] = epoch.of - epoch.number
+
+    def finish(self, stage: Stage) -> None:
+        """Take a stage off the list."""
+        self.left.pop(stage.id, None)
+
+    def seconds_left(self) -> float | None:
+        """Estimate from all that happened so far, evaluation and surgery included."""
+        if not self.epochs:
+            return None
+        pace = (time.monotonic() - self.began) / self.epochs
+        return pace * sum(self.left.values())
+
+
+class Quiet:
+    """Shows nothing; the base of the other displays."""
+
+    def __init__(self, runs: Sequence[Run], console: Console) -> None:
+        self.console, self.total, self.finished = console, len(runs), 0
+        self.work = Work(runs)
+
+    def __enter__(self) -> Self:
+        """Start the display."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Take the display away."""
+
+    def stage_started(self, run: Run, stage: Stage) -> None:
+        """Note that a stage begins."""
+        del run, stage
+        self.work.start()
+
+    def epoch(self, stage: Stage, epoch: Epoch) -> None:
+        """Note a finished epoch."""
+        self.work.epoch(stage, epoch)
+
+    def stage_done(self, stage: Stage) -> None:
+        """Note that a stage is finished."""
+        self.work.finish(stage)
+
+    def stage_put_off(self, stage: Stage) -> None:
+        """Note that a stage is another process's for now."""
+
+    def waiting(self, what: str) -> None:
+        """Note what is waited for."""
+
+    def warn(self, text: str) -> None:
+        """Print what should not be, also where nothing else is shown."""
+        self.say(text, "yellow")
+
+    def say(self, what: str, style: str = "") -> None:
+        """Print a line that stays."""
+        self.console.print(what, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    def run_done(self, run: Run, result: Record, *, before: bool) -> None:
+        """Note that a run is finished, and with it all of its stages, also if that was before."""
+        del result, before
+        for stage in run.stages:
+            self.work.finish(stage)
+        self.finished += 1
+
+
+class Plain(Quiet):
+    """One line per run that is carried out, for logs and pipes."""
+
+    def __init__(self, runs: Sequence[Run], console: Console) -> None:
+        super().__init__(runs, console)
+        self.said: set[str] = set()
+
+    def waiting(self, what: str) -> None:
+        """Print what is waited for, once."""
+        if what not in self.said:
+            self.say(what)
+        self.said.add(what)
+
+    def run_done(self, run: Run, result: Record, *, before: bool) -> None:
+        """Print how a run ended."""
+        super().run_done(run, result, before=before)
+        if not before:
+            self.say(
+                f"[{self.finished}/{self.total}] {describe(run)}: {ending(result)}, "
+                f"{duration(self.work.seconds_left())} left"
+            )
+
+
+class Rich(Quiet):
+    """A live display: runs done of all, and a line for each stage under way."""
+
+    def __init__(self, runs: Sequence[Run], console: Console) -> None:
+        super().__init__(runs, console)
+        self.bars = Progress(
+            TextColumn("{task.description:<8}"),
+            BarColumn(40),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=console,
+        )
+        self.runs = self.bars.add_task("runs", total=self.total, note="")
+        self.under_way: dict[str, tuple[TaskID, str]] = {}
+        self.live = Live(self.bars, console=console, refresh_per_second=8, transient=True)
+
+    def __enter__(self) -> Self:
+        """Start the display."""
+        self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Take the display away."""
+        self.live.stop()
+
+    def stage_started(self, run: Run, stage: Stage) -> None:
+        """Show a stage, and a run that it belongs to."""
+        super().stage_started(run, stage)
+        name = describe(run)
+        task = self.bars.add_task(stage.kind, total=stage.epochs or 1, note=name)
+        self.under_way[stage.id] = (task, name)
+
+    def epoch(self, stage: Stage, epoch: Epoch) -> None:
+        """Show loss, error and speed of the epoch."""
+        super().epoch(stage, epoch)
+        task, name = self.under_way[stage.id]
+        note = (
+            f"loss {epoch.loss:.4f}  error {epoch.error:.2f} %  "
+            f"{epoch.images_per_second:,.0f} images/s  {name}"
+        )
+        self.bars.update(task, completed=epoch.number, note=note)
+        self.bars.update(self.runs, note=f"{duration(self.work.seconds_left())} left")
+
+    def stage_done(self, stage: Stage) -> None:
+        """Take a stage's line away."""
+        super().stage_done(stage)
+        self.stage_put_off(stage)
+
+    def stage_put_off(self, stage: Stage) -> None:
+        """Take a stage's line away, as it is not carried out here now."""
+        if stage.id in self.under_way:
+            self.bars.remove_task(self.under_way.pop(stage.id)[0])
+
+    def waiting(self, what: str) -> None:
+        """Show what is waited for beside the bar of the runs."""
+        self.bars.update(self.runs, note=what)
+
+    def say(self, what: str, style: str = "") -> None:
+        """Print a line above the bars."""
+        self.live.console.print(what, style=style, markup=False, soft_wrap=True)
+
+    def run_done(self, run: Run, result: Record, *, before: bool) -> None:
+        """Move the bar of the runs; print failures so that they stay on the screen."""
+        super().run_done(run, result, before=before)
+        self.bars.update(self.runs, completed=self.finished)
+        if result["status"] == "failed":
+            self.say(f"{describe(run)}: {ending(result)}", "red")
+
+
+def observer(runs: Sequence[Run], console: Console, *, quiet: bool) -> Quiet:
+    """Choose the display that fits where the output goes."""
+    kind = Quiet if quiet else Rich if console.is_terminal else Plain
+    return kind(runs, console)
+
+
+def describe(run: Run) -> str:
+    """Name a run for people."""
+    kept = "" if run.budget is None else f", {share(run.budget.kept)} of {run.budget.unit}"
+    return f"{run.stage.dataset} {run.stage.model} {run.label}{kept}, seed {run.stage.seed}"
+
+
+def share(kept: float | str) -> str:
+    """Write a kept share."""
+    return f"own share ({kept})" if isinstance(kept, str) else f"{100 * kept:g} %"
+
+
+def ending(result: Record) -> str:
+    """Say how a run ended."""
+    if result["status"] == "failed":
+        return f"failed: {result['reason']}"
+    return f"test error {result['test_top1_error']:.2f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Write seconds as people say them."""
+    if seconds is None:
+        return "unknown time"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

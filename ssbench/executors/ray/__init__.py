@@ -1,0 +1,1 @@
+"""Stages as tasks on a Ray cluster."""

@@ -1,0 +1,180 @@
+"""Prepare an experiment, check all that can be checked before training, and pick an executor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from ssbench.data.download import data_root
+from ssbench.data.registry import check, open_dataset
+from ssbench.errors import BadInputError
+from ssbench.executors.capacity import cores, fitting
+from ssbench.executors.local import execute
+from ssbench.executors.processes import ddp_group
+from ssbench.executors.processes.ddp_group import DDPGroup
+from ssbench.executors.processes.pool import Process, execute_side_by_side
+from ssbench.executors.processes.worker import Setup
+from ssbench.executors.ray.executor import RaySetup, execute_on_ray
+from ssbench.executors.stage_runner import Observer, Outcome
+from ssbench.experiment import tuned as tuned_
+from ssbench.experiment.plan import plan_variants
+from ssbench.experiment.spec import Experiment, find, load
+from ssbench.experiment.stage import Run
+from ssbench.experiment.variants import variants
+from ssbench.method.registry import discover
+from ssbench.models.pretrained import fetch
+from ssbench.pipeline.feasibility import check_reach
+from ssbench.pipeline.workbench import Workbench
+from ssbench.storage.checkpoints import CheckpointStore
+from ssbench.storage.results import Results
+from ssbench.training import device
+from ssbench.training.interrupt import SAVE_EVERY
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run an experiment, apart from what it is."""
+
+    overrides: Sequence[str] = ()
+    device: str = "auto"
+    results: Path = Path("results")
+    cache: Path | str | None = None
+    method_files: Sequence[Path] = ()
+    dry_run: bool = False
+    quiet: bool = False
+    retry_failed: bool = False
+    data_root: Path | None = None
+    tuned: Path | None = None
+    concurrency: int | Literal["auto"] | None = None
+    """So many stages side by side; auto: as many as memory and cores carry; None: one, and on Ray
+    one on each GPU or core."""
+    executor: Literal["local", "ray"] = "local"
+    address: str = "local"
+    """Of the Ray cluster: local, auto, HOST:PORT or ray://HOST:PORT."""
+    save_every: float = SAVE_EVERY
+    """Seconds between two saves of a training."""
+    devices: int = 1
+    """So many devices train each stage jointly."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An experiment that has been checked from end to end; no training has started."""
+
+    experiment: Experiment
+    runs: list[Run]
+    workbench: Workbench
+    store: CheckpointStore
+    results: Results
+
+
+def prepare(argument: str, options: Options) -> Prepared:
+    """Check everything that can be checked before training.
+
+    Raises:
+        BadInputError: what is wrong, where, and the remedy.
+    """
+    path = find(argument)
+    source, experiment = str(path), load(path, options.overrides)
+    workbench = open_workbench(experiment, options, source)
+    chosen = variants(experiment, discover(options.method_files), source)
+    tuned = tuned_.load(options.tuned) if options.tuned else None
+    if tuned:
+        chosen = tuned_.apply(tuned, experiment, chosen, source)
+    runs = plan_variants(experiment, chosen, workbench.dataset.fingerprint, source)
+    manifest = experiment.manifest | {"tuned": tuned.id if tuned else ""}
+    results = Results(options.results, manifest, command(argument, options))
+    results.check()
+    if options.devices > 1:
+        ddp_group.check(options.devices, workbench.device, runs)
+    store = CheckpointStore(options.cache or options.results / ".cache")
+    make_ready(runs, workbench, store, source)
+    return Prepared(experiment, runs, workbench, store, results)
+
+
+def command(argument: str, options: Options) -> list[str]:
+    """Return the arguments of ``ssbench run`` that results depend on, paths as they were given.
+
+    The seeds are left out: a record has its own. So are device and threads, which records name as
+    they were and not as they were asked for.
+    """
+    own = [text for text in options.overrides if not text.startswith("seeds=")]
+    parts = [argument, *(part for text in own for part in ("--set", text))]
+    parts += [part for path in options.method_files for part in ("--method-file", str(path))]
+    parts += ["--tuned", str(options.tuned)] if options.tuned else []
+    return [*parts, *(["--devices", str(options.devices)] if options.devices > 1 else [])]
+
+
+def open_workbench(experiment: Experiment, options: Options, source: str) -> Workbench:
+    """Open an experiment's data set on the device that is asked for.
+
+    Raises:
+        BadInputError: there is no such device or data set; names ``source``.
+    """
+    # On Ray, tasks have devices; here the data is only read.
+    where = device.resolve("cpu" if options.executor == "ray" else options.device)
+    place = f"{source}: dataset"
+    check(experiment.dataset, place)
+    return Workbench(open_dataset(experiment.dataset, data_root(options.data_root), place), where)
+
+
+def make_ready(
+    runs: Sequence[Run], workbench: Workbench, store: CheckpointStore, source: str
+) -> None:
+    """Fetch the weights that runs begin with, and see that their budgets can be reached.
+
+    Raises:
+        BadInputError: either cannot be; names ``source``.
+    """
+    for weights in sorted({stage.start for run in runs for stage in run.stages} - {""}):
+        fetch(weights)
+    done = store.finished()
+    check_reach([run for run in runs if run.stage.id not in done], workbench, source)
+
+
+def execute_missing(ready: Prepared, options: Options, observer: Observer) -> Outcome:
+    """Carry out what is missing, in this process or in several."""
+    if options.executor == "ray":
+        return _execute_on_ray(ready, options, observer)
+    finished = ready.results.finished()
+    missing = [run for run in ready.runs if run.id not in finished]
+    auto, jointly = options.concurrency == "auto", options.devices > 1
+    workers = fitting(missing, ready.workbench) if auto else int(options.concurrency or 1)
+    if (workers > 1 or jointly) and str(options.cache).startswith("memory://"):
+        raise BadInputError(
+            f"--cache {options.cache}: only this process sees it; leave out --concurrency and "
+            "--devices"
+        )
+    if (workers == 1 and not jointly) or not missing:
+        every = options.save_every
+        return execute(ready.runs, ready.workbench, ready.store, ready.results, observer, every)
+    setup = Setup(
+        dataset=ready.experiment.dataset,
+        data_root=data_root(options.data_root),
+        device=str(ready.workbench.device),
+        method_files=tuple(options.method_files),
+        cache=options.cache or options.results / ".cache",
+        threads=max(min(torch.get_num_threads(), cores()) // (workers * options.devices), 1),
+        save_every=options.save_every,
+    )
+    hire = partial(DDPGroup, devices=options.devices) if jointly else Process
+    return execute_side_by_side(
+        ready.runs, setup, ready.store, ready.results, observer, workers, hire
+    )
+
+
+def _execute_on_ray(ready: Prepared, options: Options, observer: Observer) -> Outcome:
+    setup = RaySetup(
+        address=options.address,
+        device=options.device,
+        stages=options.concurrency if isinstance(options.concurrency, int) else None,
+        packed=options.concurrency == "auto",
+        method_files=tuple(options.method_files),
+        data_root=data_root(options.data_root),
+    )
+    return execute_on_ray(ready.runs, ready.workbench, ready.store, ready.results, observer, setup)

@@ -1,0 +1,216 @@
+"""An experiment as runs, each a chain of stages; shared beginnings are the same stage.
+
+train (seed 0, plain) -+- prune (magnitude, 50 %) - finetune
+                       +- prune (magnitude, 20 %) - finetune
+
+With several passes, train and prune are repeated before the finetuning. A method that prunes before
+training has no first training, and what follows its pruning takes all epochs.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from ssbench.data.registry import dataset_name
+from ssbench.errors import BadInputError
+from ssbench.experiment.retraining import (
+    SCRATCH,
+    Retrain,
+    portions,
+    retraining,
+    rewind_epoch,
+    whole,
+)
+from ssbench.experiment.spec import Experiment
+from ssbench.experiment.stage import Known, Run, Stage, Start, at_seed, make_stage
+from ssbench.experiment.variants import Variant, variants
+from ssbench.method.registry import Registry
+from ssbench.models.pretrained import published_url
+from ssbench.models.registry import check
+from ssbench.pruning.budget import Budget
+from ssbench.training.recipe import Recipe
+
+
+def plan(experiment: Experiment, registry: Registry, fingerprint: str, source: str) -> list[Run]:
+    """List the runs of an experiment, a hundred thousand of them in a second or two.
+
+    Args:
+        experiment: what to run.
+        registry: where method names are looked up.
+        fingerprint: of the data set.
+        source: the experiment's file, named in errors.
+
+    Raises:
+        BadInputError: an unknown name, a hyper-parameter that does not fit, an empty sweep, or
+            two runs that are the same.
+    """
+    return plan_variants(experiment, variants(experiment, registry, source), fingerprint, source)
+
+
+def plan_variants(
+    experiment: Experiment, chosen: Sequence[Variant], fingerprint: str, source: str
+) -> list[Run]:
+    """List the runs of those methods of an experiment that have been chosen; see `plan`."""
+    weights: dict[str, str] = {}
+    for index, model in enumerate(experiment.models):
+        check(model, f"{source}: models.{index}")
+        if experiment.start == "published":
+            weights[model] = published_url(model, f"{source}: models.{index}")
+    with _uncollected():
+        return _runs(experiment, chosen, weights, fingerprint, source)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Hold the garbage collector back: it would go over all the runs again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _runs(
+    experiment: Experiment,
+    chosen: Sequence[Variant],
+    weights: Mapping[str, str],
+    fingerprint: str,
+    source: str,
+) -> list[Run]:
+    dataset = dataset_name(experiment.dataset)
+    runs: dict[str, tuple[Run, str]] = {}
+    known: Known = {}
+    chains: dict[tuple[str, int, int], tuple[Stage, str]] = {}
+    for model, seed, (number, variant) in itertools.product(
+        experiment.models, experiment.seeds, enumerate(chosen)
+    ):
+        if model not in variant.models:
+            continue
+        for place, budget in enumerate(variant.budgets):
+            key = (model, number, place)
+            if key not in chains:
+                start = Start(dataset, fingerprint, model, seed, weights.get(model, ""))
+                last = _chain(experiment, variant, budget, start)
+                chains[key] = (last, _name(variant, budget, last))
+            last, name = chains[key]
+            stage = at_seed(last, seed, fingerprint, known)
+            run = _run(experiment, variant, budget, stage, name)
+            if stage.id in runs:
+                raise BadInputError(
+                    f"{source}: {variant.place} and {runs[stage.id][1]} both ask for the run "
+                    f"{run.id}; take one of them out"
+                )
+            runs[stage.id] = (run, variant.place)
+    return [run for run, _ in runs.values()]
+
+
+def stages(runs: list[Run]) -> list[Stage]:
+    """Every distinct stage of the runs, parents first."""
+    found = {stage.id: stage for run in runs for stage in run.stages}
+    return list(found.values())
+
+
+LONGEST = 180
+"""Characters of a run's id before its seed: the path of a folder of images may be longer than the
+255 that a file's name can have."""
+_ODD = re.compile(r"[^A-Za-z0-9._-]+")
+"""What a run's id, which is the name of a file, has a dash for."""
+
+
+def _name(variant: Variant, budget: Budget | None, last: Stage) -> str:
+    """The ids of runs that differ in nothing but the seed begin with this."""
+    kept = [] if budget is None else [f"{budget.kept}"]
+    how = [] if variant.retrain == "finetune" else [variant.retrain]
+    parts = [last.dataset, last.model, variant.file.name, *how, *kept]
+    name = _ODD.sub("-", "-".join(parts))
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _run(
+    experiment: Experiment, variant: Variant, budget: Budget | None, last: Stage, name: str
+) -> Run:
+    return Run(
+        id=f"{name}-seed{last.seed}-{last.id[:8]}",
+        experiment=experiment.name,
+        file=variant.file,
+        method=variant.method,
+        label=variant.label,
+        budget=budget,
+        retrain=variant.retrain,
+        stage=last,
+        tuning=variant.tuning,
+    )
+
+
+def _chain(experiment: Experiment, variant: Variant, budget: Budget | None, start: Start) -> Stage:
+    train, finetune = experiment.train, _finetune(experiment, variant)
+    retrain = variant.retrain
+    last_recipe = retraining(retrain, train, finetune)
+    limit = experiment.scratch_limit if retrain == "scratch-b" else 1.0
+
+    def end(last: Stage | None, recipe: Recipe) -> Stage:
+        return make_stage(
+            start, "finetune", last, None, recipe, retrain=retrain, scratch_limit=limit
+        )
+
+    own = variant if variant.method.changes_training() else None
+    if budget is None:
+        last = None if retrain == "scratch-e" else make_stage(start, "train", None, own, train)
+        return end(last, last_recipe)
+    if variant.method.before_training:
+        last = make_stage(start, "prune", None, variant, budget)
+        recipe = whole(train, finetune) if retrain == "finetune" else last_recipe
+        return end(last, recipe)
+    while_training = budget if variant.prunes_in_training else None
+    snapshot = rewind_epoch(train, finetune) if _rewinds(experiment) else None
+    trainings, last_recipe = _by_pass(experiment, variant, budget, last_recipe)
+    how: Retrain = "finetune" if retrain in SCRATCH else retrain
+    last = make_stage(
+        start, "train", None, own, trainings[0], budget=while_training, snapshot=snapshot
+    )
+    last = make_stage(start, "prune", last, variant, budget.at(1))
+    for number, again in enumerate(trainings[1:], 2):
+        last = make_stage(start, "train", last, own, again, budget=while_training, retrain=how)
+        last = make_stage(start, "prune", last, variant, budget.at(number))
+    return end(last, last_recipe)
+
+
+def _finetune(experiment: Experiment, variant: Variant) -> Recipe:
+    if variant.finetune_lr is None:
+        return experiment.finetune
+    return experiment.finetune.model_copy(update={"lr": variant.finetune_lr})
+
+
+def _by_pass(
+    experiment: Experiment, variant: Variant, budget: Budget, last: Recipe
+) -> tuple[list[Recipe], Recipe]:
+    """The recipe of the training before each pruning, and that of the one after the last.
+
+    Sparse training starts again on what is left; a method that only scores is retrained instead.
+    """
+    train, passes = experiment.train, budget.passes
+    sparse = variant.method.changes_training()
+    if experiment.passes_epochs == "repeat" or passes == 1:
+        return [train] + [train if sparse else last] * (passes - 1), last
+    if sparse:
+        return portions(train, passes), last
+    *between, ending = portions(_finetune(experiment, variant), passes)
+    return [train, *between], last if variant.retrain in SCRATCH else ending
+
+
+def _rewinds(experiment: Experiment) -> bool:
+    """Whether a run of the experiment rewinds weights: then all its trainings keep the early ones.
+
+    If only those of the runs that need them did, trainings that are the same would not be shared.
+    """
+    specs = experiment.methods
+    return not isinstance(specs, str) and any("weight-rewind" in s.retrainings for s in specs)

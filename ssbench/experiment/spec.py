@@ -1,0 +1,237 @@
+"""A file of bench/ as a validated, frozen `Experiment`.
+
+>>> load(find("bench/quickstart.toml"), ["train.epochs=2"]).train.epochs
+2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+
+from ssbench.data.registry import dataset_name
+from ssbench.errors import BadInputError, nearest
+from ssbench.experiment.overrides import override
+from ssbench.experiment.retraining import Retrain
+from ssbench.paths import bench_folder
+from ssbench.pruning.budget import Budget, Kept, Unit
+from ssbench.storage.toml import read_toml, refuse_depth
+from ssbench.training.recipe import Recipe
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+class BudgetSpec(BaseModel):
+    """Budgets of an experiment, or what one method's budgets have instead of them."""
+
+    model_config = _STRICT
+
+    unit: Unit | None = None
+    kept: list[Kept] | Kept | None = None
+    scope: Literal["global", "layerwise"] | None = None
+    protection: float | None = Field(default=None, ge=0, lt=1)
+    passes: int | None = Field(default=None, ge=1)
+
+    @field_validator("kept")
+    @classmethod
+    def _shares(cls, kept: list[Kept] | Kept | None) -> list[Kept] | None:
+        values = kept if isinstance(kept, list) else [] if kept is None else [kept]
+        if kept == []:
+            raise ValueError("empty sweep: name at least one share")
+        for value in values:
+            if value != "own" and not 0 < value <= 1:
+                raise ValueError(f"{value} is outside (0, 1]")
+        return values or None
+
+    def expand(self, common: BudgetSpec) -> list[Budget]:
+        """List the budgets, taking from ``common`` what is not said here."""
+        merged = common.model_dump(exclude_none=True) | self.model_dump(exclude_none=True)
+        shares = merged.pop("kept", [0.5, 0.25, 0.125, 0.0625, 0.03125])
+        return [Budget(kept=share, **merged) for share in shares]
+
+
+class MethodSpec(BaseModel):
+    """One entry of ``methods``: a name, hyper-parameters (a list is a sweep), own budgets."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    name: str
+    label: str | None = None
+    budget: BudgetSpec = BudgetSpec()
+    retrain: list[Retrain] | Retrain = "finetune"
+    models: list[str] | None = None
+    """Those of the experiment's networks that the method runs on; None: all."""
+    finetune_lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """The learning rate of this method's finetuning; None: that of the recipe ``finetune``."""
+
+    @property
+    def retrainings(self) -> list[Retrain]:
+        """What is done after pruning, one run for each."""
+        return self.retrain if isinstance(self.retrain, list) else [self.retrain]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The hyper-parameters as the file gives them."""
+        return dict(self.model_extra or {})
+
+
+class TuneSpec(BaseModel):
+    """How ``ssbench tune`` chooses hyper-parameters, beside what the methods' files say."""
+
+    model_config = _STRICT
+
+    seeds: list[Seed] | None = Field(default=None, min_length=1)
+    """None: one that the experiment does not have."""
+    finetune_lr: list[float] = []
+    """The grid that every method chooses the learning rate of its finetuning from."""
+
+    @field_validator("finetune_lr")
+    @classmethod
+    def _grid(cls, rates: list[float]) -> list[float]:
+        if rates and (len(set(rates)) != len(rates) or len(rates) < 2 or min(rates) <= 0):
+            raise ValueError("name at least two learning rates over 0, each once")
+        return rates
+
+
+class Experiment(BaseModel):
+    """Everything that an experiment's results depend on, but the code."""
+
+    model_config = _STRICT
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    title: str = ""
+    dataset: str
+    models: list[str] = Field(min_length=1)
+    methods: list[MethodSpec] | Literal["all"]
+    budget: BudgetSpec = BudgetSpec()
+    seeds: list[Seed] = Field(default=[0, 1, 2], min_length=1)
+    start: Literal["random", "published"] = "random"
+    """Where trainings begin: random weights, or those that torchvision has published."""
+    train: Recipe = Recipe()
+    finetune: Recipe = Recipe()
+    scratch_limit: float = Field(default=2.0, ge=1, allow_inf_nan=False)
+    """The most that the control scratch-b multiplies the epochs by."""
+    passes_epochs: Literal["repeat", "split"] = "repeat"
+    """Whether each of several passes takes all epochs again, or they divide them among themselves,
+    so that such rows have no more epochs in total than others."""
+    tune: TuneSpec = TuneSpec()
+
+    @field_validator("methods")
+    @classmethod
+    def _some(cls, methods: list[MethodSpec] | str) -> list[MethodSpec] | str:
+        if not methods:
+            raise ValueError("empty sweep: name at least one method, or write methods = 'all'")
+        return methods
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What all records of one results folder must have in common to be compared."""
+        return {
+            "name": self.name,
+            "dataset": dataset_name(self.dataset),
+            "start": "" if self.start == "random" else self.start,
+            "train": self.train.manifest(),
+            "finetune": self.finetune.manifest(),
+        }
+
+
+def shipped() -> dict[str, Path]:
+    """The experiments that ship with ssbench, by name."""
+    return {path.stem: path for path in sorted(bench_folder().glob("*.toml"))}
+
+
+def find(argument: str) -> Path:
+    """Turn a path, or the name of a shipped experiment, into a path.
+
+    Raises:
+        BadInputError: there is neither.
+    """
+    path = Path(argument)
+    if path.exists():
+        return path
+    known = shipped()
+    if path.stem in known and path.name in (path.stem, f"{path.stem}.toml"):
+        return known[path.stem]
+    raise BadInputError(
+        f"{argument}: no such file, and no experiment of this name ships with ssbench; "
+        f"{nearest(path.stem, known)}"
+    )
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment, change it by ``key.path=value`` texts, and check it.
+
+    Raises:
+        BadInputError: the file cannot be read, is not TOML, or a key or value does not fit.
+    """
+    content = {"name": path.stem} | read_toml(path)
+    try:
+        for each in overrides:
+            override(content, each)
+        refuse_depth(content, str(path))
+        return Experiment.model_validate(content)
+    except ValidationError as error:
+        lines = [_explain(detail, content) for detail in _one_per_place(error)[:MOST_ERRORS]]
+        raise BadInputError(f"{path}: " + f"\n{path}: ".join(lines)) from error
+
+
+MOST_ERRORS, MOST_TOLD = 20, 200
+"""So many wrong keys are told of at once, and so many characters of what is wrong."""
+
+
+def _one_per_place(error: ValidationError) -> list[ErrorDetails]:
+    """One error for each key: a union reports one for every alternative.
+
+    One that lists the values allowed says most; one about a whole table says nothing beside those
+    about its keys.
+    """
+    found: dict[str, ErrorDetails] = {}
+    for detail in error.errors(include_url=False):
+        place = _key_path(detail["loc"])
+        if place not in found or detail["type"] == "literal_error":
+            found[place] = detail
+    tables = {place[:end] for place in found for end, sign in enumerate(place) if sign == "."}
+    return [detail for place, detail in found.items() if place not in tables]
+
+
+_UNION_TAGS = ("float", "list[", "literal[", "function-", "MethodSpec", "BudgetSpec")
+
+
+def _key_path(location: tuple[int | str, ...]) -> str:
+    parts = [str(part) for part in location if not str(part).startswith(_UNION_TAGS)]
+    return ".".join(parts)
+
+
+def _explain(detail: ErrorDetails, content: Mapping[str, Any]) -> str:
+    place = _key_path(detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        last = str(detail["loc"][-1])
+        return f"{place}: unknown key; {nearest(last, _allowed(detail['loc'][:-1]))}"
+    if detail["type"] == "missing":
+        return f"{place}: this key is missing; add it"
+    del content
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{place}: {message[0].lower()}{message[1:]} (found {_brief(detail['input'])})"
+
+
+def _brief(value: Any) -> str:
+    """What was found, and no more of it than a message can hold."""
+    text = repr(value)
+    return text if len(text) <= MOST_TOLD else f"{text[:MOST_TOLD]}…"
+
+
+def _allowed(location: tuple[int | str, ...]) -> list[str]:
+    """The keys of the table at a place."""
+    tables: dict[str, type[BaseModel]] = {
+        "train": Recipe,
+        "finetune": Recipe,
+        "budget": BudgetSpec,
+        "tune": TuneSpec,
+    }
+    model = next((tables[str(part)] for part in reversed(location) if part in tables), Experiment)
+    return list(model.model_fields)

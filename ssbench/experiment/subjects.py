@@ -1,0 +1,108 @@
+"""What is tuned: each method of an experiment on each of its networks, over a space of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ssbench.errors import BadInputError
+from ssbench.experiment.spec import Experiment
+from ssbench.experiment.variants import Variant, make_method
+from ssbench.method.search_space import Choice, Search, Space, Value, described
+
+FINETUNE_LR = "finetune_lr"
+"""What may be tuned for every method that is finetuned; see `ssbench.experiment.spec.TuneSpec`."""
+_KIND = ("unit", "scope", "protection", "passes")
+"""What of a budget sets two entries of an experiment apart; its shares do not."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One method on one network, whose hyper-parameters are chosen together.
+
+    Attributes:
+        variant: the method as the experiment has it, on this network alone.
+        space: what is chosen, and among which values; empty where there is nothing to tune.
+        first: the values that the experiment gives, or the method's file: those of the first trial.
+    """
+
+    model: str
+    variant: Variant
+    space: Space
+    first: Mapping[str, Value]
+
+    @property
+    def name(self) -> str:
+        """How people call it."""
+        return f"{self.variant.label} on {self.model}"
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What it is recognised by: all that tuning does not choose, as JSON values."""
+        settings = self.variant.method.settings | {FINETUNE_LR: self.variant.finetune_lr}
+        budget = self.variant.budgets[0]
+        return {
+            "model": self.model,
+            "method": self.variant.file.name,
+            "retrain": self.variant.retrain,
+            "settings": {name: v for name, v in settings.items() if name not in self.space},
+            "budget": {name: getattr(budget, name) for name in _KIND} if budget else None,
+        }
+
+    def choose(self, parameters: Mapping[str, Value], place: str) -> Variant:
+        """Return the method with these values.
+
+        Raises:
+            BadInputError: the method does not take them; names ``place``.
+        """
+        own = {name: value for name, value in parameters.items() if name != FINETUNE_LR}
+        settings = self.variant.method.settings | own
+        method = make_method(self.variant.file, settings, place)
+        rate = parameters.get(FINETUNE_LR, self.variant.finetune_lr)
+        if rate is not None and (not isinstance(rate, int | float) or not rate > 0):
+            raise BadInputError(f"{place}.{FINETUNE_LR}: must be a number over 0 (found {rate!r})")
+        return replace(self.variant, method=method, finetune_lr=rate)
+
+
+def subjects(experiment: Experiment, chosen: Sequence[Variant], source: str) -> list[Subject]:
+    """List the subjects of an experiment, those with nothing to tune too.
+
+    Raises:
+        BadInputError: an entry lists several values of what is to be tuned, or its learning rate
+            is not in the grid; names ``source`` and the key.
+    """
+    found: list[Subject] = []
+    for subject in _all(experiment, chosen, source):
+        if any(other.key == subject.key for other in found):
+            raise BadInputError(
+                f"{source}: {subject.variant.place}: several values of what tuning chooses "
+                f"({', '.join(subject.space)}); give one, with which the first trial is made, "
+                "or none"
+            )
+        found.append(subject)
+    return found
+
+
+def _all(experiment: Experiment, chosen: Sequence[Variant], source: str) -> Iterator[Subject]:
+    for model in experiment.models:
+        for variant in chosen:
+            if model not in variant.models:
+                continue
+            space: dict[str, Search] = dict(variant.file.cls.search)
+            first = {name: variant.method.settings[name] for name in space}
+            rates = experiment.tune.finetune_lr
+            if rates and variant.finetunes:
+                space[FINETUNE_LR] = Choice(tuple(rates))
+                first[FINETUNE_LR] = variant.finetune_lr or experiment.finetune.lr
+                if first[FINETUNE_LR] not in rates:
+                    raise BadInputError(
+                        f"{source}: tune.finetune_lr: {first[FINETUNE_LR]}, which "
+                        f"{variant.place} has without tuning, is not in it; add it"
+                    )
+            yield Subject(model, replace(variant, models=[model]), space, first)
+
+
+def spaces(subject: Subject) -> str:
+    """The space of a subject in one line."""
+    return "; ".join(f"{name}: {words}" for name, words in described(subject.space).items())

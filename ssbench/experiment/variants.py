@@ -1,0 +1,304 @@
+"""The methods of an experiment, with every combination of hyper-parameters that it lists."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache, cached_property
+from math import prod
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from ssbench.errors import BadInputError, nearest
+from ssbench.experiment.retraining import REWINDS, Retrain
+from ssbench.experiment.spec import Experiment, MethodSpec
+from ssbench.method.contract import Method, wants
+from ssbench.method.registry import MethodFile, Registry
+from ssbench.pruning.budget import Budget
+
+MOST_RUNS = 200_000
+"""More are a mistake in a sweep: at a second each, they would take days."""
+
+
+def refuse_too_many(specs: Sequence[MethodSpec], experiment: Experiment, source: str) -> None:
+    """See that a sweep has not exploded.
+
+    Raises:
+        BadInputError: more than `MOST_RUNS`; names the entry of ``methods`` that asks for most.
+    """
+    counts = {
+        f"methods.{index} ({spec.name})": prod(
+            [
+                *(len(value) for value in spec.settings.values() if isinstance(value, list)),
+                len(spec.budget.expand(experiment.budget)),
+                len(spec.retrainings),
+                len(experiment.models if spec.models is None else spec.models),
+                len(experiment.seeds),
+            ]
+        )
+        for index, spec in enumerate(specs)
+    }
+    total = sum(counts.values())
+    if total > MOST_RUNS:
+        most = max(counts, key=lambda place: counts[place])
+        raise BadInputError(
+            f"{source}: {total:,} runs, more than {MOST_RUNS:,}; most of them ({counts[most]:,}) "
+            f"are asked for by {most}: shorten its sweeps, the models or the seeds"
+        )
+
+
+MOST_TOLD = 3
+"""So many values of one setting show that it differs; there are three units."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One method with one choice of hyper-parameters, and its budgets (None: not pruned)."""
+
+    file: MethodFile
+    method: Method
+    label: str
+    budgets: list[Budget | None]
+    place: str
+    retrain: Retrain
+    models: list[str]
+    finetune_lr: float | None = None
+    """The learning rate of the finetuning; None: the recipe's."""
+    tuning: Mapping[str, Any] | None = None
+    """How its hyper-parameters were tuned, for the record; None: they were not."""
+
+    @property
+    def finetunes(self) -> bool:
+        """Whether the recipe ``finetune`` plays a part."""
+        return self.retrain == "finetune" and not self.method.before_training
+
+    @cached_property
+    def identity(self) -> str:
+        """What the method's part in a result can depend on, as JSON: for the ids of stages."""
+        defaults = _defaults(self.file.cls)
+        settings = self.method.settings
+        changed = {name: value for name, value in settings.items() if value != defaults[name]}
+        said = {"name": self.file.name, "file": self.file.content, "settings": changed}
+        return json.dumps(said, sort_keys=True)
+
+    @property
+    def prunes_in_training(self) -> bool:
+        """Whether the training itself depends on the budget."""
+        return wants(self.method.after_step, "pruning")
+
+
+@cache
+def _defaults(cls: type[Method]) -> dict[str, Any]:
+    return cls().settings
+
+
+def variants(experiment: Experiment, registry: Registry, source: str) -> list[Variant]:
+    """Expand the entries of ``methods`` and their sweeps.
+
+    Raises:
+        BadInputError: an unknown method or hyper-parameter, a value that does not fit, or
+            an empty sweep; names ``source`` and the key.
+    """
+    if isinstance(experiment.methods, str):
+        for name in registry.broken:
+            registry.method(name, f"{source}: methods")
+        specs = [MethodSpec(name=name) for name in registry.methods]
+    else:
+        specs = experiment.methods
+    refuse_too_many(specs, experiment, source)
+    found = [
+        variant
+        for index, spec in enumerate(specs)
+        for variant in _expand(spec, experiment, registry, (source, f"methods.{index}"))
+    ]
+    return _labelled(found)
+
+
+def _expand(
+    spec: MethodSpec, experiment: Experiment, registry: Registry, place: tuple[str, str]
+) -> Iterator[Variant]:
+    """Make one variant for each combination of the listed hyper-parameters."""
+    source, key = place
+    file = registry.method(spec.name, f"{source}: {key}.name")
+    names = {f.name.rstrip("_"): f for f in fields(file.cls)}
+    choices = []
+    for name, value in spec.settings.items():
+        if name not in names:
+            raise BadInputError(
+                f"{source}: {key}.{name}: unknown key for {file.name}; "
+                f"{nearest(name, [*names, *MethodSpec.model_fields])}"
+            )
+        if value == []:
+            raise BadInputError(f"{source}: {key}.{name}: empty sweep; name at least one value")
+        choices.append([(name, item) for item in (value if isinstance(value, list) else [value])])
+    budgets: list[Budget | None] = list(spec.budget.expand(experiment.budget))
+    models = _models(spec, experiment, f"{source}: {key}.models")
+    if not spec.retrainings:
+        raise BadInputError(f"{source}: {key}.retrain: empty sweep; name at least one value")
+    for combination in itertools.product(*choices):
+        method = make_method(file, dict(combination), f"{source}: {key}")
+        for retrain in spec.retrainings:
+            own: list[Budget | None] = [None] if method.grain == "none" else budgets
+            where = f"{key} ({file.name})"
+            variant = Variant(
+                file, method, spec.label or "", own, where, retrain, models, spec.finetune_lr
+            )
+            _refuse(variant, f"{source}: {key}")
+            _refuse_split(variant, experiment, f"{source}: {key}")
+            yield variant
+
+
+def _models(spec: MethodSpec, experiment: Experiment, place: str) -> list[str]:
+    chosen = experiment.models if spec.models is None else spec.models
+    for name in chosen:
+        if name not in experiment.models:
+            raise BadInputError(f"{place}: {name!r}; {nearest(name, experiment.models)}")
+    if not chosen:
+        raise BadInputError(f"{place}: empty; name at least one of the experiment's models")
+    return chosen
+
+
+def _refuse(variant: Variant, place: str) -> None:
+    """Refuse what has no meaning for a method.
+
+    Raises:
+        BadInputError: names the key, what does not go together, and the remedy.
+    """
+    name, retrain = variant.file.name, variant.retrain
+    passes = max(budget.passes if budget else 1 for budget in variant.budgets)
+    if variant.method.grain == "none" and retrain not in ("finetune", "scratch-e"):
+        raise BadInputError(
+            f"{place}.retrain: {name} prunes nothing; only 'finetune' and 'scratch-e' (one "
+            f"training for all epochs) fit it, not {retrain!r}"
+        )
+    if variant.method.before_training and retrain in REWINDS:
+        raise BadInputError(
+            f"{place}.retrain: {name} prunes before training, so that {retrain!r} has nothing to "
+            "go back to; take it out"
+        )
+    if variant.method.before_training and passes > 1:
+        raise BadInputError(
+            f"{place}.budget.passes: {name} prunes before training; passes must be 1"
+        )
+    if variant.finetune_lr is not None and not variant.finetunes:
+        why = "prunes before training" if variant.method.before_training else f"has {retrain!r}"
+        raise BadInputError(
+            f"{place}.finetune_lr: {name} {why} and is trained by the recipe 'train' alone; "
+            "take it out"
+        )
+    if variant.prunes_in_training and any(b and b.kept == "own" for b in variant.budgets):
+        raise BadInputError(
+            f"{place}.budget.kept: {name} prunes while it trains and needs a share, not 'own'"
+        )
+
+
+def _refuse_split(variant: Variant, experiment: Experiment, place: str) -> None:
+    """Refuse passes among which the epochs cannot be divided.
+
+    Raises:
+        BadInputError: names the key, what does not go together, and the remedy.
+    """
+    passes = max(budget.passes if budget else 1 for budget in variant.budgets)
+    if experiment.passes_epochs == "repeat" or passes == 1:
+        return
+    if variant.retrain in REWINDS:
+        raise BadInputError(
+            f"{place}.retrain: {variant.retrain!r} in {passes} passes goes back to the same epoch "
+            "each time, so that epochs cannot be split; write passes_epochs = 'repeat'"
+        )
+    which = "train" if variant.method.changes_training() else "finetune"
+    recipe = experiment.train if which == "train" else experiment.finetune
+    if recipe.epochs < passes:
+        raise BadInputError(
+            f"{place}.budget.passes: {passes} passes cannot divide the {recipe.epochs} epochs of "
+            f"{which!r} among themselves; give it more epochs or fewer passes"
+        )
+
+
+def make_method(file: MethodFile, settings: Mapping[str, Any], place: str) -> Method:
+    """Make a method of its hyper-parameters, by their public names.
+
+    Raises:
+        BadInputError: a value that does not fit; names ``place`` and the key.
+    """
+    checked = {}
+    for name, value in settings.items():
+        field, kind = _kind(file.cls, name)
+        try:
+            checked[field] = kind.validate_python(value, strict=True)
+        except ValidationError as error:
+            message = error.errors(include_url=False)[0]["msg"]
+            raise BadInputError(
+                f"{place}.{name}: {message[0].lower()}{message[1:]} (found {value!r})"
+            ) from error
+    try:
+        return file.cls(**checked)
+    except (ValueError, TypeError) as error:
+        raise BadInputError(f"{place} ({file.name}): {error}") from error
+
+
+@cache
+def _kind(cls: type[Method], name: str) -> tuple[str, TypeAdapter[Any]]:
+    """The field of a hyper-parameter, by its public name, and what checks a value for it."""
+    field = next(f.name for f in fields(cls) if f.name.rstrip("_") == name)
+    return field, TypeAdapter(get_type_hints(cls)[field])
+
+
+def _labelled(found: list[Variant]) -> list[Variant]:
+    """Name each variant by its method and, where a method stands twice, by what differs."""
+    by_file: dict[str, list[Variant]] = {}
+    alike: dict[tuple[str, Method], list[Variant]] = {}
+    for variant in found:
+        by_file.setdefault(variant.file.name, []).append(variant)
+        alike.setdefault((variant.file.name, variant.method), []).append(variant)
+    telling = {name: _telling(peers) for name, peers in by_file.items()}
+
+    def peers(variant: Variant) -> list[Variant]:
+        same = alike[variant.file.name, variant.method]
+        return same + [v for v in telling[variant.file.name] if v.method != variant.method]
+
+    labels = [variant.label or _label(variant, peers(variant)) for variant in found]
+    return [replace(variant, label=label) for variant, label in zip(found, labels, strict=True)]
+
+
+def _telling(peers: list[Variant]) -> list[Variant]:
+    """A few of the peers that differ in whatever any two of them differ in.
+
+    To compare each of thousands with all the others would take minutes.
+    """
+    found: dict[str, list[tuple[Any, Variant]]] = {}
+    for peer in peers:
+        aspects = {f.name: getattr(peer, f.name) for f in fields(peer) if f.name != "file"}
+        units = sorted({budget.unit for budget in peer.budgets if budget})
+        for name, value in (aspects | peer.method.settings | {"units": units}).items():
+            values = found.setdefault(name, [])
+            if len(values) < MOST_TOLD and all(value != other for other, _ in values):
+                values.append((value, peer))
+    return [peer for values in found.values() for _, peer in values]
+
+
+def _label(variant: Variant, peers: list[Variant]) -> str:
+    settings = variant.method.settings
+    differing = [
+        f"{value}" if name == "grain" else f"{name}={value}"
+        for name, value in settings.items()
+        if any(peer.method.settings[name] != value for peer in peers) or name == "grain"
+    ]
+    if any(peer.retrain != variant.retrain for peer in peers) or variant.retrain != "finetune":
+        differing.append(variant.retrain)
+    others = {peer.finetune_lr for peer in peers} - {variant.finetune_lr}
+    if others and variant.finetune_lr is not None:
+        differing.append(f"finetune_lr={variant.finetune_lr:g}")
+    units = {budget.unit for peer in peers for budget in peer.budgets if budget}
+    same = [p for p in peers if _trained(p) == _trained(variant)]
+    if len(same) > 1 and len(units) > 1 and variant.budgets[0]:
+        differing.append(f"by {variant.budgets[0].unit}")
+    return f"{variant.file.name} ({', '.join(differing)})" if differing else variant.file.name
+
+
+def _trained(variant: Variant) -> tuple[Method, Retrain, float | None]:
+    """What variants differ in, beside their budgets."""
+    return variant.method, variant.retrain, variant.finetune_lr

@@ -1,0 +1,213 @@
+"""The contract of a pruning method, and all that a file in methods/ needs to import.
+
+A method is one frozen, keyword-only dataclass in one file; its fields are its hyper-parameters.
+
+    @dataclass(frozen=True, kw_only=True)
+    class Magnitude(Method):
+        paper = "Han et al., NeurIPS 2015"
+        grain: Grain = "weight"
+
+        def scores(self, model: nn.Module) -> Scores:
+            return {w: to_grain(p.abs(), self.grain) for w, p in prunable_weights(model).items()}
+
+State (gates, strengths, masks) lives in the model, so that it is saved and restored with it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, ClassVar, Literal, Protocol, get_args
+
+from torch import Tensor, nn
+
+from ssbench.method.gradients import balanced, gradients, scratch_copy, weights_of
+from ssbench.method.group_importance import group_importance
+from ssbench.method.kernel_norms import kernel_norms
+from ssbench.method.search_space import Choice, LogUniform, Search, Uniform
+from ssbench.pruning.graph.layers import Layer
+from ssbench.pruning.graph.structure import Structure, structure_of
+from ssbench.pruning.lazy_imports import torch_pruning
+from ssbench.training.recipe import ParameterGroup
+
+Grain = Literal["weight", "connection", "filter", "none"]
+GRAINS: tuple[Grain, ...] = get_args(Grain)
+Scores = dict[str, Tensor]
+"""By weight name, a tensor that broadcasts over that weight; higher is kept longer."""
+Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+"""Each call passes once over the training images, in the same random order each time, normalised
+and not augmented: pairs of images [N, C, H, W] and labels [N]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """A pruning method: how training differs, and what each unit is worth.
+
+    The harness calls, in this order: ``attach`` (before training), ``parameter_groups``, then at
+    every step ``penalty`` and ``after_step``, and once at the prune stage ``scores``, ``detach``.
+    A hook may ask for more by naming a keyword-only argument with a default: ``images`` (number
+    of training images, int); in ``attach`` ``fresh`` (False where the network was trained
+    before: it begins with published weights, or was pruned already; bool); in ``scores``
+    ``batches`` (see `Batches`) and ``example`` (one image of zeros, [1, C, H, W], on the network's
+    device); in ``after_step`` ``pruning`` (see
+    `Pruning`).
+    """
+
+    paper: ClassVar[str] = ""
+    """Where the method comes from."""
+    own_threshold: ClassVar[float | None] = None
+    """Score at or under which the method by itself prunes; None where it has no such point."""
+    before_training: ClassVar[bool] = False
+    """Whether the untrained network is pruned, and what is left trained for all epochs at once."""
+    search: ClassVar[Mapping[str, Search]] = {}
+    """What ``ssbench tune`` may choose: by public name of a hyper-parameter, among which values."""
+
+    @property
+    @abstractmethod
+    def grain(self) -> Grain:
+        """The unit that one score stands for; "none" where nothing is pruned."""
+
+    @property
+    def rounds(self) -> int:
+        """So often is scored and pruned within one prune stage, to shares in geometric progression.
+
+        A method that offers it as a hyper-parameter has a field of this name.
+        """
+        return 1
+
+    def attach(self, model: nn.Module) -> None:
+        """Add gates or strengths to the freshly initialised model, in place.
+
+        With several passes also to one that was pruned: what is zero there stays zero.
+        """
+
+    def parameter_groups(self, model: nn.Module) -> list[ParameterGroup]:
+        """Name the parameters that are not optimised as the recipe says (default: none)."""
+        del model
+        return []
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """Compute the scalar that is added to the mean loss of every batch (default: nothing)."""
+        del model
+        return None
+
+    def after_step(self, model: nn.Module, progress: float) -> None:
+        """Clamp or renew state after an optimiser step; ``progress`` runs from 0 to 1."""
+
+    @abstractmethod
+    def scores(self, model: nn.Module) -> Scores:
+        """Score every unit that may be pruned; the shape of a score is the grain.
+
+        For a convolution's weight [out, in/groups, h, w]: the same shape (weight),
+        [out, in/groups, 1, 1] (connection), [out, 1, 1, 1] or [1, in/groups, 1, 1] (filter).
+        """
+
+    def detach(self, model: nn.Module) -> None:
+        """Fold what ``attach`` added: a plain network, same names, same function in eval mode."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The hyper-parameters by their public names (``lambda`` for the field ``lambda_``)."""
+        return {f.name.rstrip("_"): getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def changes_training(cls) -> bool:
+        """Whether training differs from plain training; if not, one dense training serves all."""
+        hooks = ("attach", "parameter_groups", "penalty", "after_step")
+        return any(getattr(cls, hook) is not getattr(Method, hook) for hook in hooks)
+
+
+HOOKS = ("attach", "parameter_groups", "penalty", "after_step", "scores", "detach")
+FACTS = dict.fromkeys(("images", "fresh", "batches", "example", "pruning"))
+"""What a hook may ask for by the name of a keyword-only argument, see `Method`."""
+
+
+class Pruning(Protocol):
+    """What ``after_step`` prunes with while it trains; what is gone stays gone."""
+
+    @property
+    def kept(self) -> float:
+        """The share of the budget's unit that is to be kept in the end."""
+
+    def to(self, kept: float) -> None:
+        """Prune by the method's own ``scores`` until this share of the budget's unit is left."""
+
+
+@cache
+def _named(hook: Callable[..., Any]) -> frozenset[str]:
+    """The arguments of a hook: looked up once, as hooks are called at every step."""
+    return frozenset(inspect.signature(hook).parameters)
+
+
+def wants(hook: Callable[..., Any], fact: str) -> bool:
+    """Whether a method's hook asks for something by naming it as an argument."""
+    return fact in _named(getattr(hook, "__func__", hook))
+
+
+def offer(hook: Callable[..., Any], model: nn.Module, **facts: object) -> Any:
+    """Call a method's hook with those of the ``facts`` that its signature names."""
+    named = _named(getattr(hook, "__func__", hook))
+    return hook(model, **{name: fact for name, fact in facts.items() if name in named})
+
+
+def prunable_layers(model: nn.Module) -> tuple[Layer, ...]:
+    """Every convolution and linear layer but the output's, in the order of their calls."""
+    return structure_of(model).prunable
+
+
+def module_of(model: nn.Module, layer: Layer) -> nn.Conv2d | nn.Linear:
+    """The module of a layer."""
+    module = model.get_submodule(layer.name)
+    assert isinstance(module, nn.Conv2d | nn.Linear)  # noqa: S101 -- Structure admits no other
+    return module
+
+
+def prunable_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of `prunable_layers` by name, detached."""
+    return {
+        layer.weight: module_of(model, layer).weight.detach() for layer in prunable_layers(model)
+    }
+
+
+def to_grain(values: Tensor, grain: Grain) -> Tensor:
+    """Sum non-negative values, in a weight's shape, over each unit of the grain.
+
+    Mao et al. 2017 score a block of weights by the sum of their magnitudes.
+    """
+    first = {"connection": 2, "filter": 1}.get(grain, values.dim())
+    dims = tuple(range(first, values.dim()))
+    return values.sum(dims, keepdim=True) if dims else values
+
+
+__all__ = [
+    "GRAINS",
+    "Batches",
+    "Choice",
+    "Grain",
+    "Layer",
+    "LogUniform",
+    "Method",
+    "ParameterGroup",
+    "Pruning",
+    "Scores",
+    "Search",
+    "Structure",
+    "Uniform",
+    "balanced",
+    "gradients",
+    "group_importance",
+    "kernel_norms",
+    "module_of",
+    "offer",
+    "prunable_layers",
+    "prunable_weights",
+    "scratch_copy",
+    "structure_of",
+    "to_grain",
+    "torch_pruning",
+    "wants",
+    "weights_of",
+]

@@ -1,0 +1,112 @@
+"""What the methods' files say of themselves, read without importing them or torch."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ssbench.method.search_space import Choice, LogUniform, Search, Uniform
+from ssbench.paths import method_folder
+
+SEARCHES: dict[str, Callable[..., Search]] = {
+    kind.__name__: kind for kind in (Uniform, LogUniform, Choice)
+}
+GROUP = "ssbench.methods"
+"""Of the entry points of other packages."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A method as it is listed.
+
+    Attributes:
+        settings: the hyper-parameters with their defaults, by public name.
+        search: the values that they are tuned among, by public name.
+    """
+
+    name: str
+    grain: str
+    settings: dict[str, Any]
+    summary: str
+    paper: str
+    search: Mapping[str, Search] = field(default_factory=dict)
+
+
+def described() -> list[Described] | None:
+    """Describe every method that ships with ssbench.
+
+    Returns:
+        None where the files do not tell: a class that is not written plainly, or methods of other
+        packages. Then the methods have to be imported.
+    """
+    if importlib.metadata.entry_points(group=GROUP):
+        return None
+    found = [_described(path) for path in sorted(method_folder().glob("[!_]*.py"))]
+    plain = [method for method in found if method is not None]
+    return plain if len(plain) == len(found) else None
+
+
+def _described(path: Path) -> Described | None:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError):
+        return None
+    classes = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and "Method" in map(ast.unparse, node.bases)
+    ]
+    if len(classes) != 1 or len(classes[0].bases) != 1:
+        return None
+    try:
+        values = dict(_values(classes[0]))
+    except ValueError:
+        return None
+    summary = (ast.get_docstring(classes[0]) or "").splitlines()
+    constants = {name: value for name, (value, constant) in values.items() if constant}
+    settings = {name: value for name, (value, constant) in values.items() if not constant}
+    grain = constants.get("grain", settings.get("grain"))
+    if grain is None or not summary:
+        return None
+    public = {name.rstrip("_"): value for name, value in settings.items()}
+    paper = str(constants.get("paper", ""))
+    name, search = path.stem.replace("_", "-"), constants.get("search", {})
+    return Described(name, str(grain), public, summary[0], paper, search)
+
+
+def _values(cls: ast.ClassDef) -> Iterator[tuple[str, tuple[Any, bool]]]:
+    """Name, value, and whether it belongs to the class and is no hyper-parameter.
+
+    Raises:
+        ValueError: a value is not a literal, or a hyper-parameter has none.
+    """
+    for node in cls.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            yield node.targets[0].id, (_literal(node.value), True)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            if node.value is None:
+                raise ValueError(node.target.id)
+            constant = ast.unparse(node.annotation).startswith("ClassVar")
+            yield node.target.id, (_literal(node.value), constant)
+
+
+def _literal(node: ast.expr) -> Any:
+    """Evaluate a literal, or a mapping of names to searches that are made of literals."""
+    if not isinstance(node, ast.Dict) or not any(isinstance(v, ast.Call) for v in node.values):
+        return ast.literal_eval(node)
+    return {
+        ast.literal_eval(key): _search(value)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if key is not None
+    }
+
+
+def _search(node: ast.expr) -> Search:
+    if not isinstance(node, ast.Call) or ast.unparse(node.func) not in SEARCHES or node.keywords:
+        raise ValueError(ast.unparse(node))
+    arguments = [ast.literal_eval(argument) for argument in node.args]
+    return SEARCHES[ast.unparse(node.func)](*arguments)

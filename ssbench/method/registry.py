@@ -1,0 +1,177 @@
+"""Names to methods; the only door to methods/.
+
+A method's file is its registration: every module of ``ssbench.methods``, every entry point of the
+group ``ssbench.methods`` and every file given with ``--method-file`` defines one `Method`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from ssbench.errors import BadInputError, nearest
+from ssbench.method.contract import FACTS, GRAINS, HOOKS, Method
+from ssbench.method.describe import GROUP
+from ssbench.paths import method_folder
+
+Value = TypeVar("Value")
+PACKAGE = "ssbench.methods"
+
+
+@dataclass(frozen=True)
+class MethodFile:
+    """A method, and the hash of the file that defines it."""
+
+    name: str
+    cls: type[Method]
+    path: Path
+    content: str
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The methods that were found, and by name why others could not be loaded."""
+
+    methods: dict[str, MethodFile]
+    broken: dict[str, str] = field(default_factory=dict)
+
+    def method(self, name: str, place: str) -> MethodFile:
+        """Return a method by name.
+
+        Raises:
+            BadInputError: there is none, or its file does not import; names ``place``.
+        """
+        if name in self.broken:
+            raise BadInputError(f"{place}: method {name!r} cannot be loaded: {self.broken[name]}")
+        return look_up(self.methods, name, "method", place)
+
+
+def look_up(known: dict[str, Value], name: str, kind: str, place: str) -> Value:
+    """Return what a name stands for, or say at which ``place`` it is unknown, and what is near."""
+    if name not in known:
+        raise BadInputError(f"{place}: unknown {kind} {name!r}; {nearest(name, known)}")
+    return known[name]
+
+
+def discover(files: Sequence[Path] = ()) -> Registry:
+    """Import every method; one that fails is listed as broken and the others stay usable."""
+    methods: dict[str, MethodFile] = {}
+    broken: dict[str, str] = {}
+    for name, load in _sources(files):
+        if name in methods or name in broken:
+            broken[name] = "two files define a method of this name; rename one of them"
+            methods.pop(name, None)
+            continue
+        try:
+            methods[name] = _method_file(name, load())
+        except Exception as error:  # a method's file may raise anything while it is imported
+            broken[name] = _where(error)
+    return Registry(dict(sorted(methods.items())), broken)
+
+
+def _sources(files: Sequence[Path]) -> Iterable[tuple[str, Callable[[], ModuleType]]]:
+    for path in sorted(method_folder().glob("[!_]*.py")):
+        yield _name(path.stem), partial(importlib.import_module, f"{PACKAGE}.{path.stem}")
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        yield _name(entry.name), entry.load
+    for path in files:
+        yield _name(path.stem), partial(_import_file, path)
+
+
+def _name(stem: str) -> str:
+    return stem.replace("_", "-")
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise BadInputError(f"--method-file {path}: no such file")
+    name = f"ssbench_method_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise BadInputError(f"--method-file {path}: not a Python file (.py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def _method_file(name: str, module: ModuleType) -> MethodFile:
+    classes = [
+        member
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if issubclass(member, Method) and member.__module__ == module.__name__
+    ]
+    path = Path(str(module.__file__))
+    if len(classes) != 1:
+        raise BadInputError(f"{path.name} defines {len(classes)} methods; one per file")
+    cls = classes[0]
+    _check(cls, path)
+    _check_hooks(cls, path)
+    return MethodFile(name, cls, path, hashlib.sha256(path.read_bytes()).hexdigest()[:16])
+
+
+def _check(cls: type[Method], path: Path) -> None:
+    abstract = sorted(getattr(cls, "__abstractmethods__", ()))
+    parameters = cls.__dict__.get("__dataclass_params__")
+    required = [
+        f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING
+    ]
+    if abstract:
+        raise BadInputError(f"{path.name}: {cls.__name__} lacks {', '.join(abstract)}")
+    if parameters is None or not parameters.frozen:
+        raise BadInputError(
+            f"{path.name}: put @dataclass(frozen=True, kw_only=True) on {cls.__name__}"
+        )
+    if required:
+        raise BadInputError(f"{path.name}: give {', '.join(required)} a default value")
+    names = [f.name.rstrip("_") for f in fields(cls)]
+    for name in cls.search:
+        if name not in names:
+            raise BadInputError(
+                f"{path.name}: search names {name!r}, which is no hyper-parameter of "
+                f"{cls.__name__}; {nearest(name, names)}"
+            )
+
+
+def _check_hooks(cls: type[Method], path: Path) -> None:
+    """Refuse what would be passed over in silence: a misspelt hook, argument or grain."""
+    if isinstance(grain := getattr(cls, "grain", None), str) and grain not in GRAINS:
+        raise BadInputError(f"{path.name}: unknown grain {grain!r}; {nearest(grain, GRAINS)}")
+    for name, member in vars(cls).items():
+        if not inspect.isfunction(member) or name.startswith("_"):
+            continue
+        if name not in HOOKS and difflib.get_close_matches(name, HOOKS, cutoff=0.8):
+            raise BadInputError(
+                f"{path.name}: {cls.__name__}.{name} is no hook, and would never be called; "
+                f"{nearest(name, HOOKS)}; a function of your own begins with an underscore"
+            )
+        for argument in inspect.signature(member).parameters.values():
+            if name in HOOKS and argument.kind is argument.KEYWORD_ONLY:
+                look_up(FACTS, argument.name, "argument", f"{path.name}: {cls.__name__}.{name}")
+
+
+def _where(error: Exception) -> str:
+    """What went wrong, and on which line of the innermost file."""
+    if isinstance(error, BadInputError):
+        return str(error)
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})" if trace else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+__all__ = ["MethodFile", "Registry", "discover", "look_up", "method_folder"]

@@ -1,0 +1,121 @@
+"""Among which values a hyper-parameter is chosen: what a method's ``search`` consists of.
+
+>>> str(LogUniform(1e-5, 1e-1)), LogUniform(1e-5, 1e-1).at(0.5)
+('1e-05 to 0.1, logarithmic', 0.001)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ssbench.analysis.wording import written
+
+Value = str | int | float | bool
+
+
+class Search(ABC):
+    """The values that one hyper-parameter is chosen among."""
+
+    @abstractmethod
+    def at(self, position: float) -> Value:
+        """The value at a position from 0 to 1, below 1: equal steps cover the values evenly."""
+
+    @abstractmethod
+    def __contains__(self, value: object) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Uniform(Search):
+    """Any number from ``low`` to ``high``, all equally likely."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        """See that there is a range to choose from."""
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ValueError(f"{self!r}: low must be less than high, and both be finite")
+
+    def at(self, position: float) -> float:
+        """Go along the range."""
+        return self.low + (self.high - self.low) * position
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class LogUniform(Uniform):
+    """Any number from ``low`` to ``high``, equally likely by its logarithm; ``low`` over 0."""
+
+    def __post_init__(self) -> None:
+        """See that there is a range that has a logarithm."""
+        super().__post_init__()
+        if self.low <= 0:
+            raise ValueError(f"{self!r}: low must be over 0")
+
+    def at(self, position: float) -> float:
+        """Go along the range's logarithm."""
+        low, high = math.log(self.low), math.log(self.high)
+        return min(max(math.exp(low + (high - low) * position), self.low), self.high)
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, logarithmic"
+
+
+@dataclass(frozen=True)
+class Choice(Search):
+    """One of some values."""
+
+    values: tuple[Value, ...]
+
+    def __post_init__(self) -> None:
+        """See that there is something to choose from."""
+        if len(set(self.values)) < 2 or len(set(self.values)) != len(self.values):
+            raise ValueError(f"{self!r}: name at least two values, each once")
+
+    def at(self, position: float) -> Value:
+        """Take the values in their order."""
+        return self.values[int(position * len(self.values))]
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.values
+
+    def __str__(self) -> str:
+        words = [f"{value:g}" if isinstance(value, float) else f"{value}" for value in self.values]
+        return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+Space = Mapping[str, Search]
+"""By public name of a hyper-parameter, what it is chosen among."""
+
+
+def identity(space: Space) -> str:
+    """A short hash of a search space, as hexadecimal digits."""
+    text = "; ".join(f"{name}: {space[name]!r}" for name in sorted(space))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def described(space: Space) -> dict[str, str]:
+    """A search space in words, by hyper-parameter."""
+    return {name: str(search) for name, search in space.items()}
+
+
+__all__ = [
+    "Choice",
+    "LogUniform",
+    "Search",
+    "Space",
+    "Uniform",
+    "Value",
+    "described",
+    "identity",
+    "written",
+]

@@ -1,0 +1,165 @@
+"""Exported networks as they lie in a folder: described, checked and loaded.
+
+>>> network = ssbench.load("exported/vgg6")        # a plain nn.Module in eval mode
+
+    <folder>/network.json       what it is, how to feed it, which run it came from, checksums
+    <folder>/model.safetensors  its parameters and running statistics
+                                (or model.onnx, for onnxruntime; model.pt2, for torch.export.load)
+
+What was truncated, altered or made by something else is refused. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ssbench.errors import BadInputError
+from ssbench.models.registry import build
+
+Format = Literal["safetensors", "onnx", "pt2"]
+DESCRIPTION = "network.json"
+
+
+class Description(BaseModel):
+    """What stands in ``network.json``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    made_by: Literal["ssbench"] = "ssbench"
+    version: Literal[1] = 1
+    kind: Format
+    file: str = Field(pattern=r"^model\.[a-z0-9]+$")
+    """The file beside this one that holds the network."""
+    bytes: int
+    sha256: str
+    model: str
+    classes: int
+    image_shape: tuple[int, int, int]
+    """Of one image, [C, H, W]."""
+    mean: list[float]
+    """Images are to be normalised, by channel, as (image - mean) / sd."""
+    sd: list[float]
+    groups: dict[str, int]
+    """By module name, the groups of each convolution: what shapes do not tell."""
+    surgery_difference: float
+    """How much the outputs of masked and compact network differ, relative to the largest."""
+    run: dict[str, Any]
+    """The last record of the run."""
+
+
+def load(folder: str | Path) -> nn.Module:
+    """Load an exported network: plain torch, in eval mode, on the CPU.
+
+    It takes images [N, C, H, W] normalised as in training: values from 0 to 1, less ``mean``, over
+    ``sd`` (by channel), both in the folder's description, see `read`.
+
+    Args:
+        folder: what ``ssbench export --to`` wrote, in the format safetensors.
+
+    Raises:
+        BadInputError: the folder does not hold what was exported: something is missing, truncated,
+            altered or from elsewhere.
+    """
+    path = Path(folder)
+    found = read(path)
+    if found.kind != "safetensors":
+        with_what = {"onnx": "onnxruntime.InferenceSession", "pt2": "torch.export.load"}[found.kind]
+        raise BadInputError(
+            f"{path}: holds {found.kind}; open {path / found.file} with {with_what}, or export "
+            "with --format safetensors"
+        )
+    try:
+        tensors = load_file(path / found.file)
+    except SafetensorError as error:
+        raise BadInputError(f"{path / found.file}: not safetensors ({error}); {_AGAIN}") from error
+    with torch.device("meta"):  # no weights are drawn, the global generator stays as it is
+        network = build(found.model, found.image_shape[0], found.classes, str(path))
+    _fill(network, tensors, found.groups, path)
+    network.eval()
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, *found.image_shape))
+    except RuntimeError as error:
+        raise BadInputError(
+            f"{path}: the shapes fit no {found.model} ({error}); {_AGAIN}"
+        ) from error
+    return network
+
+
+_AGAIN = "export the run again"
+
+
+def read(folder: Path) -> Description:
+    """Read and check what an exported folder says of itself, and its network's checksum.
+
+    Raises:
+        BadInputError: as for `load`.
+    """
+    path = folder / DESCRIPTION
+    try:
+        sealed = json.loads(path.read_text(encoding="utf-8"))
+        seal = sealed.pop("seal")
+        found = Description.model_validate_json(json.dumps(sealed))
+    except OSError as error:
+        raise BadInputError(
+            f"{path}: cannot be read ({error.strerror}); name a folder that ssbench export wrote"
+        ) from error
+    except (ValueError, ValidationError, KeyError, AttributeError, TypeError) as error:
+        raise BadInputError(f"{path}: not written by ssbench export; {_AGAIN}") from error
+    if checksum(found.model_dump_json(indent=1).encode()) != seal:
+        raise BadInputError(f"{path}: was altered after it was written; {_AGAIN}")
+    model = folder / found.file
+    try:
+        content = model.read_bytes()
+    except OSError as error:
+        raise BadInputError(f"{model}: cannot be read ({error.strerror}); {_AGAIN}") from error
+    if len(content) != found.bytes:
+        raise BadInputError(
+            f"{model}: {len(content)} bytes instead of {found.bytes}: truncated or replaced; "
+            f"{_AGAIN}"
+        )
+    if checksum(content) != found.sha256:
+        raise BadInputError(
+            f"{model}: its SHA-256 is {checksum(content)[:16]}… instead of "
+            f"{found.sha256[:16]}…: altered; {_AGAIN}"
+        )
+    return found
+
+
+def checksum(content: bytes) -> str:
+    """The SHA-256 of some bytes, as hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _fill(
+    network: nn.Module, tensors: Mapping[str, Tensor], groups: Mapping[str, int], place: Path
+) -> None:
+    """Give a network other tensors, and its modules the widths that these have."""
+    expected = set(network.state_dict())
+    if expected != set(tensors):
+        odd = ", ".join(sorted(expected ^ set(tensors))[:3])
+        raise BadInputError(f"{place}: the tensors fit no such network ({odd}); {_AGAIN}")
+    for name, module in network.named_modules():
+        own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+        for key, old in own:
+            tensor = tensors[f"{name}.{key}" if name else key]
+            new = nn.Parameter(tensor, old.requires_grad) if isinstance(old, nn.Parameter) else None
+            setattr(module, key, tensor if new is None else new)
+        if isinstance(module, nn.Conv2d):
+            module.groups = groups.get(name, 1)
+            module.out_channels = module.weight.shape[0]
+            module.in_channels = module.weight.shape[1] * module.groups
+        elif isinstance(module, nn.Linear):
+            module.out_features, module.in_features = module.weight.shape
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.weight is not None:
+            module.num_features = module.weight.shape[0]

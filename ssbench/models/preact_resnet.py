@@ -1,0 +1,92 @@
+"""Residual networks whose blocks begin with batch norm and ReLU (He et al. 2016b), for 32 pixels.
+
+ResNet-164 is built of bottlenecks, as network slimming prunes it; WRN-28-10 (Zagoruyko and
+Komodakis 2016) of wide basic blocks, as the L0 paper does.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from ssbench.models.init import he_by_fan_out
+
+
+class PreActivation(nn.Module):
+    """Batch norm, ReLU and convolution, several times, and a shortcut.
+
+    Where the shape changes, the shortcut is a 1x1 convolution that reads what the first ReLU gives.
+    """
+
+    def __init__(self, widths: Sequence[int], kernels: Sequence[int], stride: int) -> None:
+        """Take the channels before, between and after the convolutions, and their kernel sizes.
+
+        The first convolution with a kernel over 1 has the stride.
+        """
+        super().__init__()
+        strided = next(index for index, kernel in enumerate(kernels) if kernel > 1)
+        self.bn = nn.BatchNorm2d(widths[0])
+        self.act = nn.ReLU(inplace=False)  # the shortcut may read what it reads
+        modules: list[nn.Module] = []
+        for index, ((inputs, outputs), kernel) in enumerate(
+            zip(pairwise(widths), kernels, strict=True)
+        ):
+            if index:
+                modules += [nn.BatchNorm2d(inputs), nn.ReLU(inplace=True)]
+            step = stride if index == strided else 1
+            modules.append(nn.Conv2d(inputs, outputs, kernel, step, kernel // 2, bias=False))
+        self.branch = nn.Sequential(*modules)
+        self.projection: nn.Conv2d | None = None
+        if stride != 1 or widths[0] != widths[-1]:
+            self.projection = nn.Conv2d(widths[0], widths[-1], 1, stride, bias=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map [N, C, H, W] to [N, C', H', W']."""
+        active = self.act(self.bn(maps))
+        shortcut = maps if self.projection is None else self.projection(active)
+        result: Tensor = self.branch(active) + shortcut
+        return result
+
+
+class PreActivationNet(nn.Module):
+    """A stem, three stages (the second and third begin with stride 2), batch norm, one linear."""
+
+    def __init__(self, blocks: Sequence[PreActivation], channels: int, classes: int) -> None:
+        super().__init__()
+        stem, width = blocks[0].bn.num_features, blocks[-1].branch[-1].out_channels
+        self.conv = nn.Conv2d(channels, stem, 3, padding=1, bias=False)
+        self.blocks = nn.Sequential(*blocks)
+        self.bn = nn.BatchNorm2d(int(width))  # type: ignore[arg-type]
+        self.act = nn.ReLU(inplace=True)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(int(width), classes)  # type: ignore[arg-type]
+        he_by_fan_out(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images [N, C, H, W] to logits [N, classes]."""
+        maps = self.act(self.bn(self.blocks(self.conv(images))))
+        result: Tensor = self.classifier(self.pool(maps).flatten(1))
+        return result
+
+
+def _blocks(outputs: Sequence[int], depth: int, *, shrink: int) -> list[PreActivation]:
+    """All blocks; ``shrink`` 1: two 3x3 convolutions, otherwise a bottleneck."""
+    kernels = (3, 3) if shrink == 1 else (1, 3, 1)
+    blocks, inputs = [], 16
+    for stage, width in enumerate(outputs):
+        for block in range(depth):
+            between = [width // shrink] * (len(kernels) - 1)
+            stride = 2 if stage and not block else 1
+            blocks.append(PreActivation([inputs, *between, width], kernels, stride))
+            inputs = width
+    return blocks
+
+
+def resnet164(channels: int, classes: int) -> PreActivationNet:
+    """Pre-activation ResNet-164 of bottlenecks for CIFAR (He et al. 2016b)."""
+    return PreActivationNet(_blocks((64, 128, 256), 18, shrink=4), channels, classes)
+
+
+def wrn28_10(channels: int, classes: int) -> PreActivationNet:
+    """Wide ResNet 28-10 for CIFAR, without dropout (Zagoruyko and Komodakis 2016)."""
+    return PreActivationNet(_blocks((160, 320, 640), 4, shrink=1), channels, classes)

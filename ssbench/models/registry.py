@@ -1,0 +1,207 @@
+"""Every network by name: of this package, of torchvision for ImageNet, and any other of theirs.
+
+>>> build("resnet56", 3, 10)
+>>> build("resnet50", 3, 1000)
+>>> build("timm:resnet10t", 3, 1000)      # where timm is installed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from torch import nn
+
+from ssbench.errors import BadInputError, nearest
+from ssbench.models import densenet, lenet, mobilenet, preact_resnet, resnet, vgg
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network for small images, of ten classes.
+
+    Attributes:
+        params: numbers in all parameters.
+        image: the sides in pixels that it takes.
+        channels: of the images that ``params`` is counted for; others may be asked for.
+    """
+
+    summary: str
+    params: int
+    image: str = "8 to 32"
+    channels: int = 3
+
+
+NETWORKS: dict[str, Network] = {
+    "vgg6": Network(
+        "Six convolutions (32-32-64-64-128-128) and two poolings, for 8 to 28 pixels", 288_746
+    ),
+    "vgg-small": Network(
+        "Six narrow convolutions (16-16-32-32-64-64) and two poolings, for 28 pixels on a CPU",
+        72_954,
+    ),
+    "vgg16": Network("VGG-16 for 32 pixels (Li et al. 2017)", 14_724_042),
+    "vgg19": Network("VGGNet of network slimming, 19 layers (Liu et al. 2017)", 20_035_018),
+    "lenet5": Network("LeNet-5-Caffe (Louizos et al. 2018)", 431_080, "28", 1),
+    "resnet18": Network("ResNet-18 with the 3x3 stem used for 32 pixels", 11_173_962),
+    "resnet20": Network("ResNet-20 for CIFAR, with projection shortcuts", 272_474),
+    "resnet56": Network("ResNet-56 for CIFAR, with projection shortcuts", 855_770),
+    "resnet110": Network("ResNet-110 for CIFAR, with projection shortcuts", 1_730_714),
+    "resnet164": Network(
+        "Pre-activation ResNet-164 of bottlenecks for CIFAR (He et al. 2016b)", 1_703_258
+    ),
+    "wrn28-10": Network(
+        "Wide ResNet 28-10 for CIFAR, without dropout (Zagoruyko and Komodakis 2016)", 36_479_194
+    ),
+    "densenet40": Network(
+        "DenseNet-40 with growth 12, no bottleneck and no compression (Liu et al. 2017)", 1_059_298
+    ),
+    "mobilenet": Network(
+        "MobileNet-V1 at half width, its stem at stride 1, for 32 pixels (Howard et al. 2017)",
+        823_722,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ForImageNet:
+    """A network of torchvision's for 224 pixels and a thousand classes, under a name of ours."""
+
+    torchvision: str
+    summary: str
+    params: int
+
+
+IMAGENET: dict[str, ForImageNet] = {
+    "resnet18-imagenet": ForImageNet("resnet18", "ResNet-18 (He et al. 2016)", 11_689_512),
+    "resnet34-imagenet": ForImageNet("resnet34", "ResNet-34 (He et al. 2016)", 21_797_672),
+    "resnet50": ForImageNet(
+        "resnet50", "ResNet-50, stride in the 3x3 (He et al. 2016)", 25_557_032
+    ),
+    "mobilenet-v2": ForImageNet("mobilenet_v2", "MobileNet-V2 (Sandler et al. 2018)", 3_504_872),
+    "shufflenet-v2": ForImageNet(
+        "shufflenet_v2_x1_0", "ShuffleNet-V2 1x (Ma et al. 2018)", 2_278_604
+    ),
+    "mnasnet": ForImageNet("mnasnet1_0", "MnasNet-B1 (Tan et al. 2019)", 4_383_312),
+    "efficientnet-b0": ForImageNet(
+        "efficientnet_b0", "EfficientNet-B0 (Tan and Le 2019)", 5_288_548
+    ),
+}
+
+
+Builder = Callable[[int, int], nn.Module]
+"""Takes image channels and classes."""
+
+MODELS: dict[str, Builder] = {
+    "vgg6": vgg.vgg6,
+    "vgg-small": vgg.vgg_small,
+    "vgg16": vgg.vgg16,
+    "vgg19": vgg.vgg19,
+    "lenet5": lenet.lenet5,
+    "resnet18": resnet.resnet18,
+    "resnet20": resnet.resnet20,
+    "resnet56": resnet.resnet56,
+    "resnet110": resnet.resnet110,
+    "resnet164": preact_resnet.resnet164,
+    "wrn28-10": preact_resnet.wrn28_10,
+    "densenet40": densenet.densenet40,
+    "mobilenet": mobilenet.mobilenet,
+}
+"""The networks for images of 8 to 32 pixels; `ssbench.models.registry` says what they are."""
+
+
+TORCHVISION, TIMM = "torchvision:", "timm:"
+
+
+def check(name: str, place: str) -> None:
+    """See that a network can be named so.
+
+    Raises:
+        BadInputError: names ``place`` and what is near, or the package that is not installed.
+    """
+    theirs = torchvision_name(name)
+    if theirs is not None:
+        known = _torchvision_names()
+        if theirs not in known:
+            raise BadInputError(
+                f"{place}: torchvision has no classifier {theirs!r}; {nearest(theirs, known)}"
+            )
+    elif name.startswith(TIMM):
+        _check_timm(name.removeprefix(TIMM), place)
+    elif name not in MODELS:
+        raise BadInputError(
+            f"{place}: unknown model {name!r}; {nearest(name, [*MODELS, *IMAGENET])}; or "
+            f"{TORCHVISION}NAME, {TIMM}NAME"
+        )
+
+
+def build(name: str, channels: int, classes: int, place: str = "model") -> nn.Module:
+    """Build a network with the weights that torch's global generator draws.
+
+    Args:
+        name: one of `MODELS` or `IMAGENET`, ``torchvision:NAME`` or ``timm:NAME``.
+        channels: of the images.
+        classes: the width of its output.
+        place: what named it, for errors.
+
+    Raises:
+        BadInputError: it is unknown, or takes colour images only.
+    """
+    check(name, place)
+    if name in MODELS:
+        return MODELS[name](channels, classes)
+    theirs = torchvision_name(name)
+    if theirs is None:
+        return _timm(name.removeprefix(TIMM), channels, classes)
+    if channels != 3:
+        raise BadInputError(
+            f"{place}: {name} takes images of 3 channels, and these have {channels}; choose one "
+            f"of {', '.join(MODELS)}"
+        )
+    return _torchvision(theirs, classes)
+
+
+def torchvision_name(name: str) -> str | None:
+    """What torchvision calls a network; None where it is not one of theirs."""
+    if name in IMAGENET:
+        return IMAGENET[name].torchvision
+    return name.removeprefix(TORCHVISION) if name.startswith(TORCHVISION) else None
+
+
+def _torchvision_names() -> list[str]:
+    import torchvision
+
+    names: list[str] = torchvision.models.list_models(module=torchvision.models)
+    return names
+
+
+def _torchvision(name: str, classes: int) -> nn.Module:
+    import torchvision
+
+    # These two have outputs besides the logits while they train.
+    plain = {"aux_logits": False, "init_weights": True}
+    more = plain if name in ("googlenet", "inception_v3") else {}
+    model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **more)
+    return model
+
+
+def _check_timm(name: str, place: str) -> None:
+    if find_spec("timm") is None:
+        raise BadInputError(
+            f"{place}: {TIMM}{name} needs the package timm; install ssbench[timm], or choose one "
+            f"of {', '.join([*MODELS, *IMAGENET])}"
+        )
+    import timm
+
+    if not timm.is_model(name):
+        raise BadInputError(
+            f"{place}: timm has no model {name!r}; {nearest(name, timm.list_models())}"
+        )
+
+
+def _timm(name: str, channels: int, classes: int) -> nn.Module:
+    import timm
+
+    model: nn.Module = timm.create_model(name, in_chans=channels, num_classes=classes)
+    return model

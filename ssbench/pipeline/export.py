@@ -1,0 +1,185 @@
+"""A finished run's compact network, written as files that need no harness.
+
+The other way is `ssbench.models.exported`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ssbench.errors import BadInputError, RunFailedError
+from ssbench.models.exported import DESCRIPTION, Description, Format, checksum, load, read
+from ssbench.models.registry import build
+from ssbench.models.state_dict import restore
+from ssbench.pipeline.state import State
+from ssbench.pruning.equivalence import compact_certified, noise
+from ssbench.pruning.graph.structure import structure_of
+from ssbench.storage.files import make_folder, sync
+
+SAME = 1e-4
+"""The largest relative difference of outputs at which a file passes."""
+
+
+def compact_network(
+    record: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> tuple[nn.Module, float]:
+    """Build the network of a finished run, and take out of it what was pruned.
+
+    Args:
+        record: the last record of the run.
+        tensors: what its last stage left.
+
+    Returns:
+        The network, in eval mode on the CPU, and its surgery's certificate.
+
+    Raises:
+        RunFailedError: the surgery changed the network's outputs.
+    """
+    state = State.of(tensors)
+    masks = state.zeros
+    with torch.device("meta"):
+        network = build(record["model"], record["image_shape"][0], record["classes"])
+    restore(network, state.weights, assign=True)
+    network.eval().requires_grad_(True)
+    if not masks:
+        return network, 0.0
+    return compact_certified(network, structure_of(network), masks, noise(record["image_shape"]))
+
+
+def describe(network: nn.Module, record: Mapping[str, Any], difference: float) -> dict[str, Any]:
+    """Say what a compact network is; all of a `Description` but its file."""
+    convolutions = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d)}
+    keys = ("model", "classes", "image_shape", "mean", "sd")
+    return {
+        **{key: record[key] for key in keys},
+        "groups": {name: module.groups for name, module in convolutions.items()},
+        "surgery_difference": difference,
+        "run": dict(record),
+    }
+
+
+def export(network: nn.Module, description: Mapping[str, Any], kind: Format, to: Path) -> None:
+    """Write a network and its description into a new folder, in whole or not at all.
+
+    What was written is opened again and must give the network's outputs.
+
+    Args:
+        network: in eval mode, on the CPU.
+        description: what ``describe`` gave.
+        kind: the format.
+        to: must not exist, or be empty.
+
+    Raises:
+        BadInputError: the folder is not empty or cannot be written, or ONNX is asked for and its
+            packages are not installed.
+        RunFailedError: the file that was written gives other outputs.
+    """
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise BadInputError(f"{to}: exists and is not an empty folder; choose another --to")
+    make_folder(to.absolute().parent, "--to")
+    folder = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.absolute().parent))
+    try:
+        images = noise(description["image_shape"])
+        model = folder / f"model.{kind}"
+        _save(network, images, kind, model)
+        _describe_file(folder, description, kind, model)
+        _compare(network, folder, images)
+        for path, mode in ((model, 0o644), (folder / DESCRIPTION, 0o644), (folder, 0o755)):
+            path.chmod(mode)  # safetensors and mkdtemp would hide them from colleagues
+            sync(path)
+        folder.rename(to)
+    except OSError as error:
+        raise BadInputError(
+            f"{to}: cannot be written ({error.strerror}); choose another --to"
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _describe_file(folder: Path, description: Mapping[str, Any], kind: Format, model: Path) -> None:
+    found = Description.model_validate(
+        {
+            **description,
+            "image_shape": tuple(description["image_shape"]),
+            "kind": kind,
+            "file": model.name,
+            "bytes": model.stat().st_size,
+            "sha256": checksum(model.read_bytes()),
+        }
+    )
+    text = found.model_dump_json(indent=1)
+    sealed = json.loads(text) | {"seal": checksum(text.encode())}
+    (folder / DESCRIPTION).write_text(json.dumps(sealed, indent=1) + "\n", encoding="utf-8")
+
+
+def _save(network: nn.Module, images: Tensor, kind: Format, path: Path) -> None:
+    """Write a network's file; the batch size stays free."""
+    if kind == "safetensors":
+        save_file({name: t.contiguous() for name, t in network.state_dict().items()}, path)
+        return
+    shapes = ({0: torch.export.Dim("batch")},)
+    program = torch.export.export(network, (images,), dynamic_shapes=shapes)
+    if kind == "pt2":
+        torch.export.save(program, path)
+        return
+    try:
+        torch.onnx.export(
+            program, (), path, input_names=["images"], output_names=["logits"], verbose=False,
+            external_data=False,
+        )  # fmt: skip
+    except ImportError as error:
+        raise _without_onnx(error) from error
+
+
+def _without_onnx(error: ImportError) -> BadInputError:
+    return BadInputError(f"--format onnx: {error}; install ssbench[onnx]")
+
+
+def _compare(network: nn.Module, folder: Path, images: Tensor) -> None:
+    """See that what was written gives the same outputs for images as the network.
+
+    Raises:
+        RunFailedError: it does not.
+    """
+    found = read(folder)
+    with torch.no_grad():
+        expected = network(images)
+        if found.kind == "safetensors":
+            result = load(folder)(images)
+        elif found.kind == "pt2":
+            result = torch.export.load(folder / found.file).module()(images)
+        else:
+            result = torch.from_numpy(run_onnx(folder / found.file, images))
+    difference = float((expected - result).abs().max() / expected.abs().max().clamp_min(1))
+    if not difference <= SAME:
+        raise RunFailedError(f"{found.kind}: the outputs differ by {difference:.1e}")
+
+
+def run_onnx(path: Path, images: Tensor) -> Any:
+    """Run an ONNX file with onnxruntime on the CPU.
+
+    Args:
+        path: the file.
+        images: normalised, [N, C, H, W].
+
+    Returns:
+        The logits, a numpy array [N, classes].
+
+    Raises:
+        BadInputError: onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise _without_onnx(error) from error
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {"images": images.numpy()})[0]

@@ -1,0 +1,132 @@
+"""A data set on a device, and what all stages that are carried out on it share."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssbench.data.batches import Batches
+from ssbench.data.dataset import DataSet, Split
+from ssbench.data.folder_loader import FolderLoader
+from ssbench.data.image_folder import Files
+from ssbench.data.loader import Loader
+from ssbench.errors import BadInputError
+from ssbench.models.pretrained import fetch, load
+from ssbench.models.registry import build
+from ssbench.pruning.counting import Counts, count
+from ssbench.pruning.equivalence import noise
+from ssbench.pruning.graph.structure import structure_of
+from ssbench.seeds import derive
+from ssbench.training.backward import out_of_memory
+from ssbench.training.device import clear_cache, use
+from ssbench.training.distributed.single import SingleProcess
+from ssbench.training.evaluation import Measured, evaluate
+from ssbench.training.recipe import Recipe
+
+EVALUATION_BATCH = 1024
+FOLDER_EVALUATION_BATCH = 128
+"""Of images of 224 pixels."""
+CERTIFIED_IMAGES = 32
+"""So many validation images, and some of noise, does every surgery have to pass."""
+
+
+class Workbench:
+    """A data set on a device, with what all stages on it share.
+
+    Attributes:
+        spread: those that train jointly with this process; by default none.
+    """
+
+    def __init__(
+        self, dataset: DataSet, device: torch.device, spread: SingleProcess | None = None
+    ) -> None:
+        self.dataset, self.device, self.spread = dataset, device, spread or SingleProcess()
+        use(device)
+        self.normalisation = dataset.normalisation
+        parts = (dataset.train, dataset.validation, dataset.test)
+        self.train, self.validation, self.test = (part.to(device) for part in parts)
+        self._dense: dict[str, Counts] = {}
+
+    @cached_property
+    def example(self) -> Tensor:
+        """One image of zeros [1, C, H, W]: tracing and counting need its shape."""
+        return torch.zeros(1, *self.train.image_shape, device=self.device)
+
+    @cached_property
+    def certificate_images(self) -> Tensor:
+        """What networks before and after surgery are compared on: real images and noise."""
+        real, _ = next(self.loader(self.validation, CERTIFIED_IMAGES).in_order())
+        return torch.cat([real, noise(real.shape).to(real.device)])
+
+    def loader(self, split: Split | Files, batch_size: int, **augmentation: Any) -> Batches:
+        """Make a loader of normalised batches; without augmentation unless it is named."""
+        augmentation = {"shift": 0, "flip": False} | augmentation
+        if isinstance(split, Files):
+            return FolderLoader(split, self.normalisation, batch_size, **augmentation)
+        return Loader(split, self.normalisation, batch_size, **augmentation)
+
+    def augmented(self, recipe: Recipe) -> Batches:
+        """Make the loader of a training: what the recipe leaves open is the data set's standard."""
+        standard = self.dataset.standard
+        shift = standard.shift if recipe.shift is None else recipe.shift
+        flip = standard.flip if recipe.flip is None else recipe.flip
+        share = self.spread.share
+        return self.loader(self.train, recipe.batch_size, shift=shift, flip=flip, share=share)
+
+    def starting(self, name: str, seed: int, weights: str) -> nn.Module:
+        """Build the network that a run begins with; ``weights`` is an address, or empty."""
+        model = self.model(name, seed)
+        if weights:
+            output = next(layer.name for layer in structure_of(model).layers if layer.is_output)
+            load(model, output, fetch(weights))
+        return model
+
+    def model(self, name: str, seed: int, purpose: str = "initial weights") -> nn.Module:
+        """Build a network; its weights depend on seed and purpose only, not on the device."""
+        torch.manual_seed(derive(seed, purpose))
+        return build(name, self.dataset.channels, self.dataset.classes)
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move a network to the device, in the memory format that convolutions are fastest in."""
+        return model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def dense(self, name: str) -> Counts:
+        """Count the unpruned network, once."""
+        if name not in self._dense:
+            try:
+                self._dense[name] = count(self.model(name, 0), self.example.cpu())
+            except RuntimeError as error:
+                size = " x ".join(map(str, self.example.shape[1:]))
+                raise BadInputError(
+                    f"network {name!r} cannot take the images of {self.dataset.name}, {size} "
+                    f"({str(error).splitlines()[0]}); choose another network or data set"
+                ) from error
+        return self._dense[name]
+
+    def measure(self, model: nn.Module) -> dict[str, Any]:
+        """Measure loss and errors on validation and test images."""
+        record: dict[str, Any] = {}
+        for name, split in (("validation", self.validation), ("test", self.test)):
+            measured = self._evaluated(model, split, evaluation_batch(split))
+            record |= {f"{name}_{key}": value for key, value in asdict(measured).items()}
+        return record
+
+    def _evaluated(self, model: nn.Module, split: Split | Files, size: int) -> Measured:
+        """Measure in batches of ``size``, or smaller ones that fit: a training is not lost here."""
+        while True:
+            try:
+                return evaluate(model, self.loader(split, size))
+            except (RuntimeError, MemoryError) as error:
+                if size == 1 or not out_of_memory(error):
+                    raise
+            clear_cache(self.device)
+            size //= 2
+
+
+def evaluation_batch(split: Split | Files) -> int:
+    """So many images of a split are evaluated at once."""
+    return FOLDER_EVALUATION_BATCH if isinstance(split, Files) else EVALUATION_BATCH

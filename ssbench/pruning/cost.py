@@ -1,0 +1,144 @@
+"""What a network costs under every threshold at once: a sum over entries that die at their level.
+
+A weight dies when its own unit is pruned; the bias and the batch-norm scale of a channel die with
+the last path that reaches the channel; where whole filters go, a kernel dies with the first of its
+filter, its input and its last way to the output. Each of these moments is one score (see
+`ssbench.pruning.graph.liveness`), so that
+
+    share(threshold) = (constant + sum of prices of entries with level > threshold) / whole
+
+holds exactly, and meeting a budget is finding an order statistic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ssbench.pruning.budget import Unit
+from ssbench.pruning.counting import Counts
+from ssbench.pruning.graph.layers import Layer
+from ssbench.pruning.graph.liveness import meet
+from ssbench.pruning.units import Units
+
+Grids = dict[str, Tensor]
+"""By layer name, the level of each kernel [out, in/groups]."""
+Entries = list[tuple[Tensor, int]]
+"""Levels [n], and the price of each of these n entries."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """The size of a network in one unit, in parts.
+
+    Attributes:
+        entries: what can be pruned.
+        constant: what stays whatever is pruned.
+        whole: the size of the dense network.
+    """
+
+    entries: Entries
+    constant: int
+    whole: int
+
+
+def price(units: Units, levels: Mapping[str, Tensor], unit: Unit, dense: Counts) -> Price:
+    """Lay out what each threshold over ``levels`` would keep.
+
+    Args:
+        units: what may be pruned.
+        levels: by weight name, in the scores' shapes: higher stays longer; the scores themselves,
+            or any order of the units.
+        unit: what is counted.
+        dense: the counts of the dense network.
+    """
+    grids = _grids(units, levels)
+    if units.whole_filters:
+        grids = _closed(units, grids)
+        found = _kernels(units, grids, unit, dense)
+    else:
+        found = _weights(units, levels, grids, unit, dense)
+    if unit == "params":
+        found += _vectors(units, grids)
+    whole: int = getattr(dense, unit)
+    return Price(found, whole - sum(level.numel() * each for level, each in found), whole)
+
+
+def _grids(units: Units, levels: Mapping[str, Tensor]) -> Grids:
+    return {
+        layer.name: _grid(units, layer, levels[layer.weight])
+        for layer in units.structure.layers
+        if layer.weight in levels
+    }
+
+
+def _closed(units: Units, grids: Grids) -> Grids:
+    """Let kernels, of all layers, die with what they read and with what reads them."""
+    flow = units.structure.survival(grids)
+    closed = {}
+    for layer in units.structure.layers:
+        rows = torch.minimum(flow.emitted[layer.name], flow.needed[layer.name])
+        grid = meet(rows.unsqueeze(1), layer.columns(flow.read[layer.name]))
+        if layer.name in grids:
+            grid = meet(grid, grids[layer.name])
+        closed[layer.name] = grid.expand(units.shapes[layer.weight][:2])
+    return closed
+
+
+def _weights(
+    units: Units, levels: Mapping[str, Tensor], grids: Grids, unit: Unit, dense: Counts
+) -> Entries:
+    """Weights, or kernels that die with their last weight."""
+    found: Entries = []
+    for layer in units.structure.layers:
+        if layer.weight not in levels:
+            continue
+        level = levels[layer.weight]
+        if unit == "connections":
+            if not layer.is_output:
+                found.append((grids[layer.name].reshape(-1), 1))
+        else:
+            each = units.shapes[layer.weight].numel() // level.numel()
+            found.append((level.reshape(-1), each * _uses(units, layer, unit, dense)))
+    return found
+
+
+def _kernels(units: Units, grids: Grids, unit: Unit, dense: Counts) -> Entries:
+    """Whole kernels, of all layers."""
+    found: Entries = []
+    for layer in units.structure.layers:
+        if unit == "connections" and layer.is_output:
+            continue
+        size = units.shapes[layer.weight][2:].numel()
+        each = 1 if unit == "connections" else size * _uses(units, layer, unit, dense)
+        found.append((grids[layer.name].reshape(-1), each))
+    return found
+
+
+def _vectors(units: Units, grids: Grids) -> Entries:
+    """Biases, and scales and shifts of batch norms: they die with the last kernel before them."""
+    flow = units.structure.survival(grids)
+    vectors = {f"{name}.bias": level for name, level in flow.emitted.items()}
+    for name, level in flow.norms.items():
+        vectors |= {f"{name}.weight": level, f"{name}.bias": level}
+    return [
+        (level, units.shapes[name].numel() // level.numel())
+        for name, level in vectors.items()
+        if name in units.shapes
+    ]
+
+
+def _grid(units: Units, layer: Layer, level: Tensor) -> Tensor:
+    """The level of each kernel [out, in/groups]: that of its best weight."""
+    best = level.flatten(2).amax(2) if level.dim() > 2 and level[0, 0].numel() > 1 else level
+    return best.reshape(best.shape[:2]).expand(units.shapes[layer.weight][:2])
+
+
+def _uses(units: Units, layer: Layer, unit: Unit, dense: Counts) -> int:
+    """How much one weight counts for: 1 parameter, or the multiply-adds that use it."""
+    if unit == "params":
+        return 1
+    return dense.layer_macs[layer.name] // units.shapes[layer.weight].numel()

@@ -1,0 +1,71 @@
+"""Which channels leave a network together: torch-pruning's dependency graph of a traced network.
+
+>>> graph = dependencies(network, structure_of(network), example)
+>>> graph.get_pruning_group(conv, graph.get_pruner_of_module(conv).prune_out_channels, [0])
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_map
+
+from ssbench.pruning.graph.roles import Role
+from ssbench.pruning.graph.structure import Structure
+from ssbench.pruning.lazy_imports import torch_pruning
+
+
+def dependencies(network: nn.Module, structure: Structure, example: Tensor) -> Any:
+    """Build torch-pruning's ``DependencyGraph`` of a network.
+
+    Args:
+        network: its parameters require gradients, which torch-pruning follows.
+        structure: that of ``network``.
+        example: one image [1, C, H, W], on any device.
+    """
+    example = example.to(next(network.parameters()).device)
+    # Not verbose: parameters outside of modules and unknown operations are no news here, as
+    # fx has seen them, and the certificate is the judge.
+    with torch.enable_grad():
+        return (
+            torch_pruning()
+            .DependencyGraph()
+            .build_dependency(
+                network,
+                (example,),
+                forward_fn=lambda model, images: _Severed(model, structure).run(*images),
+                verbose=False,
+            )
+        )
+
+
+class _Severed(fx.Interpreter):
+    """Runs a network with its gradients cut off behind every opaque operation.
+
+    What such an operation reads stays as it is (see ``ssbench.pruning.surgery``), and what it gives is
+    read whole. So there is nothing to follow through it, and torch-pruning, which follows
+    gradients, need not guess what a reshaping or shuffling does to channels.
+    """
+
+    def __init__(self, network: nn.Module, structure: Structure) -> None:
+        super().__init__(network, graph=structure.graph)
+        self.roles = structure.roles
+        self.ends: list[Tensor] = []
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one operation; the result of all is the output and what opaque operations read."""
+        result = super().run_node(n)
+        if self.roles[n] is Role.OUTPUT:
+            return [result, *self.ends]
+        if self.roles[n] is not Role.OPAQUE or not n.all_input_nodes:
+            return result
+        read = [self.env[source] for source in n.all_input_nodes]
+        self.ends += [t for t in read if isinstance(t, Tensor) and t.grad_fn is not None]
+        return tree_map(_cut_off, result)
+
+
+def _cut_off(value: Any) -> Any:
+    floating = isinstance(value, Tensor) and value.is_floating_point()
+    return value.detach().requires_grad_() if floating else value

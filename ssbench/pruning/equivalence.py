@@ -1,0 +1,88 @@
+"""The proof that surgery changed nothing: two networks are shown the same images.
+
+>>> small, difference = compact_certified(model, structure, masks, images)
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ssbench.errors import RunFailedError
+from ssbench.pruning.graph.structure import Structure
+from ssbench.pruning.surgery import compact
+
+TOLERANCE = 1e-5
+"""The largest relative difference of outputs at which two networks count as the same."""
+
+
+def certify(masked: nn.Module, compacted: nn.Module, images: Tensor) -> float:
+    """Compare two networks in eval mode.
+
+    Both are copied to double precision, so that rounding (and TF32) cannot hide or feign a
+    difference.
+
+    Args:
+        masked: the network in its dense shapes, its parameters zero wherever ``held`` says so.
+        compacted: the network after surgery.
+        images: what both are shown, [N, C, H, W].
+
+    Returns:
+        The largest absolute difference of outputs, relative to max(1, largest absolute output).
+
+    Raises:
+        RunFailedError: the networks cannot be compared: an output is not finite, or the shapes
+            of the smaller network do not fit together.
+    """
+    expected = _outputs(masked, images)
+    try:
+        result = _outputs(compacted, images)
+    except RuntimeError as error:
+        raise RunFailedError(f"the network after surgery cannot be run: {error}") from error
+    if not (expected.isfinite().all() and result.isfinite().all()):
+        raise RunFailedError("an output of the network is not finite")
+    scale = max(1.0, float(expected.abs().max()))
+    return float((expected - result).abs().max()) / scale
+
+
+def noise(example_shape: Sequence[int], seed: int = 0, count: int = 8) -> Tensor:
+    """Draw standard normal images [count, C, H, W]: they excite what real ones leave at rest."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn((count, *tuple(example_shape)[-3:]), generator=generator)
+
+
+def compact_certified(
+    model: nn.Module, structure: Structure, masks: Mapping[str, Tensor], images: Tensor
+) -> tuple[nn.Module, float]:
+    """Do as ``compact`` and check the result with ``certify``.
+
+    Args:
+        model: as for ``compact``.
+        structure: as for ``compact``.
+        masks: as for ``compact``.
+        images: what the networks are compared on, [N, C, H, W].
+
+    Returns:
+        The smaller network, and what ``certify`` says.
+
+    Raises:
+        RunFailedError: the outputs differ by more than ``TOLERANCE``.
+    """
+    network = compact(model, structure, masks, torch.zeros_like(images[:1]))
+    difference = certify(model, network, images)
+    if difference > TOLERANCE:
+        raise RunFailedError(
+            f"surgery changed the outputs of {type(model).__name__} by {difference:.1e} "
+            f"(allowed: {TOLERANCE:.0e}); were the parameters set to zero as held() says?"
+        )
+    return network, difference
+
+
+def _outputs(model: nn.Module, images: Tensor) -> Tensor:
+    network = copy.deepcopy(model).eval().double()
+    with torch.no_grad():
+        result: Tensor = network(images.double().to(next(network.parameters()).device))
+    return result

@@ -1,0 +1,162 @@
+"""Silence followed forwards through a network, and need followed backwards.
+
+Both are asked in two ways, and one walk answers both. With boolean kernels the answer is: is this
+channel alive under these masks? With kernels of scores it is: up to which threshold is it alive?
+A path is as strong as its weakest kernel, and a channel as its strongest path; `and` and `or` on
+booleans are minimum and maximum. So one walk over the scores replaces one walk for each threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor, fx
+
+from ssbench.pruning.graph.layers import Layer
+from ssbench.pruning.graph.roles import Role, concatenated
+
+
+class Flow:
+    """Which channels carry anything but zero, and which are read.
+
+    All tensors are vectors over channels, of the dtype of the kernels: boolean, or the score up to
+    which the channel lives (infinity: whatever is pruned).
+
+    Attributes:
+        read: by layer, the channels that it reads and that are not silent.
+        emitted: by layer, the output channels that are not silent.
+        norms: by batch norm, the channels that are not silent.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        graph: fx.Graph,
+        roles: Mapping[fx.Node, Role],
+        kernels: Mapping[str, Tensor],
+    ) -> None:
+        """Follow silence forwards.
+
+        Args:
+            layers: all layers, in the order of their calls.
+            graph: the traced network.
+            roles: what each node does.
+            kernels: by layer name, [out, in/groups]; a missing one is alive for ever.
+        """
+        self._graph, self._roles = graph, roles
+        self._image_channels = layers[0].inputs
+        self._layers = {layer.name: layer for layer in layers}
+        self._kernels = dict(kernels)
+        self._dtype = next(iter(kernels.values())).dtype if kernels else torch.bool
+        self.read: dict[str, Tensor] = {}
+        self._alive: dict[fx.Node, Tensor] = {}
+        for node in graph.nodes:
+            self._alive[node] = self._forward(node)
+        self.emitted = self._by_module(Role.LAYER, self._alive)
+        self.norms = self._by_module(Role.NORM, self._alive)
+
+    @cached_property
+    def needed(self) -> dict[str, Tensor]:
+        """By layer, the output channels that reach the network's output."""
+        graph, roles = self._graph, self._roles
+        wanted = {node: self._never(self._alive[node].numel()) for node in graph.nodes}
+        for node in reversed(graph.nodes):
+            role, sources = roles[node], node.all_input_nodes
+            if role is Role.SHAPE:
+                continue
+            if role is Role.MULTIPLY:  # nobody needs one factor where the other is zero
+                wanted[node] = meet(wanted[node], self._alive[node])
+            if role is Role.LAYER:
+                wants = self._wants(self._layers[str(node.target)], wanted[node])
+                source = sources[0]
+                wanted[source] = _join(wanted[source], self._folded(wants, wanted[source].numel()))
+            elif role is Role.CONCATENATE:
+                parts = concatenated(node)
+                widths = [wanted[part].numel() for part in parts]
+                for part, wants in zip(parts, torch.split(wanted[node], widths), strict=True):
+                    wanted[part] = _join(wanted[part], wants)
+            else:
+                for source in sources:
+                    passes = role not in (Role.OUTPUT, Role.OPAQUE)
+                    passes &= wanted[source].numel() == wanted[node].numel()
+                    width = wanted[source].numel()
+                    wants = wanted[node] if passes else self._ever(width)
+                    wanted[source] = _join(wanted[source], wants)
+        return self._by_module(Role.LAYER, wanted)
+
+    def _by_module(self, role: Role, found: Mapping[fx.Node, Tensor]) -> dict[str, Tensor]:
+        roles = self._roles
+        return {str(n.target): vector for n, vector in found.items() if roles[n] is role}
+
+    def _forward(self, node: fx.Node) -> Tensor:
+        role = self._roles[node]
+        sources = [self._alive[source] for source in node.all_input_nodes]
+        if role is Role.INPUT:
+            return self._ever(self._image_channels)
+        if role is Role.LAYER:
+            return self._layer(self._layers[str(node.target)], sources[0])
+        if role is Role.CONCATENATE:
+            return torch.cat([self._alive[source] for source in concatenated(node)])
+        if role is Role.ADD:
+            return _strongest(torch.stack(self._same_width(sources)), 0)
+        if role is Role.MULTIPLY:
+            return torch.stack(self._same_width(sources)).amin(0)
+        if role in (Role.NORM, Role.HOMOGENEOUS, Role.ZERO_AT_ZERO):
+            return sources[0]
+        return self._ever(sources[0].numel() if sources else 1)
+
+    def _layer(self, layer: Layer, source: Tensor) -> Tensor:
+        fits = layer.inputs % source.numel() == 0
+        vector = source if fits else self._ever(layer.inputs)
+        self.read[layer.name] = vector
+        if layer.is_output:
+            return self._ever(layer.outputs)
+        columns = layer.columns(vector)
+        if layer.name not in self._kernels:
+            return _strongest(columns, 1).expand(layer.outputs).clone()
+        return _strongest(meet(self._kernels[layer.name], columns), 1)
+
+    def _wants(self, layer: Layer, wanted: Tensor) -> Tensor:
+        """Which of its inputs [inputs] a layer needs for those of its outputs that are wanted."""
+        rows = self._ever(layer.outputs) if layer.is_output else wanted
+        width = layer.inputs // layer.groups
+        kernels = self._kernels.get(layer.name)
+        through = rows.unsqueeze(1)
+        if kernels is not None:
+            through = meet(kernels, through)
+        grouped = through.expand(layer.outputs, width).reshape(layer.groups, -1, width)
+        return _strongest(grouped, 1).reshape(-1)
+
+    def _folded(self, wants: Tensor, channels: int) -> Tensor:
+        """Which channels are wanted at any of the places where a flattening put them."""
+        if wants.numel() % channels:
+            return self._ever(channels)
+        return _strongest(wants.reshape(channels, -1), 1)
+
+    def _same_width(self, vectors: list[Tensor]) -> list[Tensor]:
+        """Vectors of unlike width cannot be told apart, so that all of them count as alive."""
+        width = max(vector.numel() for vector in vectors)
+        return [v if v.numel() == width else self._ever(width) for v in vectors]
+
+    def _ever(self, channels: int) -> Tensor:
+        top = True if self._dtype == torch.bool else float("inf")
+        return torch.full((channels,), top, dtype=self._dtype)
+
+    def _never(self, channels: int) -> Tensor:
+        bottom = False if self._dtype == torch.bool else float("-inf")
+        return torch.full((channels,), bottom, dtype=self._dtype)
+
+
+def meet(first: Tensor, second: Tensor) -> Tensor:
+    """Alive where both are: `and`, or the lower of two scores; operands broadcast."""
+    return first & second if first.dtype == torch.bool else torch.minimum(first, second)
+
+
+def _join(first: Tensor, second: Tensor) -> Tensor:
+    return first | second if first.dtype == torch.bool else torch.maximum(first, second)
+
+
+def _strongest(values: Tensor, dim: int) -> Tensor:
+    return values.any(dim) if values.dtype == torch.bool else values.amax(dim)

@@ -1,0 +1,110 @@
+"""What feeds what in a network: traced once with torch.fx, asked by methods, masks and surgery.
+
+>>> structure = Structure.of(model)
+>>> [layer.name for layer in structure.prunable]     # every conv and linear layer but the output's
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, fx, nn
+
+from ssbench.errors import BadInputError
+from ssbench.pruning.graph.coupling import tied_inputs, tied_outputs
+from ssbench.pruning.graph.layers import Layer, read_layers
+from ssbench.pruning.graph.liveness import Flow
+from ssbench.pruning.graph.roles import Role, Tracer, node_roles
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The layers of a network in the order of their calls, and the graph between them."""
+
+    layers: tuple[Layer, ...]
+    graph: fx.Graph
+    roles: Mapping[fx.Node, Role]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Structure:
+        """Trace ``model``; attached parametrizations do not matter.
+
+        Raises:
+            BadInputError: the network branches on its data or calls one layer twice, so that
+                what feeds what has no single answer.
+        """
+        modes = [(module, module.training) for module in model.modules()]
+        try:
+            # What some modules do while they train (dropping out, a second output) is another
+            # network's structure.
+            graph = Tracer().trace(model.eval())
+        except Exception as error:  # fx raises many kinds; all mean that the graph is not fixed
+            raise BadInputError(
+                f"{type(model).__name__} cannot be traced with torch.fx "
+                f"({str(error).strip().splitlines()[0]}); "
+                "write its forward() without branching on tensors"
+            ) from error
+        finally:
+            for module, training in modes:
+                module.training = training
+        modules = dict(model.named_modules())
+        roles = node_roles(graph, modules)
+        layers = read_layers(graph, roles, modules)
+        return cls(layers, graph, roles)
+
+    @property
+    def prunable(self) -> tuple[Layer, ...]:
+        """Every convolution and linear layer except those whose result is the network's output."""
+        return tuple(layer for layer in self.layers if not layer.is_output)
+
+    @cached_property
+    def tied_outputs(self) -> dict[str, str]:
+        """By layer, the first layer that its output channels live and die with; or itself."""
+        return tied_outputs(self.graph, self.roles, self.layers)
+
+    @cached_property
+    def tied_inputs(self) -> dict[str, str]:
+        """By layer, the first layer that reads the same channels; or itself."""
+        return tied_inputs(self.graph, self.roles, self.layers)
+
+    def flow(self, masks: Mapping[str, Tensor]) -> Flow:
+        """Follow silence through the network: a masked weight is zero, and so is what it feeds.
+
+        A batch norm or bias behind a silent channel counts as zero, as the harness sets it.
+
+        Args:
+            masks: boolean, by weight name, in the weight's shape; a missing one keeps all.
+        """
+        kernels = {layer.name: _kernels(layer, masks) for layer in self.layers}
+        return Flow(self.layers, self.graph, self.roles, kernels)
+
+    def survival(self, kernels: Mapping[str, Tensor]) -> Flow:
+        """Say up to which threshold each channel lives, for all thresholds at once.
+
+        Args:
+            kernels: scores of kernels, by layer name, [out, in/groups]; a layer that is left out
+                is never pruned.
+        """
+        return Flow(self.layers, self.graph, self.roles, kernels)
+
+
+def _kernels(layer: Layer, masks: Mapping[str, Tensor]) -> Tensor:
+    """Which kernels [out, in/groups] of a layer have a weight left."""
+    mask = masks.get(layer.weight)
+    if mask is None:
+        return torch.ones(layer.outputs, layer.inputs // layer.groups, dtype=torch.bool)
+    return mask.flatten(2).any(2).cpu() if mask.dim() > 2 else mask.cpu()
+
+
+_structures: WeakKeyDictionary[nn.Module, Structure] = WeakKeyDictionary()
+
+
+def structure_of(model: nn.Module) -> Structure:
+    """The structure of a network, traced once per network: hooks ask for it at every step."""
+    if model not in _structures:
+        _structures[model] = Structure.of(model)
+    return _structures[model]

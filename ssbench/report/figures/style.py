@@ -1,0 +1,103 @@
+"""One colour and one marker for each method, in every figure of a report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ssbench.analysis.rows import Row
+
+if TYPE_CHECKING:
+    import altair as alt
+
+# Okabe and Ito's palette without yellow and black, darkened where it vanishes on white.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#c98a00", "#3da4dc")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right",
+          "triangle-left")  # fmt: skip
+DASHES = ((1, 0), (6, 2), (2, 2), (7, 2, 2, 2))
+CONTROL = "#84898f"
+"""Random controls, whatever their grain: what every method has to beat."""
+DENSE = "#84898f"
+
+
+@dataclass(frozen=True)
+class Looks:
+    """The looks of the methods by name, in the order in which legends list them."""
+
+    colours: dict[str, str]
+    shapes: dict[str, str]
+    dashes: dict[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> Looks:
+        """Give every pruned method its looks; those of all tables together are told apart."""
+        names: dict[str, bool] = {}
+        for row in rows:
+            if not row.is_dense:
+                names.setdefault(row.name, row.like.method == "random")
+        found = cls({}, {}, {})
+        controls = others = 0
+        for name, is_control in sorted(names.items(), key=lambda item: (not item[1], item[0])):
+            place = controls if is_control else others
+            colour = CONTROL if is_control else COLOURS[others % len(COLOURS)]
+            found.colours[name] = colour
+            found.shapes[name] = SHAPES[place % len(SHAPES)]
+            turn = 2 if is_control else others // len(COLOURS)
+            found.dashes[name] = DASHES[turn % len(DASHES)]
+            controls, others = controls + is_control, others + (not is_control)
+        return found
+
+    def only(self, names: Sequence[str]) -> list[str]:
+        """Return the names that are there, in the legend's order."""
+        return [name for name in self.colours if name in names]
+
+    def colour(self, names: Sequence[str], field: str = "method", **how: Any) -> alt.Color:
+        """Encode the method as its colour, with a legend of the names that are there."""
+        import altair as alt
+
+        shown = self.only(names)
+        scale = alt.Scale(domain=shown, range=[self.colours[name] for name in shown])
+        how = {"legend": legend(shown)} | how
+        return alt.Color(f"{field}:N", scale=scale, title=None, **how)
+
+    def shape(self, names: Sequence[str], field: str = "method", **how: Any) -> alt.Shape:
+        """Encode the method as its marker."""
+        import altair as alt
+
+        shown = self.only(names)
+        scale = alt.Scale(domain=shown, range=[self.shapes[name] for name in shown])
+        how = {"legend": legend(shown)} | how
+        return alt.Shape(f"{field}:N", scale=scale, title=None, **how)
+
+    def dash(self, names: Sequence[str]) -> alt.StrokeDashValue:
+        """Encode the method as the dashes of its line, without a legend, whose marks they fray."""
+        import altair as alt
+
+        dashed = [name for name in self.only(names) if self.dashes[name] != DASHES[0]]
+        conditions = [
+            {"test": f"datum.method === {json.dumps(name)}", "value": list(self.dashes[name])}
+            for name in dashed
+        ]
+        solid = list(DASHES[0])
+        return (
+            alt.StrokeDashValue(solid, condition=conditions)
+            if dashed
+            else alt.StrokeDashValue(solid)
+        )
+
+
+def legend(names: Sequence[str], width: int = 800) -> alt.Legend:
+    """Return a legend below a figure of some pixels, in as many columns as there is room for."""
+    import altair as alt
+
+    longest = max((len(name) for name in names), default=1)
+    columns = max(1, min(4, len(names), width // (6 * longest + 40)))
+    return alt.Legend(
+        orient="bottom",
+        columns=columns,
+        labelLimit=0,
+        symbolSize=70,
+        symbolOpacity=1,
+    )

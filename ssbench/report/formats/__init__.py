@@ -1,0 +1,1 @@
+"""What a report is written as: Markdown and HTML by templates, LaTeX, CSV, terminal text."""

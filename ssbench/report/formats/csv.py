@@ -1,0 +1,154 @@
+"""Rows -> CSV: raw numbers, one line per row of the tables, nothing rounded.
+
+Errors are in percent, shares in [0, 1], times in seconds, sizes are counts; a cell that does not
+apply is empty. Spreads over seeds are given as mean, sd (sample), min and max. Published rows have
+their origin, source and note, and nothing in the columns that compare.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from ssbench.analysis import stats
+from ssbench.analysis.notes import reason
+from ssbench.analysis.published import Published, matching
+from ssbench.analysis.rows import Row, Spread, best, by_budget, by_table, rivals
+
+Cell = str | int | float | bool | None
+_ERRORS = tuple(
+    f"{split}_top{k}_error" for split, k in (("test", 1), ("test", 5), ("validation", 1))
+)
+_SIZES = tuple(
+    f"{unit}_{what}"
+    for unit in ("params", "connections", "macs")
+    for what in ("dense", "nonzero", "compact")
+)
+
+_OF_THE_LAST_STAGE = (
+    "epochs_total", "protected", "train_loss", "validation_loss", "test_loss",
+    "images_per_second", "peak_memory_bytes",
+)  # fmt: skip
+
+
+def as_csv(rows: Sequence[Row], published: Sequence[Published] = ()) -> str:
+    """Return the rows, at least one, and what is published of their networks, as CSV."""
+    lines: list[dict[str, Cell]] = []
+    for (dataset, model), table in by_table(rows).items():
+        dense = [row for row in table if row.is_dense and row.done]
+        for group in by_budget(table).values():
+            bold = best(group)
+            for row in group:
+                line = identity(row) | {"best": row in bold} | measured(row)
+                line |= _compared("best", row, _yardstick(group))
+                line |= _compared("dense", row, dense[0] if len(dense) == 1 else None)
+                lines.append(line)
+        lines += [quoted(quote) for quote in matching(published, dataset, model)]
+    return frame(lines)
+
+
+def frame(lines: Sequence[Mapping[str, Cell]]) -> str:
+    """Write lines as CSV with a header; a column that a line lacks is empty in it."""
+    import pandas as pd  # nearly a second: only for those who write the file
+
+    # Objects, so that counts stay whole numbers in columns that have empty cells.
+    return pd.DataFrame(lines, dtype=object).to_csv(index=False, lineterminator="\n")
+
+
+def _yardstick(group: Sequence[Row]) -> Row | None:
+    return stats.best_row(rivals(group))
+
+
+def identity(row: Row) -> dict[str, Cell]:
+    """Return what a row is of."""
+    like = row.like
+    return {
+        "origin": "measured",
+        "experiment": like.experiment,
+        "dataset": like.dataset,
+        "model": like.model,
+        "method": like.method,
+        "name": row.name,
+        "settings": json.dumps(like.settings, sort_keys=True),
+        "tuning": json.dumps(like.tuning.model_dump(), sort_keys=True) if like.tuning else None,
+        "grain": like.grain,
+        "scope": like.scope,
+        "protection": like.protection,
+        "retrain": like.retrain,
+        "budget_unit": like.budget_unit,
+        "budget_asked": like.budget_asked,
+        "n": len(row.done),
+        "seeds": " ".join(str(run.final.seed) for run in row.done),
+        "failed": len(row.failed),
+        "reasons": " | ".join(dict.fromkeys(reason(run.final) for run in row.failed)),
+    }
+
+
+def quoted(quote: Published) -> dict[str, Cell]:
+    """Return a published row under the names of what is measured, with its source."""
+    line, dense = quote.line, quote.dense
+    return {
+        "origin": "published",
+        "dataset": line.dataset,
+        "model": line.model,
+        "method": line.method,
+        "name": quote.name,
+        "test_top1_error_mean": line.top1_error,
+        "test_top5_error_mean": line.top5_error,
+        "params_dense": dense.params if dense else None,
+        "params_nonzero": line.params,
+        "macs_dense": dense.macs if dense else None,
+        "macs_nonzero": line.macs,
+        "flops": line.flops,
+        "flops_convention": line.flops_convention,
+        "source": line.source,
+        "note": line.note,
+    }
+
+
+def measured(row: Row) -> dict[str, Cell]:
+    """Return everything that was measured of a row, over its seeds."""
+    line: dict[str, Cell] = {}
+    for key in _ERRORS:
+        line |= _spread(key, row.spread(key))
+        line |= _spread(f"{key}_before_finetuning", row.before(key))
+    line |= _spread("budget_reached", row.spread("budget_reached"))
+    line |= _spread("threshold", row.spread("threshold"))
+    for key in _SIZES:
+        size = row.spread(key)
+        line[key] = size.mean if size else None
+    for key in ("seconds_train", "seconds_penalty", "seconds_prune"):
+        seconds = row.total(key)
+        line[key] = seconds.mean if seconds else None
+    joules = row.joules()
+    line["energy_joules"] = joules.mean if joules else None
+    for key in _OF_THE_LAST_STAGE:
+        found = row.spread(key)
+        line[key] = found.mean if found else None
+    line["seeds_with_a_dead_layer"] = row.collapsed()
+    return line
+
+
+def _spread(key: str, found: Spread | None) -> dict[str, Cell]:
+    return {
+        f"{key}_mean": found.mean if found else None,
+        f"{key}_sd": found.sd if found else None,
+        f"{key}_min": found.low if found else None,
+        f"{key}_max": found.high if found else None,
+    }
+
+
+def _compared(what: str, row: Row, other: Row | None) -> dict[str, Cell]:
+    """Write the difference of the test errors to another row's, and its interval."""
+    found, pairs = None, 0
+    if other is not None and other is not row:
+        first, second = row.values("test_top1_error"), other.values("test_top1_error")
+        pairs = len(first.keys() & second.keys())
+        if pairs >= stats.FEW:
+            found = stats.difference(first, second, max(row.resolution, other.resolution))
+    return {
+        f"difference_to_{what}_mean": found.mean if found else None,
+        f"difference_to_{what}_low": found.low if found else None,
+        f"difference_to_{what}_high": found.high if found else None,
+        f"difference_to_{what}_interval": stats.rule(pairs) if found else None,
+    }

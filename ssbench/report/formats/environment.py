@@ -1,0 +1,83 @@
+"""Formats: how text is escaped in each, and files written in whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import jinja2
+
+from ssbench.errors import BadInputError
+from ssbench.report.figures.export import KINDS
+from ssbench.report.formats.escape import markdown, tex
+
+FORMATS = ("md", "tex", "html", "csv")
+"""What is written unless other formats are asked for."""
+OPTIONAL = ("parquet", *KINDS)
+"""What is written on request: all runs as one table, and every figure as a file."""
+
+
+def check(formats: Sequence[str], known: Sequence[str] = FORMATS) -> None:
+    """See that formats are known.
+
+    Raises:
+        BadInputError: one is not.
+    """
+    unknown = sorted(set(formats) - set(known))
+    if unknown:
+        raise BadInputError(f"{', '.join(unknown)}: not a format here; known: {', '.join(known)}")
+
+
+def write(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Write files by name into a folder, made if it is not there, and return their paths.
+
+    Raises:
+        BadInputError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return [_replace(folder / name, content) for name, content in files.items()]
+    except OSError as error:
+        raise BadInputError(
+            f"{folder}: cannot be written ({error.strerror}); choose another folder"
+        ) from error
+
+
+def environment(kind: str) -> jinja2.Environment:
+    """Make the environment in which everything printed is escaped for the format."""
+    escapes: dict[str, Callable[[object], str]] = {"tex": tex, "md": markdown}
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ssbench.report"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=kind == "html",  # noqa: S701 -- for the others, finalize escapes
+        finalize=escapes.get(kind),
+    )
+    if kind != "tex":
+        return environment
+    # LaTeX has braces, percent and number signs of its own.
+    return environment.overlay(
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+    )
+
+
+def _replace(path: Path, content: bytes) -> Path:
+    """Replace a file in whole; a reader sees the old content or the new."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(name).chmod(0o644)  # mkstemp's 0600 would hide the report from colleagues
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return path

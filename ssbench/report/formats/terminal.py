@@ -1,0 +1,68 @@
+"""Rows -> tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE
+from rich.console import Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from ssbench.analysis.published import Published
+from ssbench.analysis.rows import by_table, make_rows
+from ssbench.report.tables import Table, make_table
+from ssbench.storage.records import read_runs
+
+WIDE = 140
+"""The characters that all columns need."""
+_MATTER_MOST = (1, 4)
+"""What narrow consoles show of `COLUMNS`: the shares of params and MACs that are pruned."""
+
+
+def terminal_table(folder: Path, width: int = WIDE, published: Sequence[Published] = ()) -> Group:
+    """Return the tables of an experiment's folder, to be printed on a rich console.
+
+    Args:
+        folder: of the records.
+        width: of the console, in characters; below `WIDE` some columns are left out.
+        published: rows of the literature, for the tables whose network and data set they are of.
+
+    Raises:
+        BadInputError: no records, a line that is not a record, or several experiments.
+    """
+    rows, _ = make_rows(read_runs(folder))
+    parts: list[RenderableType] = []
+    for group in by_table(rows).values():
+        table = make_table(group, published)
+        usual = dict(enumerate(table.titles["usual"]))
+        shown = usual if width >= WIDE else {place: usual[place] for place in _MATTER_MOST}
+        parts.append(_table(table, shown))
+        parts += [Text(warning, style="yellow") for warning in table.warnings]
+        parts += [
+            Text(f"{note.mark} {note.text}", style="dim") for note in (*table.notes, *table.sources)
+        ]
+        parts.append(Text(table.caption, style="dim"))
+    return Group(*parts)
+
+
+def _table(table: Table, shown: dict[int, str]) -> RichTable:
+    what = Text(f"{table.model} on {table.dataset}")
+    result = RichTable(title=what, title_justify="left", box=SIMPLE, collapse_padding=True)
+    result.add_column("budget", no_wrap=True)
+    result.add_column("method", overflow="fold")
+    for title in ("test error %", "n", *shown.values()):
+        result.add_column(title.replace(" ", "\n", 1), justify="right", no_wrap=True)
+    for group in table.groups:
+        for position, line in enumerate(group.lines):
+            result.add_row(
+                group.title if position == 0 else "",
+                Text(f"{line.name} {line.marks}".strip()),
+                Text(line.error, style="bold" if line.bold else ""),
+                line.n,
+                *(line.cells["usual"][index] for index in shown),
+                end_section=position == len(group.lines) - 1,
+                style="dim italic" if group.published else None,
+            )
+    return result

@@ -1,0 +1,43 @@
+"""Whether a report is of the records beside it: decided by content, as clocks can be wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from ssbench import __version__
+from ssbench.paths import bench_folder
+from ssbench.storage.files import checksum, write
+
+NOTE = ".rendered"
+"""Holds, beside the report, the checksum of all that it was rendered from."""
+
+
+def fingerprint(folder: Path) -> str:
+    """The SHA-256 of all that the report of a folder says: records, published rows and claims."""
+    digest = hashlib.sha256(__version__.encode())
+    for path in _sources(folder):
+        digest.update(f"{path.name}\0{checksum(path)}\0".encode())
+    return digest.hexdigest()
+
+
+def is_fresh(folder: Path, found: str) -> bool:
+    """Whether the report was rendered from what has this fingerprint."""
+    note = folder / NOTE
+    try:
+        return (folder / "report.html").exists() and note.read_text(encoding="utf-8") == found
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def note(folder: Path, found: str) -> None:
+    """Write down what the report was rendered from: the fingerprint from before the rendering."""
+    write(folder / NOTE, found)
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    yield from sorted(folder.glob("*.jsonl"))
+    yield from (path for path in (folder / "experiment.json",) if path.is_file())
+    yield from sorted(bench_folder().glob("*.csv"))
+    yield from sorted(bench_folder().glob("claims/*.toml"))

@@ -1,0 +1,198 @@
+"""Folders and files on the disk: written in whole or not at all, read up to a limit."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ssbench.errors import BadInputError
+
+_OWNED = re.compile(r"-(\d+)-([A-Za-z0-9_]+)-[^-]*$")
+
+
+def owned(prefix: str) -> str:
+    """Return the beginning of a name that says which process it is of, for `tempfile`."""
+    return f"{prefix}-{os.getpid()}-{_host()}-"
+
+
+def sweep(folder: Path, prefix: str) -> None:
+    """Remove files and folders of such names that processes which are no more have left."""
+    for path in folder.glob(f"{prefix}*"):
+        if not _abandoned(path.name):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "_", socket.gethostname())
+
+
+def _abandoned(name: str) -> bool:
+    """Whether a name is of a process that is no more.
+
+    Of another machine's processes nothing is known: what is theirs stays.
+    """
+    found = _OWNED.search(name)
+    if not found or found[2] != _host():
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def make_folder(folder: Path, option: str) -> None:
+    """Make a folder and see that it can be written.
+
+    Raises:
+        BadInputError: names the folder and the option that chooses another.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BadInputError(
+            f"{folder}: cannot be written ({error.strerror}); choose another with {option}"
+        ) from error
+
+
+def unwritable(place: Path | str, error: OSError) -> BadInputError:
+    """Say why nothing can be written at a place while a command is under way, and what helps."""
+    if error.errno in _FULL:
+        what, remedy = "the disk is full", "free some space"
+    elif error.errno in _CLOSED:
+        what, remedy = "cannot be written", "make it writable"
+    else:
+        what, remedy = "writing failed", "see to the disk"
+    return BadInputError(
+        f"{place}: {what} ({error.strerror or error}); {remedy}, or choose another folder, and "
+        "start again: what is finished is kept"
+    )
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file's content in whole or not at all. A link is replaced, not what it leads to.
+
+    Raises:
+        BadInputError: the disk is full, or cannot be written.
+    """
+    with _written(path, text) as new:
+        new.replace(path)
+
+
+def create(path: Path, text: str) -> bool:
+    """Write a file in whole unless there is one of this name; return whether it was written.
+
+    Of several processes one writes it.
+
+    Raises:
+        BadInputError: the disk is full, or cannot be written.
+    """
+    with _written(path, text) as new:
+        try:
+            path.hardlink_to(new)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+            if path.exists():
+                return False
+            new.replace(path)  # a file system without hard links
+    return True
+
+
+@contextmanager
+def _written(path: Path, text: str) -> Iterator[Path]:
+    """A file of this content beside ``path`` that is on the disk; gone afterwards."""
+    try:
+        prefix = owned(f".{_short(path.name)}")
+        handle, name = tempfile.mkstemp(prefix=prefix, dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)  # mkstemp's 0600 would hide records from colleagues
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+        sync(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _short(name: str) -> str:
+    """At most a hundred bytes of a name, which may have 255 in all."""
+    return name.encode(errors="replace")[:100].decode(errors="ignore")
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path, limit: int) -> bytes:
+    """Read a file of at most ``limit`` bytes.
+
+    Raises:
+        BadInputError: it is larger, or no file that can be read (a folder, a pipe, a device).
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise BadInputError(f"{path}: cannot be read (not a file); name a readable file")
+        with path.open("rb") as file:
+            content = file.read(limit + 1) if found.st_size <= limit else None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        raise BadInputError(f"{path}: cannot be read ({error}); name a readable file") from error
+    if content is None or len(content) > limit:
+        raise BadInputError(
+            f"{path}: larger than the {limit / 2**20:g} MiB that such a file may have "
+            f"({found.st_size:,} bytes): not one of ssbench's; remove it"
+        )
+    return content
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file's content, as hexadecimal digits; memory stays bounded."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def entries(folder: Path) -> set[str]:
+    """The names of all that lies in a folder; none where there is no such folder.
+
+    Raises:
+        PermissionError: it may not be read; `Path.glob` would find nothing, and say nothing.
+    """
+    try:
+        with os.scandir(folder) as found:
+            return {entry.name for entry in found}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()

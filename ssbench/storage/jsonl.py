@@ -1,0 +1,171 @@
+"""Lines of JSON under one checksum: what was altered, cut or mixed up after writing is found.
+
+Every line of a file carries the same ``sha256`` as its last key: that of all lines without it,
+joined by line ends. So a line that is missing is found as well as a bit that flipped. It is a
+checksum and no signature: who means to forge a record can.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ssbench.errors import BadInputError, DamagedError
+from ssbench.storage.files import read
+
+Line = dict[str, Any]
+Pairs = list[tuple[str, Any]]
+
+LIMIT = 64 * 2**20
+"""Bytes that a file of records may have; those of 3,000 epochs and 1,000 layers have 1 % of it."""
+MANIFEST_LIMIT = 2**20
+REMEDY = "run the experiment again, which sets the file aside and computes it anew, or remove it"
+SEALED = 2
+"""The format of records from which on every line has a checksum."""
+_ALTERED = "altered or cut after it was written"
+_SEAL = re.compile(rb'(.*), "sha256": "([0-9a-f]{64})"}', re.DOTALL)
+
+
+def dump(lines: Sequence[Line]) -> str:
+    """Write lines, at least one, with their checksum. Numbers that are not finite become null."""
+    texts = [json.dumps(_finite(line), sort_keys=True, allow_nan=False) for line in lines]
+    digest = _digest([text.encode() for text in texts])
+    return "".join(f'{text[:-1]}, "sha256": "{digest}"}}\n' for text in texts)
+
+
+def parse(path: Path) -> list[Line]:
+    """Read the lines of a file, at least one; ``sha256`` is taken out of them.
+
+    Files without checksums are read too, as far as their format is from before there were any.
+
+    Raises:
+        DamagedError: a line is no JSON object or names a key twice, or the checksum does not hold.
+        BadInputError: there is no such file, or it is larger than `LIMIT`.
+    """
+    content = read(path, LIMIT)
+    texts = content.removesuffix(b"\n").split(b"\n")
+    if not content.strip():
+        raise DamagedError(str(path), "empty", REMEDY)
+    seals = [_SEAL.fullmatch(text) for text in texts]
+    found = [seal for seal in seals if seal]
+    whole = len(found) == len(texts)
+    if whole:
+        texts = [seal[1] + b"}" for seal in found]
+        if _digest(texts) != _one(found):
+            raise DamagedError(str(path), _ALTERED, REMEDY)
+    # What has a checksum was written by `dump`, which names no key twice; to look costs time.
+    once = None if whole else _once
+    lines = [_line(text, f"{path}, line {n}", once) for n, text in enumerate(texts, 1)]
+    for number, line in enumerate(lines, 1):
+        _version(line, f"{path}, line {number}")
+    for number, (line, seal) in enumerate(zip(lines, seals, strict=True), 1):
+        if not whole and not seal and (found or _sealed(line)):
+            what = "altered after it was written (it lacks the checksum)"
+            raise DamagedError(f"{path}, line {number}", what, REMEDY)
+    return lines
+
+
+def last_line(path: Path) -> Line | None:
+    """Read the last line of a file whose checksum holds, and no other; None: it carries none.
+
+    What `dump` wrote needs no further check, and ten thousand files are read in a second or two.
+
+    Raises:
+        DamagedError: the checksum does not hold.
+        BadInputError: the file cannot be read, or is larger than `LIMIT`.
+    """
+    texts = read(path, LIMIT).removesuffix(b"\n").split(b"\n")
+    seals = [_SEAL.fullmatch(text) for text in texts]
+    found = [seal for seal in seals if seal]
+    if len(found) != len(texts):
+        return None
+    whole = [seal[1] + b"}" for seal in found]
+    if _digest(whole) != _one(found):
+        raise DamagedError(str(path), _ALTERED, REMEDY)
+    line = _line(whole[-1], f"{path}, line {len(whole)}", None)
+    _version(line, f"{path}, line {len(whole)}")
+    return line
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read an ``experiment.json``: what all records of a folder have in common.
+
+    Raises:
+        BadInputError: it is damaged, or cannot be read.
+    """
+    try:
+        found = json.loads(read(path, MANIFEST_LIMIT))
+        if not isinstance(found, dict):
+            raise ValueError("no JSON object")
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(
+            f"{path}: damaged ({error}); it says which experiment the records beside it belong to: "
+            "put it back from a copy, or choose another --results"
+        ) from error
+    return found
+
+
+def _one(seals: Sequence[re.Match[bytes]]) -> str | None:
+    """The checksum that all lines carry; None where they differ."""
+    digests = {seal[2] for seal in seals}
+    return digests.pop().decode() if len(digests) == 1 else None
+
+
+def _version(line: Line, place: str) -> None:
+    version = line.get("format")
+    if isinstance(version, int) and version > SEALED:
+        raise DamagedError(
+            place,
+            f"a record of format {version}, of which this version of ssbench reads those up to "
+            f"{SEALED}",
+            "read it with the version that wrote it, or run the experiment again, which sets the "
+            "file aside and computes it anew",
+            "other-version",
+        )
+
+
+def _sealed(line: Line) -> bool:
+    return "sha256" in line or line.get("format") == SEALED
+
+
+def _digest(texts: Sequence[bytes]) -> str:
+    return hashlib.sha256(b"\n".join(texts)).hexdigest()
+
+
+def _line(text: bytes, place: str, once: Callable[[Pairs], Line] | None) -> Line:
+    try:
+        found = json.loads(text.decode(), object_pairs_hook=once, parse_constant=lambda _: None)
+    except RecursionError as error:
+        raise DamagedError(place, "not a record (nested too deeply)", REMEDY) from error
+    except json.JSONDecodeError as error:
+        raise DamagedError(place, f"not JSON ({error.msg})", REMEDY) from error
+    except ValueError as error:  # a key twice, no UTF-8, a number of thousands of digits
+        raise DamagedError(place, f"not JSON ({error})"[:200], REMEDY) from error
+    if not isinstance(found, dict):
+        raise DamagedError(place, "not a record (it should be a JSON object)", REMEDY)
+    return found
+
+
+def _once(pairs: Pairs) -> Line:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice[:60]!r} stands twice")
+    return found
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity; a loss that is one was not measured."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return value

@@ -1,0 +1,44 @@
+"""What all records of a folder have in common, as `ssbench run` has written it down."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ssbench.storage.jsonl import read_manifest
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    """Read what all records of a folder have in common; empty where nothing was written down.
+
+    Raises:
+        BadInputError: the file is damaged.
+    """
+    path = folder / "experiment.json"
+    return read_manifest(path) if path.exists() else {}
+
+
+def recipe_of(folder: Path) -> str:
+    """Return the recipes that a folder's runs were trained by, as text; empty if not known.
+
+    A setting that is off is left out: an older version may not have had it.
+    """
+    found = flat(manifest(folder))
+    recipes = {
+        key: value
+        for key, value in found.items()
+        if value and key.partition(".")[0] in ("train", "finetune")
+    }
+    return json.dumps(recipes, sort_keys=True) if recipes else ""
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values under keys with dots: train.epochs."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found

@@ -1,0 +1,133 @@
+"""One training by several processes: what each of them asks, answered with the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ssbench.data.shard import Shard
+from ssbench.errors import RunFailedError
+from ssbench.training.distributed.replicas import fingerprints
+from ssbench.training.distributed.single import Batch, SingleProcess, Sums
+from ssbench.training.distributed.step import Step
+from ssbench.training.distributed.sync_batch_norm import batch_norm
+from ssbench.training.distributed.sync_noise import DROPOUTS, Rows, dropout
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+class DataParallel(SingleProcess):
+    """This process's part in a training of several, through Lightning Fabric.
+
+    With the whole batch's statistics and noise, and the loss weighed by images, the sum of the
+    gradients is that of one process, but for the order in which numbers are added.
+    """
+
+    def __init__(self, fabric: Fabric) -> None:
+        self.share = Shard(fabric.global_rank, fabric.world_size)
+        self._fabric = fabric
+        self._steps: dict[int, Step] = {}
+        self._step = self._of_size(self.share.of)
+        self._model: nn.Module | None = None
+
+    def network(self, model: nn.Module) -> nn.Module:
+        """Wrap a network, whose gradients are then averaged over the processes."""
+        self._model = model
+        wrapped = self._fabric.setup_module(model, move_to_device=False)
+        return _Network(wrapped, Rows(model), lambda: self._step)
+
+    def batches(self, batches: Iterable[Batch], sizes: Sequence[int]) -> Iterator[Batch]:
+        """Pass this process's parts on, and remember what they are parts of."""
+        for size, batch in zip(sizes, batches, strict=True):
+            self._step = self._of_size(size)
+            yield batch
+
+    def own(self, labels: Tensor) -> int:
+        """How many images of the batch at hand count here; an image that is shown may not."""
+        del labels
+        return self._step.own
+
+    def backward(self, loss: Tensor) -> None:
+        """Weigh the loss so that the mean of the gradients is that of all images."""
+        self._fabric.backward(loss * (self._step.weight * self.share.of))
+
+    def close(self, sums: Sums) -> None:
+        """Add up, and see that all processes still have the same network.
+
+        Raises:
+            RunFailedError: they have not.
+        """
+        own = [sums.loss, sums.wrong, sums.images]
+        device = self._fabric.device
+        added = torch.stack([torch.as_tensor(s, dtype=torch.double, device=device) for s in own])
+        dist.all_reduce(added)
+        loss, wrong, images = added.tolist()
+        sums.loss, sums.wrong, sums.images = loss, wrong, int(images)
+        if math.isfinite(loss):  # else the training ends here in any case
+            self._compare()
+
+    def _compare(self) -> None:
+        assert self._model is not None  # noqa: S101 -- an epoch has steps, which have a network
+        own = fingerprints(self._model, self._fabric.device)
+        first = own.clone()
+        dist.broadcast(first, 0)
+        differs = (first != own).long()
+        dist.all_reduce(differs)
+        if differs[0]:
+            raise RunFailedError(
+                "the processes of this training no longer have the same parameters: what the "
+                "method does at a step must not differ from process to process"
+            )
+        if differs[1]:
+            raise RunFailedError(
+                "the processes of this training no longer draw the same noise; a layer that draws "
+                "for each image, and is no dropout, cannot be trained on several devices"
+            )
+
+    def _of_size(self, size: int) -> Step:
+        if size not in self._steps:
+            self._steps[size] = Step(self.share, size, self._fabric.device)
+        return self._steps[size]
+
+
+class _Network(nn.Module):
+    """Calls a network with the functions that must know of the whole batch replaced."""
+
+    def __init__(self, wrapped: nn.Module, rows: Rows, step: Callable[[], Step]) -> None:
+        super().__init__()
+        self._wrapped, self._rows, self._now = wrapped, rows, step
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of this process's images."""
+        with ExitStack() as stack:
+            stack.enter_context(self._rows.watched())
+            stack.enter_context(_Replaced(self._now(), self._rows))
+            logits: Tensor = self._wrapped(images)
+        return logits
+
+
+class _Replaced(TorchFunctionMode):
+    """Calls others in the place of functions that treat images of a batch as all there are."""
+
+    def __init__(self, step: Step, rows: Rows) -> None:
+        super().__init__()
+        self._others: dict[Any, Callable[..., Tensor]] = {
+            F.batch_norm: partial(batch_norm, step),
+            Tensor.bernoulli_: partial(rows.bernoulli, step),
+            **{draw: partial(dropout, draw, step) for draw in DROPOUTS},
+        }
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call what takes the function's place, or the function."""
+        del types
+        return self._others.get(func, func)(*args, **(kwargs or {}))

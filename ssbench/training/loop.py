@@ -1,0 +1,262 @@
+"""The one training loop: training, sparse training and finetuning differ only in what is passed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ssbench.data.batches import Batches
+from ssbench.data.loader import batch_sizes
+from ssbench.errors import DivergedError
+from ssbench.models.state_dict import restore
+from ssbench.seeds import derive
+from ssbench.training.backward import Backward
+from ssbench.training.checkpoint import (
+    NETWORK,
+    UNSAVED,
+    Checkpointer,
+    ExtraState,
+    TrainingState,
+    optimiser_tensors,
+    restore_optimiser,
+)
+from ssbench.training.distributed.single import SingleProcess
+from ssbench.training.precision import compiling, forward, products
+from ssbench.training.provenance import Origin, extended, origin
+from ssbench.training.recipe import ParameterGroup, Recipe
+from ssbench.training.rng import draws, restore_draws
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch of a stage gave; errors in percent, loss per image (cross-entropy)."""
+
+    number: int
+    of: int
+    loss: float
+    error: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a whole stage gave: the last epoch's loss, and wall-clock seconds.
+
+    Attributes:
+        curve_loss: the loss of every epoch, and ``curve_error`` the errors in percent.
+        resumed: so often the training was gone on with in another process.
+        micro_batch: so many images passed through the network at once, as more did not fit; None:
+            whole batches did.
+        trained_on: where the epochs were computed, if not all in one place; else None.
+    """
+
+    loss: float
+    seconds: float
+    penalty_seconds: float
+    images_per_second: float
+    curve_loss: list[float]
+    curve_error: list[float]
+    resumed: int
+    micro_batch: int | None
+    trained_on: list[Origin] | None
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """How one training differs from another.
+
+    Attributes:
+        parts: by name, what the hooks change beside the network, for it to be saved.
+        saver: saves the training between epochs, and gives back what it saved.
+        spread: knows of the processes that train jointly.
+    """
+
+    groups: list[ParameterGroup] = field(default_factory=list)
+    penalty: Callable[[], Tensor | None] = lambda: None
+    after_step: Callable[[float], None] = lambda _: None
+    parts: Mapping[str, ExtraState] = field(default_factory=dict)
+    saver: Checkpointer = UNSAVED
+    spread: SingleProcess = field(default_factory=SingleProcess)
+
+
+Listener = Callable[[Epoch], None]
+
+
+def train(
+    model: nn.Module, recipe: Recipe, loader: Batches, seed: int, hooks: Hooks, listen: Listener
+) -> Trained:
+    """Train in place for ``recipe.epochs`` epochs, those included that were saved before.
+
+    The batch order and the augmentation depend on ``seed`` alone; the global generator (which
+    gates may draw from) is left to the caller.
+
+    Raises:
+        DivergedError: the loss of an epoch is not finite.
+        NoRoomError: memory does not suffice for a step.
+        Stopped: the process is to end, and the epoch is saved.
+    """
+    course = _Course(model, recipe, loader, seed, hooks)
+    model.train()
+    with hooks.saver.under_way(), compiling(recipe.compile):
+        saved = hooks.saver.resume(model)
+        if saved:
+            course.go_on_from(saved)
+        for number in range(len(course.curve_loss) + 1, recipe.epochs + 1):
+            began = time.perf_counter()
+            with products(recipe.precision):
+                epoch = course.epoch(loader).epoch(number, recipe.epochs)
+            course.note(epoch)
+            listen(epoch)
+            course.seconds += time.perf_counter() - began
+            hooks.saver.after_epoch(number, recipe.epochs, course.saved)
+        course.optimiser.zero_grad()  # gradients may lie in the memory of CUDA graphs
+    return course.trained(recipe.epochs * len(loader.split))
+
+
+class _Course:
+    """The steps of one training; none of them waits for the device."""
+
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, loader: Batches, seed: int, hooks: Hooks
+    ) -> None:
+        self.model, self.recipe, self.hooks, self.spread = model, recipe, hooks, hooks.spread
+        self.optimiser = _optimiser(model, recipe, hooks.groups)
+        self.rates = [group["lr"] for group in self.optimiser.param_groups]
+        self.sizes = batch_sizes(len(loader.split), recipe.batch_size)
+        self.steps = recipe.epochs * len(self.sizes)
+        self.generators = [
+            torch.Generator().manual_seed(derive(seed, purpose))
+            for purpose in ("order", "augmentation")
+        ]
+        self.done, self.seconds, self.resumed = 0, 0.0, 0
+        self.curve_loss: list[float] = []
+        self.curve_error: list[float] = []
+        self.device = next(model.parameters()).device
+        self.here, self.before = origin(self.device, self.spread.share.of), list[Origin]()
+        network = self.spread.network(model)
+        plain = call = forward(network, self.device, recipe.precision, compiled=False)
+        if recipe.compile:
+            call = forward(network, self.device, recipe.precision, compiled=True)
+        self.backward = Backward(model, call, hooks.penalty, self.optimiser, self.spread, plain)
+
+    def epoch(self, loader: Batches) -> _Tally:
+        """Take one step for each batch."""
+        tally = _Tally()
+        for images, labels in self.spread.batches(loader.shuffled(*self.generators), self.sizes):
+            factor = self.recipe.rate(self.done / self.steps)
+            for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+                group["lr"] = rate * factor
+            tally.add(*self.backward(images, labels), labels, self.spread.own(labels))
+            self.optimiser.step()
+            self.done += 1
+            self.hooks.after_step(self.done / self.steps)
+        self.spread.close(tally)
+        return tally
+
+    def note(self, epoch: Epoch) -> None:
+        self.curve_loss.append(epoch.loss)
+        self.curve_error.append(epoch.error)
+        self.backward.priced.settle()  # the loss is known, so that there is nothing to wait for
+
+    def trained(self, images: int) -> Trained:
+        return Trained(
+            self.curve_loss[-1],
+            self.seconds,
+            self.backward.priced.seconds,
+            images / self.seconds,
+            self.curve_loss,
+            self.curve_error,
+            self.resumed,
+            self.backward.micro_batch,
+            origins if len(origins := self._origins()) > 1 else None,
+        )
+
+    def _origins(self) -> list[Origin]:
+        return extended(self.before, self.here, len(self.curve_loss))
+
+    def saved(self) -> TrainingState:
+        """All that the next epoch depends on."""
+        tensors = {NETWORK + name: t for name, t in self.model.state_dict().items()}
+        tensors |= optimiser_tensors(self.optimiser)
+        tensors |= {f"draws:{name}": state for name, state in draws(self.device).items()}
+        for number, generator in enumerate(self.generators):
+            tensors[f"generator:{number}"] = generator.get_state()
+        for part, of in self.hooks.parts.items():
+            tensors |= {f"{part}:{name}": tensor for name, tensor in of.give().items()}
+        facts = {
+            "seconds": self.seconds,
+            "penalty_seconds": self.backward.priced.seconds,
+            "curve_loss": self.curve_loss,
+            "curve_error": self.curve_error,
+            "resumed": self.resumed,
+            "micro_batch": self.backward.micro_batch,
+            "origins": self._origins(),
+        }
+        return TrainingState(tensors, facts)
+
+    def go_on_from(self, saved: TrainingState) -> None:
+        """Be as the training was that ``saved`` was taken of."""
+        restore(self.model, saved.part(NETWORK))
+        restore_optimiser(self.optimiser, saved)
+        for number, generator in enumerate(self.generators):
+            generator.set_state(saved.tensors[f"generator:{number}"])
+        for part, of in self.hooks.parts.items():
+            of.take(saved.part(f"{part}:"))
+        facts = saved.facts
+        self.seconds, self.resumed = facts["seconds"], facts["resumed"] + 1
+        self.before = facts["origins"]
+        self.curve_loss, self.curve_error = facts["curve_loss"], facts["curve_error"]
+        self.done = len(self.curve_loss) * len(self.sizes)
+        self.backward.priced.seconds = facts["penalty_seconds"]
+        self.backward.micro_batch = facts["micro_batch"]
+        restore_draws(saved.part("draws:"), self.device)
+
+
+def _optimiser(
+    model: nn.Module, recipe: Recipe, own: list[ParameterGroup]
+) -> torch.optim.Optimizer:
+    taken = {id(parameter) for group in own for parameter in group.params}
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
+    groups: list[dict[str, object]] = [{"params": rest}]
+    for group in own:
+        decay = recipe.weight_decay if group.weight_decay is None else group.weight_decay
+        rate = recipe.lr * group.lr_scale
+        groups.append({"params": group.params, "weight_decay": decay, "lr": rate})
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+    return torch.optim.SGD(
+        groups,
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
+        weight_decay=recipe.weight_decay,
+        fused=True,  # one pass over all parameters
+    )
+
+
+class _Tally:
+    """Sums over an epoch, kept on the device so that no step waits for it."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.loss: Tensor | float = 0.0
+        self.wrong: Tensor | float = 0.0
+        self.images = 0
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor, own: int) -> None:
+        """Add a batch's mean loss and logits, of which the first ``own`` images count."""
+        self.images += own
+        self.loss = self.loss + loss.double() * own
+        self.wrong = self.wrong + (logits.argmax(1) != labels)[:own].sum()
+
+    def epoch(self, number: int, of: int) -> Epoch:
+        loss = float(self.loss) / self.images
+        if not math.isfinite(loss):
+            raise DivergedError(loss, number, of)
+        error = 100 * float(self.wrong) / self.images
+        return Epoch(number, of, loss, error, self.images / (time.perf_counter() - self.began))

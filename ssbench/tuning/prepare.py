@@ -1,0 +1,87 @@
+"""A tuning, checked from end to end before a trial is made."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssbench.errors import BadInputError
+from ssbench.executors.session import Options, make_ready, open_workbench
+from ssbench.experiment.spec import Experiment, find, load
+from ssbench.experiment.subjects import Subject, subjects
+from ssbench.experiment.variants import variants
+from ssbench.method.registry import discover
+from ssbench.storage.checkpoints import CheckpointStore
+from ssbench.storage.results import Results
+from ssbench.tuning.study import Place, Study
+
+FIRST_SEED = 1000
+"""The lowest seed that is tuned on by default: far from those that experiments name."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A tuning that has been checked from end to end; no trial has been made."""
+
+    source: str
+    experiment: Experiment
+    seeds: list[int]
+    studies: list[Study]
+    untuned: list[Subject]
+    """Those with nothing to tune."""
+    place: Place
+    folder: Path
+    overrides: tuple[str, ...] = ()
+
+
+def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
+    """Check everything that can be checked before a trial.
+
+    Raises:
+        BadInputError: what is wrong, where, and the remedy.
+    """
+    path = find(argument)
+    source, experiment = str(path), load(path, options.overrides)
+    tuned_on = _seeds(experiment, seeds, source)
+    workbench = open_workbench(experiment, options, source)
+    store = CheckpointStore(options.cache or options.results / ".cache")
+    folder = options.results / experiment.name / "tuning"
+    results = Results(folder, experiment.manifest | {"name": "runs"})
+    results.check()
+    place = Place(workbench, store, results, folder / "trials")
+    found = subjects(
+        experiment, variants(experiment, discover(options.method_files), source), source
+    )
+    other_seeds = experiment.model_copy(update={"seeds": tuned_on})
+    studies = [Study(each, other_seeds, source, place) for each in found if each.space]
+    if not studies:
+        raise BadInputError(
+            f"{source}: nothing to tune: no method of it has a search, and tune.finetune_lr names "
+            "no learning rates; give one of them"
+        )
+    first = [run for study in studies for run in study.runs(study.subject.first)]
+    make_ready(first, workbench, store, source)
+    untuned = [each for each in found if not each.space]
+    return Prepared(
+        source, experiment, tuned_on, studies, untuned, place, folder, tuple(options.overrides)
+    )
+
+
+def _seeds(experiment: Experiment, given: Sequence[int], source: str) -> list[int]:
+    """The seeds to tune on; never those of the results, which must not depend on the choice."""
+    seeds = list(given) or experiment.tune.seeds
+    place = "--seeds" if given else f"{source}: tune.seeds"
+    if seeds is None:
+        free = (seed for seed in itertools.count(FIRST_SEED) if seed not in experiment.seeds)
+        return [next(free)]
+    shared = sorted(set(seeds) & set(experiment.seeds))
+    if shared:
+        raise BadInputError(
+            f"{place}: {shared[0]} is a seed of the experiment's results, which would no longer be "
+            "independent of the choice; name others"
+        )
+    if len(set(seeds)) != len(seeds):
+        raise BadInputError(f"{place}: {seeds} names a seed twice; name each once")
+    return seeds

@@ -1,0 +1,31 @@
+"""Folders of small images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ssbench.data.dataset import DataSet
+from ssbench.data.image_folder import Files
+from ssbench.data.registry import open_dataset
+
+
+def make_pictures(root: Path, classes: int = 3, count: int = 12) -> Path:
+    random = np.random.RandomState(0)
+    for part, number in (("train", count), ("val", count // 2)):
+        for label in range(classes):
+            folder = root / part / f"class{label}"
+            folder.mkdir(parents=True)
+            for i in range(number):
+                size = (random.randint(230, 330), random.randint(230, 330))
+                pixels = random.randint(0, 90, (size[1], size[0], 3)) + 80 * label
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.jpg", quality=90)
+    return root
+
+
+def opened(root: Path) -> tuple[DataSet, Files]:
+    dataset = open_dataset(f"imagefolder:{root}", Path())
+    assert isinstance(dataset.train, Files)
+    return dataset, dataset.train
