@@ -6,19 +6,17 @@ ROOT/train/CLASS/*.jpg    ROOT/val/CLASS/*.jpg
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ssbench.data.preprocessing import STANDARD, Preprocessing
 from ssbench.errors import BadInputError
 
-SIZE = 224
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
-MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's, as all of torchvision's networks for 224 pixels expect them, of values 0 to 1."""
 HELD_OUT = 10
 """The most training images of a class that are held out for validation; at most a tenth of them."""
 HASHED_BYTES = 2 << 30
@@ -31,14 +29,14 @@ class Files:
 
     Attributes:
         labels: int64 [N].
-        size: height and width of what the network gets.
+        preprocessing: how an image becomes what the network gets.
         device: where batches go.
     """
 
     root: Path
     paths: tuple[str, ...]
     labels: torch.Tensor
-    size: int = SIZE
+    preprocessing: Preprocessing = STANDARD
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __len__(self) -> int:
@@ -46,20 +44,21 @@ class Files:
 
     def to(self, device: torch.device) -> Files:
         """Return the split with batches on another device."""
-        return Files(self.root, self.paths, self.labels, self.size, device)
+        return replace(self, device=device)
 
     @property
     def image_shape(self) -> tuple[int, ...]:
         """Channels, height and width."""
-        return (3, self.size, self.size)
+        return (3, self.preprocessing.crop, self.preprocessing.crop)
 
     @cached_property
     def fingerprint(self) -> str:
         """A hash of all paths, classes and sizes of files; up to 2 GiB also of their content.
 
-        A set like ImageNet's, of 140 GB, is taken at the word of its names and sizes.
+        A set like ImageNet's, of 140 GB, is taken at the word of its names and sizes. How images
+        are preprocessed is no part of it.
         """
-        digest = hashlib.sha256(f"{self.size}".encode())
+        digest = hashlib.sha256(f"{STANDARD.crop}".encode())
         sizes = [(self.root / path).stat().st_size for path in self.paths]
         whole = sum(sizes) <= HASHED_BYTES
         for path, label, size in zip(self.paths, self.labels.tolist(), sizes, strict=True):

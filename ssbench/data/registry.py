@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from ssbench.data.dataset import Augmentation, DataSet
 from ssbench.data.digits import digits
 from ssbench.data.download import Known
-from ssbench.data.image_folder import MEAN, SD, splits
+from ssbench.data.image_folder import splits
 from ssbench.data.synthetic import synthetic
 from ssbench.data.torchvision_sets import (
     cifar10,
@@ -50,15 +48,13 @@ def imagenet(root: Path) -> DataSet:
 
 
 def folder(root: Path, name: str, place: str) -> DataSet:
-    """Open a folder of images by class, 224 pixels, with ImageNet's normalisation.
+    """Open a folder of images by class, with `ssbench.data.preprocessing.STANDARD`.
 
     Raises:
         BadInputError: the folder is not laid out as `ssbench.data.image_folder` says.
     """
     classes, train, validation, test = splits(root, place)
-    mean, sd = (255 * torch.tensor(values).reshape(3, 1, 1) for values in (MEAN, SD))
-    standard = Augmentation(1, True)
-    return DataSet(name, classes, train, validation, test, standard, (mean, sd))
+    return DataSet(name, classes, train, validation, test, Augmentation(1, True))
 
 
 DATASETS: dict[str, Source] = {
@@ -161,4 +157,7 @@ def dataset_name(name: str) -> str:
 
     Where the folder lies says nothing about the images, which have a fingerprint.
     """
-    return FOLDER + Path(name.removeprefix(FOLDER)).name if name.startswith(FOLDER) else name
+    if not name.startswith(FOLDER):
+        return name
+    path = Path(name.removeprefix(FOLDER))
+    return FOLDER + (path if path.name not in ("", "..") else path.resolve()).name

@@ -87,7 +87,8 @@ def prepare(argument: str, options: Options) -> Prepared:
     if tuned:
         chosen = tuned_.apply(tuned, experiment, chosen, source)
     runs = plan_variants(experiment, chosen, workbench.dataset.fingerprint, source)
-    manifest = experiment.manifest | {"tuned": tuned.id if tuned else ""}
+    data = {"data": workbench.dataset.fingerprint}
+    manifest = experiment.manifest | data | {"tuned": tuned.id if tuned else ""}
     results = Results(options.results, manifest, command(argument, options))
     results.check()
     if options.devices > 1:

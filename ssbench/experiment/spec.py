@@ -46,6 +46,12 @@ class BudgetSpec(BaseModel):
         for value in values:
             if value != "own" and not 0 < value <= 1:
                 raise ValueError(f"{value} is outside (0, 1]")
+        shares: dict[str, Kept] = {}
+        for value in values:
+            read = value if value == "own" else f"{100 * value:.4g} %"
+            if read in shares:
+                raise ValueError(f"{shares[read]} and {value} both read {read}; name each once")
+            shares[read] = value
         return values or None
 
     def expand(self, common: BudgetSpec) -> list[Budget]:
@@ -127,6 +133,14 @@ class Experiment(BaseModel):
         if not methods:
             raise ValueError("empty sweep: name at least one method, or write methods = 'all'")
         return methods
+
+    @field_validator("seeds")
+    @classmethod
+    def _once(cls, seeds: list[Seed]) -> list[Seed]:
+        twice = [seed for seed in set(seeds) if seeds.count(seed) > 1]
+        if twice:
+            raise ValueError(f"names the seed {twice[0]} twice; name each once")
+        return seeds
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def check_reach(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
             continue
         key = (run.stage.model, run.method.grain, budget.unit, budget.scope)
         if key not in least:
-            least[key] = _least(run, budget, workbench)
+            least[key] = _least(run, budget, workbench.fitted(run.stage.preprocessing))
         if budget.kept < least[key]:
             raise BadInputError(
                 f"{source}: budget.kept: {budget.kept:g} of {budget.unit} cannot be reached by "

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ssbench.experiment.stage import Run, Stage
+from ssbench.experiment.stage import PROTOCOL, Run, Stage
 from ssbench.storage.jsonl import SEALED
 
 FORMAT = SEALED
@@ -35,6 +35,7 @@ _MEASURED = (
     *_FROM_PRUNE, *_ERRORS, "train_loss", "seconds_train", "seconds_penalty", "seconds_prune",
     "images_per_second", "peak_memory_bytes", "energy_joules",
     "train_images", "validation_images", "test_images", "image_shape", "classes", "mean", "sd",
+    "preprocessing",
     "resumed", "trained_on", "micro_batch", "diverged_epoch",
     "curve_loss", "curve_error", "score_histogram", "mask_sample",
     "device", "device_name", "devices", "threads", "versions", "commit", "time",
@@ -81,8 +82,10 @@ def _empty(run: Run, stage: Stage) -> Record:
         "run": run.id,
         "experiment": run.experiment,
         "dataset": stage.dataset,
+        "data_fingerprint": stage.fingerprint,
         "model": stage.model,
         "method": run.file.name,
+        "method_file": run.file.content,
         "label": run.label,
         "settings": run.method.settings,
         "grain": run.method.grain,
@@ -93,14 +96,19 @@ def _empty(run: Run, stage: Stage) -> Record:
         "scope": budget.scope if budget else None,
         "protection": budget.protection if budget else None,
         "passes": budget.passes if budget else None,
+        "budget_of_stage": stage.budget.kept if stage.budget else None,
         "retrain": run.retrain,
         "tuning": run.tuning,
         "stage": stage.kind,
         "stage_id": stage.id,
         "row_id": run.stage.alike,
+        "protocol": PROTOCOL,
         "command": None,
         "status": "done",
         "reason": None,
+        "recipe": stage.recipe.model_dump() if stage.recipe else None,
+        "snapshot": stage.snapshot,
+        "scratch_limit": stage.scratch_limit if stage.retrain == "scratch-b" else None,
         "precision": stage.recipe.precision if stage.recipe else None,
         "compile": stage.recipe.compile if stage.recipe else None,
         "lr": stage.recipe.lr if stage.recipe else None,

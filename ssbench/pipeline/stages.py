@@ -56,6 +56,7 @@ def carry_out(
         RunFailedError: the stage cannot be finished; a method's own errors pass through.
     """
     clear(workbench.device)
+    workbench = workbench.fitted(stage.preprocessing)
     jointly = workbench.spread.share.of
     # Products in single precision, but for a training that asks for less.
     with metered(workbench.device, jointly) as meter, products("fp32"):

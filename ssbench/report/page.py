@@ -16,6 +16,7 @@ from ssbench.analysis.merge import Merged, Part
 from ssbench.analysis.notes import devices, superseded, versions
 from ssbench.analysis.published import Published
 from ssbench.analysis.rows import Row, by_table, make_rows
+from ssbench.report import images
 from ssbench.report.captions import figure_caption
 from ssbench.report.figures import FIRST
 from ssbench.report.formats.escape import slug
@@ -146,7 +147,11 @@ def _page(
         title=title,
         headline=headline([(title, rows) for title, rows, _ in parts]).sentences,
         facts=tuple(facts(rows)),
-        warnings=(*warnings, *superseded(older)),
+        warnings=(
+            *warnings,
+            *images.warnings(row.like.dataset for row in rows),
+            *superseded(older),
+        ),
         sections=tuple(_named(sections)),
         failures=tuple(Failure.of(run) for row in rows for run in row.failed),
         rows=tuple(rows),

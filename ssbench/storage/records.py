@@ -146,6 +146,9 @@ class Record(BaseModel):
     commit: str | None = None
     time: str | None = None
     # What older records lack.
+    data_fingerprint: str | None = None
+    preprocessing: dict[str, Any] | None = None
+    protocol: Count | None = None
     stage_id: str | None = None
     layer_order: list[str] | None = None
     row_id: str | None = None
@@ -175,7 +178,7 @@ _OF_A_RESULT = (
 )  # fmt: skip
 _OF_A_RUN = ("run", "experiment", "dataset", "model", "method", "label", "seed", "settings",
              "grain", "budget_unit", "budget_asked", "scope", "protection", "passes",
-             "tuning")  # fmt: skip
+             "tuning", "data_fingerprint")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,6 +42,16 @@ class Recipe(BaseModel):
     """The number format of training; evaluation is in float32 whatever stands here."""
     compile: bool = False
     """Whether torch.compile makes the forward pass and its gradient."""
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Recipe:
+        """Refuse what would give a stage another id and change nothing."""
+        given = self.model_fields_set & {"momentum", "nesterov"}
+        if self.optimizer == "adam" and given:
+            raise ValueError(f"adam has no {min(given)}; take it out")
+        if self.momentum == 0 and self.nesterov and "nesterov" in given:
+            raise ValueError("nesterov changes nothing where momentum is 0; take it out")
+        return self
 
     def rate(self, progress: float) -> float:
         """The factor on the learning rate at a progress of this stage from 0 to 1."""

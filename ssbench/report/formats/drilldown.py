@@ -180,7 +180,16 @@ def _further(stages: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 _TITLES = {"mean": "Mean of the pixels", "sd": "Deviation of the pixels"}
-_LATER = ("precision", "compile", "devices", "micro_batch", "diverged_epoch")
+_LATER = (
+    "data_fingerprint",
+    "preprocessing",
+    "protocol",
+    "precision",
+    "compile",
+    "devices",
+    "micro_batch",
+    "diverged_epoch",
+)
 
 
 def _written(stage: Record, key: str) -> str:
