@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from ssbench.analysis import stats, wording
+from ssbench.analysis import images, stats, wording
 from ssbench.analysis.coverage import Coverage
 from ssbench.analysis.facts import split_words
 from ssbench.analysis.findings import Findings, Overall
 from ssbench.analysis.rows import Row
 from ssbench.analysis.stats.intervals import _wilson
-from ssbench.report import images
 
 Part = tuple[str, Sequence[Row], Findings]
 """A (data set, model): what it is called, its rows, and what was concluded from them."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssbench.analysis import wording
-from ssbench.report.images import told_apart
+from ssbench.analysis.images import told_apart
 from ssbench.storage.manifest_of_results import flat, manifest
-from ssbench.storage.records import Record, RunRecords, read_runs
+from ssbench.storage.records import RunRecords, read_runs
+from ssbench.storage.schema import Record
 
 Key = tuple[str, str]
 """Data set and model: what a table is about."""

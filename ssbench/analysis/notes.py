@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ssbench.analysis import wording
 from ssbench.analysis.rows import CLOSE, UNFAIR, Row, by_budget
-from ssbench.storage.records import Record, RunRecords
+from ssbench.storage.records import RunRecords
+from ssbench.storage.schema import Record
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,8 @@ def _no_effect(rows: Sequence[Row]) -> list[str]:
             if row.done and not row.collapsed() and all(run.final.curve_loss for run in row.done):
                 equal.setdefault(tuple(_outcome(run) for run in row.done), []).append(row)
         found += [
-            f"{listed(row.name for row in same)} ({wording.asked(*same[0].budget)}): the same results "
-            "to the last digit at every seed. What sets these rows apart changes nothing."
+            f"{listed(row.name for row in same)} ({wording.asked(*same[0].budget)}): the same "
+            "results to the last digit at every seed. What sets these rows apart changes nothing."
             for same in equal.values()
             if len(same) > 1
         ]

@@ -18,8 +18,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from ssbench.data.preprocessing import STANDARD
-from ssbench.data.registry import dataset_name
+from ssbench.data.registry import dataset_name, in_folder
 from ssbench.errors import BadInputError
+from ssbench.experiment.presets import preprocessing
 from ssbench.experiment.retraining import (
     SCRATCH,
     Retrain,
@@ -34,8 +35,6 @@ from ssbench.experiment.variants import Variant, variants
 from ssbench.method.registry import Registry
 from ssbench.models.pretrained import published
 from ssbench.models.registry import check, check_untagged, network
-from ssbench.paths import in_folder
-from ssbench.presets import preprocessing
 from ssbench.pruning.budget import Budget
 from ssbench.training.recipe import Recipe
 

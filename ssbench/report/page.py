@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ssbench.analysis import claims as claims_
 from ssbench.analysis import facts as facts_
-from ssbench.analysis import wording
+from ssbench.analysis import images, wording
 from ssbench.analysis.findings import Findings, Overall, findings, overall
 from ssbench.analysis.headline import headline
 from ssbench.analysis.limits import limits
@@ -16,7 +16,6 @@ from ssbench.analysis.merge import Merged, Part
 from ssbench.analysis.notes import devices, superseded, versions
 from ssbench.analysis.published import Published
 from ssbench.analysis.rows import Row, by_table, make_rows
-from ssbench.report import images
 from ssbench.report.captions import figure_caption
 from ssbench.report.figures import FIRST
 from ssbench.report.formats.escape import slug

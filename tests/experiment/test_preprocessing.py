@@ -21,10 +21,10 @@ from torch import nn
 
 from ssbench.data.preprocessing import STANDARD, Preprocessing
 from ssbench.data.registry import open_dataset
+from ssbench.experiment.presets import preprocessing
 from ssbench.models.pretrained import load, published
 from ssbench.models.registry import build
 from ssbench.pipeline.workbench import Workbench
-from ssbench.presets import preprocessing
 
 PHOTOGRAPHS = ("china", "flower")
 

@@ -1,0 +1,27 @@
+"""A folder of images by class as a data set; ImageNet is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ssbench.data.dataset import Augmentation, DataSet
+from ssbench.data.image_folder import splits
+
+
+def imagenet(root: Path) -> DataSet:
+    """ImageNet-1k, 224 pixels (Russakovsky et al. 2015): 1,271,167 / 10,000 / 50,000.
+
+    It needs an account at image-net.org and cannot be fetched: put it, unpacked, in
+    ``ROOT/imagenet/train/CLASS/*.JPEG`` and ``ROOT/imagenet/val/CLASS/*.JPEG``.
+    """
+    return folder(root / "imagenet", "imagenet", "dataset")
+
+
+def folder(root: Path, name: str, place: str) -> DataSet:
+    """Open a folder of images by class, with `ssbench.data.preprocessing.STANDARD`.
+
+    Raises:
+        BadInputError: the folder is not laid out as `ssbench.data.image_folder` says.
+    """
+    classes, train, validation, test = splits(root, place)
+    return DataSet(name, classes, train, validation, test, Augmentation(1, True))
