@@ -234,7 +234,9 @@ def test_a_run_begins_with_published_weights(
 ) -> None:
     """With next to no learning rate, the network is still the published one after training."""
     url, state = weights
-    theirs = replace(published("resnet18-imagenet", "here"), url=url)
+    half = (0.5, 0.5, 0.5)
+    how = {"resize": (72,), "crop": 64, "interpolation": "bicubic", "mean": half, "sd": half}
+    theirs = replace(published("resnet18-imagenet", "here"), url=url, **how)
     monkeypatch.setattr("ssbench.experiment.plan.published", lambda *_: theirs)
     path = cut_down("table3_compact", pictures, tmp_path, ["dense", "network-slimming"])
     text = path.read_text().replace('models = ["resnet50"]', 'models = ["resnet18-imagenet"]')
@@ -247,6 +249,12 @@ def test_a_run_begins_with_published_weights(
     store = CheckpointStore(tmp_path / ".cache")
     for stages in runs.values():
         assert {stage["start"] for stage in stages} == {url.rsplit("/", 1)[-1]}
+        for stage in stages:
+            assert stage["image_shape"] == [3, 64, 64]
+            assert stage["mean"] == stage["sd"] == [127.5, 127.5, 127.5]
+            assert stage["preprocessing"] == {
+                "resize": [72], "crop": 64, "interpolation": "bicubic",
+            }  # fmt: skip
         found = State.of(store.tensors(stages[0]["stage_id"])).weights
         # Slimming's initial scale of 0.5 is for networks that have not been trained.
         for name in ("conv1.weight", "layer1.0.bn1.weight"):
