@@ -122,9 +122,7 @@ class Record(BaseModel):
     )
     start: str | None = said("`random`, or the file of the published weights to start from", "run")
     stage_id: str | None = said(
-        "a hash of all that can change the stage's result: of the other keys of this table, the "
-        "method's settings, the budget and the seed",
-        "run",
+        "a hash of all that can change the stage's result; all of it is in the record, too", "run"
     )
     row_id: str | None = said(
         "the hash of the run's last stage with the seed left open: runs of one `row_id` differ in "
