@@ -80,8 +80,9 @@ class Log:
             try:
                 trials.append(Trial.model_validate_json(line))
             except ValidationError as error:
+                found = wrong(error, "the line")
                 raise BadInputError(
-                    f"{self.path}, line {number}: not a trial ({wrong(error, 'the line')}); remove the file"
+                    f"{self.path}, line {number}: not a trial ({found}); remove the file"
                 ) from error
         return trials
 
