@@ -165,7 +165,7 @@ def test_what_stays_open_is_said(folder: Folder) -> None:
     for words in (
         "vgg6 on digits: which of two neighbours errs less is open for 2 of 2 pairs",
         "2 runs of short have no result (1 failed)",
-        "the same 5,000 images",
+        "Every seed is tested on 5,000 images; not all records say on which ones.",
         "different numbers of epochs (20 to 40)",
         "were parted, among devices or where memory was short",
         "No method's hyper-parameters were tuned",
