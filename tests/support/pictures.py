@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ssbench.data.dataset import DataSet
+from ssbench.data.download import data_root
 from ssbench.data.image_folder import Files
 from ssbench.data.registry import open_dataset
 
@@ -26,6 +27,6 @@ def make_pictures(root: Path, classes: int = 3, count: int = 12) -> Path:
 
 
 def opened(root: Path) -> tuple[DataSet, Files]:
-    dataset = open_dataset(f"imagefolder:{root}", Path())
+    dataset = open_dataset(f"imagefolder:{root}", data_root(None))
     assert isinstance(dataset.train, Files)
     return dataset, dataset.train
