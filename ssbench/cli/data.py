@@ -15,7 +15,7 @@ from ssbench.data.download import fetch
 from ssbench.data.image_folder import Files
 from ssbench.data.picture import BACKGROUND
 from ssbench.data.registry import DATASETS, check, open_dataset
-from ssbench.data.remarks import remarks
+from ssbench.data.remarks import print_remarks
 from ssbench.data.torchvision_sets import DEBIAN
 from ssbench.errors import BadInputError
 from ssbench.storage.files import make_folder
@@ -43,8 +43,7 @@ def data(name: str, root: Path, console: Console) -> None:
         if isinstance(split, Files):
             split.verify()
     console.print(_table(dataset))
-    for remark in remarks(dataset):
-        console.print(remark, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    print_remarks(dataset, console)
 
 
 def _in_other_layout(name: str, root: Path) -> bool:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from ssbench.analysis import claims as claims_
 from ssbench.analysis.published import collect
-from ssbench.data.remarks import remarks
+from ssbench.data.remarks import print_remarks
 from ssbench.errors import BadInputError
 from ssbench.executors import estimate, progress
 from ssbench.executors.ray.cluster import reach
@@ -18,7 +18,6 @@ from ssbench.models.exported import Format
 from ssbench.models.registry import check as check_model
 from ssbench.paths import bench_folder
 from ssbench.pipeline import export as export_
-from ssbench.pipeline.workbench import Workbench
 from ssbench.report import freshness
 from ssbench.report.formats.environment import FORMATS
 from ssbench.report.formats.terminal import terminal_table
@@ -29,16 +28,6 @@ from ssbench.storage.results import find_run
 
 ATTEMPTS = 3
 """So often records that are removed during a run are written again."""
-
-
-def warn_of_data(workbench: Workbench, log: Console) -> None:
-    """Say what a user has to know of the data set's files, also where nothing else is shown.
-
-    Raises:
-        BadInputError: an image cannot be read; names it.
-    """
-    for remark in remarks(workbench.dataset):
-        log.print(remark, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def run(argument: str, options: Options, console: Console, log: Console) -> Outcome:
@@ -53,7 +42,7 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     if options.executor == "ray" and not options.dry_run:
         reach(options.address)
     ready = prepare(argument, options)
-    warn_of_data(ready.workbench, log)
+    print_remarks(ready.workbench.dataset, log)
     if options.dry_run:
         console.print(estimate.tree(ready.runs, ready.store), soft_wrap=True)
         console.print(

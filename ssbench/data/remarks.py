@@ -6,6 +6,8 @@ import hashlib
 from collections import defaultdict
 from pathlib import Path
 
+from rich.console import Console
+
 from ssbench.data.dataset import DataSet
 from ssbench.data.image_folder import Files, read_file
 from ssbench.data.picture import shown
@@ -38,6 +40,16 @@ def remarks(dataset: DataSet) -> list[str]:
                 f"too, {one} is {two}: remove them from one of the two, or errors are too small"
             )
     return said
+
+
+def print_remarks(dataset: DataSet, console: Console) -> None:
+    """Print what a user has to know, a line each.
+
+    Raises:
+        BadInputError: an image cannot be read; names it.
+    """
+    for remark in remarks(dataset):
+        console.print(remark, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def doubles(first: Files, second: Files) -> list[tuple[str, str]]:

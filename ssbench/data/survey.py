@@ -19,7 +19,6 @@ import PIL
 
 from ssbench.data.picture import Rule, Seen, examine, quiet, shown
 from ssbench.errors import BadInputError
-from ssbench.storage import files
 
 FOLDER = "looked-at"
 """Below the folder of all data sets."""
@@ -48,9 +47,11 @@ def survey(root: Path, paths: Sequence[str], key: str, keep: Path | None, *, dec
         return before
     found = look(root, paths, decode=decode)
     if kept:
-        with suppress(OSError, BadInputError):  # kept for speed only
+        with suppress(OSError):  # kept for speed only
             kept.parent.mkdir(parents=True, exist_ok=True)
-            files.write(kept, _text(found))
+            part = kept.with_name(f"part-{os.getpid()}-{kept.name}")
+            part.write_text(_text(found), encoding="utf-8")
+            part.replace(kept)
     return found
 
 

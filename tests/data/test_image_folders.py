@@ -22,8 +22,7 @@ from ssbench.data.registry import open_dataset
 from ssbench.data.remarks import remarks
 from ssbench.errors import BadInputError
 from tests.support.command_line import Invoke
-from tests.support.pictures import opened
-from tests.test_pictures import bomb, exif
+from tests.support.pictures import bomb, exif, opened
 
 
 def picture(seed: int, size: tuple[int, int] = (9, 7)) -> Image.Image:

@@ -1,9 +1,7 @@
 """Image files of every kind: decoded as it is written down, or refused by name before training."""
 
 import os
-import struct
 import warnings
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from PIL import Image
 
 from ssbench.data.picture import Seen, examine, read_image
 from ssbench.errors import BadInputError
+from tests.support.pictures import bomb, exif
 
 RANDOM = np.random.RandomState(0)
 COLOURS = RANDOM.randint(0, 256, (20, 30, 3)).astype(np.uint8)
@@ -59,12 +58,6 @@ PLAIN: dict[str, Callable[[Path], None]] = {
     "opaque_grey.png": lambda path: PHOTOGRAPH.convert("LA").save(path),
     "upright.jpg": lambda path: PHOTOGRAPH.save(path, exif=exif(1)),
 }
-
-
-def exif(orientation: int) -> Image.Exif:
-    block = Image.Exif()
-    block[0x0112] = orientation
-    return block
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -253,17 +246,6 @@ def test_of_several_frames_the_first_one_counts(suffix: str, tmp_path: Path) -> 
 def whole(path: Path) -> bytes:
     PHOTOGRAPH.resize((300, 300)).save(path, quality=90)
     return path.read_bytes()
-
-
-def bomb(width: int, height: int) -> bytes:
-    """A PNG that says how large it is and has no pixels: its header is all that is read."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        code = struct.pack(">I", zlib.crc32(kind + body))
-        return struct.pack(">I", len(body)) + kind + body + code
-
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 HARMS: dict[str, tuple[Callable[[Path], object], str]] = {
