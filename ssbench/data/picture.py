@@ -23,6 +23,8 @@ Rule = Literal["grey", "transparent", "turned"]
 BACKGROUND = "white"
 ORIENTATION = 0x0112
 """The EXIF tag."""
+NARROW = 1000
+"""Ratio of the sides: more would take gigabytes once the shorter one is resized to 256 pixels."""
 _FLIPS = Image.Transpose
 _TURNS = {
     2: _FLIPS.FLIP_LEFT_RIGHT,
@@ -164,11 +166,13 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _refuse(image: Image.Image) -> None:
-    """Refuse what has no defined colours.
+    """Refuse what has no defined colours, and what is too narrow to be cut to a square.
 
     Raises:
         ValueError: says what that is.
     """
+    if max(image.size) > NARROW * min(image.size):
+        raise ValueError(f"{image.width} x {image.height} pixels are too narrow")
     if image.mode == "I" and image.format not in ("PNG", "PPM"):
         raise ValueError("grey of 32 bits or with a sign has no defined white: save it as 16 bits")
     if image.format in ("EPS", "WMF"):

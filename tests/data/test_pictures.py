@@ -254,6 +254,7 @@ HARMS: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated": (lambda path: path.write_bytes(whole(path)[:2000]), "truncated"),
     "no pixels": (lambda path: path.write_bytes(bomb(30, 30)), "no image that can be read"),
     "400 megapixels": (lambda path: path.write_bytes(bomb(20000, 20000)), "too large.*shrink"),
+    "narrow": (lambda path: Image.new("RGB", (2, 3000)).save(path), "2 x 3000 pixels are too narr"),
     "dangling": (lambda path: path.symlink_to("nowhere"), "a link to nowhere, where no file"),
     "circle": (lambda path: path.symlink_to(path.name), "a link to x.jpg, where no file is"),
     "folder": (lambda path: path.mkdir(), "no regular file"),

@@ -153,10 +153,30 @@ def test_processes_that_read_images_go_on(tmp_path: Path) -> None:
     assert len(found) == len(train)
 
 
+HELD: list[object] = []
+
+
+def fail_in_a_pass(root: Path) -> None:
+    dataset, train = opened(root)
+    HELD.append(loader := FolderLoader(train, dataset.normalisation, 2, workers=2))
+    for _ in loader.in_order():
+        sys.exit(4)
+
+
+def test_a_process_of_several_ends_when_a_pass_over_images_fails(tmp_path: Path) -> None:
+    root = make_pictures(tmp_path, classes=2, count=8)
+    process = multiprocessing.get_context("fork").Process(target=fail_in_a_pass, args=(root,))
+    process.start()
+    process.join(100)
+    if process.exitcode is None:
+        process.kill()
+    assert process.exitcode == 4
+
+
 READS = """
 import sys
 from pathlib import Path
-from ssbench.data import open_dataset
+from ssbench.data.registry import open_dataset
 from ssbench.data.folder_loader import FolderLoader
 
 root, ends = Path(sys.argv[1]), sys.argv[2]
