@@ -51,6 +51,7 @@ class DataSet:
 
     Attributes:
         fixed: the normalisation of images in memory, where it is not that of the training images.
+        remarks: what a user has to know of the files, each in one line.
     """
 
     name: str
@@ -60,6 +61,7 @@ class DataSet:
     test: Split | Files
     standard: Augmentation = Augmentation()
     fixed: Normalisation | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
