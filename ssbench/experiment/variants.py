@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from ssbench.errors import BadInputError, nearest
 from ssbench.experiment.retraining import REWINDS, Retrain
 from ssbench.experiment.spec import Experiment, MethodSpec
+from ssbench.limits import ANY_NUMBER, outside
 from ssbench.method.contract import Method, wants
 from ssbench.method.registry import MethodFile, Registry
 from ssbench.pruning.budget import Budget
@@ -234,6 +235,8 @@ def make_method(file: MethodFile, settings: Mapping[str, Any], place: str) -> Me
             raise BadInputError(
                 f"{place}.{name}: {message[0].lower()}{message[1:]} (found {value!r})"
             ) from error
+        if wrong := outside(value, file.cls.limits.get(name, ANY_NUMBER)):
+            raise BadInputError(f"{place}.{name}: {wrong} (found {value!r})")
     try:
         return file.cls(**checked)
     except (ValueError, TypeError) as error:

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ssbench.limits import Limit as Limit
     from ssbench.method.contract import GRAINS as GRAINS
     from ssbench.method.contract import Batches as Batches
     from ssbench.method.contract import Grain as Grain
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from ssbench.training.recipe import ParameterGroup as ParameterGroup
 
 _HOME = {
+    "ssbench.limits": ("Limit",),
     "ssbench.method.contract": (
         "Batches",
         "GRAINS",
@@ -71,6 +73,7 @@ __all__ = [
     "Choice",
     "Grain",
     "Layer",
+    "Limit",
     "LogUniform",
     "Method",
     "ParameterGroup",

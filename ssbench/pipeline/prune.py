@@ -27,6 +27,7 @@ from ssbench.pruning.sizes import byte_sizes, make_share, operations, sizes
 from ssbench.pruning.surgery import zeroed_parameters
 from ssbench.pruning.units import Units
 from ssbench.seeds import derive
+from ssbench.sparsity.scores import checked
 from ssbench.training.recipe import Recipe
 from ssbench.training.rng import draws, restore_draws
 
@@ -164,11 +165,12 @@ def _select(
     torch.manual_seed(derive(stage.seed, "scores"))
     batches = partial(_batches, stage, workbench)
     facts = {"images": len(workbench.train), "batches": batches, "example": workbench.example}
-    scores = offer(method.scores, model, **facts)
-    scores = {name: _without(score, gone.get(name)) for name, score in scores.items()}
+    given = offer(method.scores, model, **facts)
     plain = workbench.model(stage.model, stage.seed)
     structure = structure_of(plain)
     shapes = {name: parameter.shape for name, parameter in plain.named_parameters()}
+    scores = checked(given, structure, shapes, method.grain, method.leaves_out)
+    scores = {name: _without(score, gone.get(name)) for name, score in scores.items()}
     units = Units.of(structure, scores, shapes)
     dense = workbench.dense(stage.model)
     return select(units, budget, dense, make_share(budget, plain, dense), method.own_threshold)

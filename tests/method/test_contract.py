@@ -12,6 +12,7 @@ from ssbench.method.registry import discover
 from ssbench.models.registry import MODELS
 from ssbench.pruning.graph.structure import structure_of
 from ssbench.pruning.units import Units
+from ssbench.sparsity.scores import checked
 
 REGISTRY = discover()
 INPUTS = {"vgg6": (1, 8), "resnet20": (3, 16), "lenet5": (1, 28), "mobilenet": (3, 32)}
@@ -91,7 +92,9 @@ def test_scores_name_weights_and_have_the_declared_grain(method_name: str, model
     assert method.grain in GRAINS
     assert bool(found) == (method.grain != "none")
     if found:
-        units = Units.of(structure_of(plain(model_name)), found, shapes)
+        structure = structure_of(plain(model_name))
+        found = checked(found, structure, shapes, method.grain, method.leaves_out)
+        units = Units.of(structure, found, shapes)
         assert units.whole_filters == (method.grain == "filter")
     for name, score in found.items():
         assert not score.requires_grad
