@@ -17,9 +17,9 @@ from ssbench.data.registry import dataset_name
 from ssbench.errors import BadInputError, nearest
 from ssbench.experiment.overrides import override
 from ssbench.experiment.retraining import Retrain
-from ssbench.limits import within
 from ssbench.paths import bench_folder
 from ssbench.pruning.budget import Budget, Kept, Passes, Protection, Unit
+from ssbench.ranges import within
 from ssbench.storage.toml import read_toml, refuse_depth
 from ssbench.training.recipe import LearningRate, Recipe
 

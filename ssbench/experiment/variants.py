@@ -15,10 +15,10 @@ from ssbench.errors import BadInputError, nearest
 from ssbench.experiment.retraining import REWINDS, Retrain
 from ssbench.experiment.size import refuse_too_many
 from ssbench.experiment.spec import Experiment, MethodSpec
-from ssbench.limits import ANY_NUMBER, outside
 from ssbench.method.contract import Method, wants
 from ssbench.method.registry import MethodFile, Registry
 from ssbench.pruning.budget import Budget
+from ssbench.ranges import ANY_NUMBER, outside
 
 MOST_TOLD = 3
 """So many values of one setting show that it differs; there are three units."""

@@ -24,7 +24,6 @@ from typing import Any, ClassVar, Literal, Protocol, get_args
 
 from torch import Tensor, nn
 
-from ssbench.limits import Limit
 from ssbench.method.gradients import balanced, gradients, scratch_copy, weights_of
 from ssbench.method.group_importance import group_importance
 from ssbench.method.kernel_norms import kernel_norms
@@ -32,6 +31,7 @@ from ssbench.method.search_space import Choice, LogUniform, Search, Uniform
 from ssbench.pruning.graph.layers import Layer
 from ssbench.pruning.graph.structure import Structure, structure_of
 from ssbench.pruning.lazy_imports import torch_pruning
+from ssbench.ranges import Limit
 from ssbench.training.recipe import ParameterGroup
 
 Grain = Literal["weight", "connection", "filter", "none"]

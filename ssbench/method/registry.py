@@ -21,10 +21,10 @@ from types import ModuleType
 from typing import TypeVar
 
 from ssbench.errors import BadInputError, nearest
-from ssbench.limits import outside
 from ssbench.method.contract import FACTS, GRAINS, HOOKS, Method
 from ssbench.method.describe import GROUP, result_code
 from ssbench.paths import method_folder
+from ssbench.ranges import outside
 
 Value = TypeVar("Value")
 PACKAGE = "ssbench.methods"

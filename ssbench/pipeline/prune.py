@@ -22,12 +22,12 @@ from ssbench.pruning.equivalence import compact_certified
 from ssbench.pruning.graph.structure import Structure, structure_of
 from ssbench.pruning.mask_sample import mask_sample
 from ssbench.pruning.masking import alive, keep_masked
+from ssbench.pruning.scores import checked
 from ssbench.pruning.select import Selection, select
 from ssbench.pruning.sizes import byte_sizes, make_share, operations, sizes
 from ssbench.pruning.surgery import zeroed_parameters
 from ssbench.pruning.units import Units
 from ssbench.seeds import derive
-from ssbench.sparsity.scores import checked
 from ssbench.training.recipe import Recipe
 from ssbench.training.rng import draws, restore_draws
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ssbench.limits import within
+from ssbench.ranges import within
 
 Unit = Literal["connections", "params", "macs"]
 UNITS: tuple[Unit, ...] = get_args(Unit)

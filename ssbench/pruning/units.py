@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ssbench.errors import RunFailedError
 from ssbench.pruning.graph.structure import Structure
-from ssbench.sparsity.scores import check_one, real
+from ssbench.pruning.scores import check_one, real
 
 Kept = Mapping[str, Tensor]
 """Which units stay: boolean, by the leader's weight name, in the score's shape."""
@@ -27,7 +27,7 @@ class Units:
     channel of a residual stream leaves the network only with all the filters that write it.
 
     Attributes:
-        scores: by weight name, on the CPU, float32 or float64 (`ssbench.sparsity.scores.real`),
+        scores: by weight name, on the CPU, float32 or float64 (`ssbench.pruning.scores.real`),
             each broadcasting over its weight; members of a tied group have the same.
         leaders: by weight name, the member that stands for its tied group; mostly itself.
         shapes: the parameters' shapes.
@@ -45,7 +45,7 @@ class Units:
         """Check a method's scores against the weights that they name, and pool what is tied.
 
         Raises:
-            RunFailedError: as `ssbench.sparsity.scores.check_one`, or there is no score at all.
+            RunFailedError: as `ssbench.pruning.scores.check_one`, or there is no score at all.
         """
         layers = {layer.weight: layer for layer in structure.layers}
         for name, score in scores.items():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ssbench.limits import within
+from ssbench.ranges import within
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,8 +11,8 @@ from ssbench.method.contract import GRAINS, Method, offer
 from ssbench.method.registry import discover
 from ssbench.models.registry import MODELS
 from ssbench.pruning.graph.structure import structure_of
+from ssbench.pruning.scores import checked
 from ssbench.pruning.units import Units
-from ssbench.sparsity.scores import checked
 
 REGISTRY = discover()
 INPUTS = {"vgg6": (1, 8), "resnet20": (3, 16), "lenet5": (1, 28), "mobilenet": (3, 32)}
