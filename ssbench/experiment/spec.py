@@ -24,7 +24,7 @@ from ssbench.storage.toml import read_toml, refuse_depth
 from ssbench.training.recipe import LearningRate, Recipe
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
-Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Seed = Annotated[int, within(-(2**63), 2**63 - 1, "a seed has 64 bits")]
 Words = Annotated[str, Field(max_length=500)]
 
 

@@ -23,6 +23,7 @@ from typing import TypeVar
 from ssbench.errors import BadInputError, nearest
 from ssbench.method.contract import FACTS, GRAINS, HOOKS, Method
 from ssbench.method.describe import GROUP, result_code
+from ssbench.method.search_space import Choice, Search, Uniform
 from ssbench.paths import method_folder
 from ssbench.ranges import outside
 
@@ -159,11 +160,19 @@ def _check_limits(cls: type[Method], path: Path) -> None:
                 raise BadInputError(
                     f"{path.name}: limits[{name!r}] is {limit!r}; give (lowest, highest, reason)"
                 )
-        search = cls.search.get(name)
-        tried = [search.at(0.0), search.at(1 - 2**-53)] if search else []
-        for value in (defaults[name], *tried):
+        for value in (defaults[name], *_ends(cls.search.get(name))):
             if wrong := outside(value, limit):
                 raise BadInputError(f"{path.name}: {cls.__name__}.{name} = {value!r} {wrong}")
+
+
+def _ends(search: Search | None) -> tuple[object, ...]:
+    """The values of a search that are outside of a limit first."""
+    match search:
+        case Uniform(low=low, high=high):
+            return low, high
+        case Choice(values=values):
+            return values
+    return ()
 
 
 def _check_hooks(cls: type[Method], path: Path) -> None:
