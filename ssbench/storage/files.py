@@ -91,13 +91,13 @@ def unwritable(place: Path | str, error: OSError) -> BadInputError:
     )
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, content: str | bytes) -> None:
     """Replace a file's content in whole or not at all. A link is replaced, not what it leads to.
 
     Raises:
         BadInputError: the disk is full, or cannot be written.
     """
-    with _written(path, text) as new:
+    with _written(path, content) as new:
         new.replace(path)
 
 
@@ -124,17 +124,17 @@ def create(path: Path, text: str) -> bool:
 
 
 @contextmanager
-def _written(path: Path, text: str) -> Iterator[Path]:
+def _written(path: Path, content: str | bytes) -> Iterator[Path]:
     """A file of this content beside ``path`` that is on the disk; gone afterwards."""
     try:
         prefix = owned(f".{_short(path.name)}")
         handle, name = tempfile.mkstemp(prefix=prefix, dir=path.parent)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).chmod(0o644)  # mkstemp's 0600 would hide records from colleagues
+            Path(name).chmod(0o644)  # mkstemp's 0600 would hide files from colleagues
             yield Path(name)
         finally:
             Path(name).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from ssbench.errors import BadInputError, DamagedError, Fault
+from ssbench.errors import BadInputError, DamagedError, Fault, wrong
 from ssbench.storage.files import entries
 from ssbench.storage.jsonl import parse
 from ssbench.storage.manifest_of_results import recipe_of
@@ -162,10 +162,7 @@ def _line(raw: dict[str, Any], place: str) -> tuple[dict[str, Any], Record]:
     try:
         return raw, Record.model_validate(raw)
     except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in detail["loc"]) or "the line"
-        message = detail["msg"][0].lower() + detail["msg"][1:]
-        raise DamagedError(place, f"{key}: {message}"[:300], _REMEDY) from error
+        raise DamagedError(place, wrong(error, "the line")[:300], _REMEDY) from error
 
 
 def _check_run(path: Path, stages: list[Record]) -> None:
