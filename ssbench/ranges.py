@@ -21,7 +21,7 @@ def outside(value: object, limit: Limit) -> str | None:
     low, high, reason = limit
     if isinstance(value, bool) or not isinstance(value, int | float) or low <= value <= high:
         return None
-    return f"must lie between {low:.15g} and {high:.15g}: {reason}"
+    return f"must lie between {low:g} and {high:g}: {reason}"
 
 
 def within(low: float, high: float, reason: str) -> AfterValidator:
