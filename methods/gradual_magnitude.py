@@ -40,7 +40,7 @@ class GradualMagnitude(Method):
     }
     limits: ClassVar[Mapping[str, tuple[float, float, str]]] = {
         "begin": (0, 1, "it is a share of the training"),
-        "end": (0, 1, "it is a share of the training"),
+        "end": (1e-3, 1, "it is a share of the training, and pruning takes time"),
         "renewals": (1, 1e5, "masks are renewed after a step of the training"),
     }
     grain: Grain = "weight"
