@@ -87,6 +87,8 @@ def train_briefly(
     Returns:
         Images per second; infinite where no more than the first step was to be done.
     """
+    size = min(recipe.batch_size, len(workbench.train))  # no batch of the training is larger
+    recipe = recipe.model_copy(update={"batch_size": size})
     with products(recipe.precision):
         return _steps_per_second(workbench, model_name, recipe, seconds) * recipe.batch_size
 

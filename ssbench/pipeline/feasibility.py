@@ -1,4 +1,4 @@
-"""Budgets that a grain cannot reach, found before any training starts."""
+"""Budgets that a grain cannot reach, and shifts over the edge, found before any training starts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,22 @@ from ssbench.pruning.graph.structure import structure_of
 from ssbench.pruning.select import least_share
 from ssbench.pruning.sizes import make_share
 from ssbench.pruning.units import Units
+
+
+def check_shift(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
+    """Refuse an augmentation that would move whole images out of sight.
+
+    Raises:
+        BadInputError: names the shift and the images' size.
+    """
+    size = workbench.train.image_shape[1:]
+    for recipe in {stage.recipe for run in runs for stage in run.stages if stage.recipe}:
+        if recipe.shift and recipe.shift >= min(size):
+            raise BadInputError(
+                f"{source}: shift: {recipe.shift} pixels, but the images of "
+                f"{workbench.dataset.name} have {size[0]} x {size[1]}; ask for at most "
+                f"{min(size) - 1}"
+            )
 
 
 def check_reach(runs: Sequence[Run], workbench: Workbench, source: str) -> None:

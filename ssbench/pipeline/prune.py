@@ -22,6 +22,7 @@ from ssbench.pruning.equivalence import compact_certified
 from ssbench.pruning.graph.structure import Structure, structure_of
 from ssbench.pruning.mask_sample import mask_sample
 from ssbench.pruning.masking import alive, keep_masked
+from ssbench.pruning.scores import checked
 from ssbench.pruning.select import Selection, select
 from ssbench.pruning.sizes import byte_sizes, make_share, operations, sizes
 from ssbench.pruning.surgery import zeroed_parameters
@@ -164,11 +165,12 @@ def _select(
     torch.manual_seed(derive(stage.seed, "scores"))
     batches = partial(_batches, stage, workbench)
     facts = {"images": len(workbench.train), "batches": batches, "example": workbench.example}
-    scores = offer(method.scores, model, **facts)
-    scores = {name: _without(score, gone.get(name)) for name, score in scores.items()}
+    given = offer(method.scores, model, **facts)
     plain = workbench.model(stage.model, stage.seed)
     structure = structure_of(plain)
     shapes = {name: parameter.shape for name, parameter in plain.named_parameters()}
+    scores = checked(given, structure, shapes, method.grain, method.leaves_out)
+    scores = {name: _without(score, gone.get(name)) for name, score in scores.items()}
     units = Units.of(structure, scores, shapes)
     dense = workbench.dense(stage.model)
     return select(units, budget, dense, make_share(budget, plain, dense), method.own_threshold)
