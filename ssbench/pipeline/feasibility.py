@@ -56,4 +56,5 @@ def _least(run: Run, budget: Budget, workbench: Workbench) -> float:
         for layer in structure.prunable
     }
     units = Units.of(structure, scores, shapes)
-    return least_share(units, budget, make_share(budget, plain, workbench.dense(run.stage.model)))
+    dense = workbench.dense(run.stage.model)
+    return least_share(units, budget, dense, make_share(budget, plain, dense))
