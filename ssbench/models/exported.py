@@ -23,8 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ssbench.choosing import fit, open_choices
 from ssbench.errors import BadInputError
+from ssbench.models.channel_selection import insert_selections, match_widths
 from ssbench.models.registry import build
 
 Format = Literal["safetensors", "onnx", "pt2"]
@@ -146,7 +146,7 @@ def _fill(
     network: nn.Module, tensors: Mapping[str, Tensor], groups: Mapping[str, int], place: Path
 ) -> None:
     """Give a network other tensors, and its modules the widths that these have."""
-    open_choices(network, set(tensors))
+    insert_selections(network, set(tensors))
     expected = set(network.state_dict())
     if expected != set(tensors):
         odd = ", ".join(sorted(expected ^ set(tensors))[:3])
@@ -159,4 +159,4 @@ def _fill(
             setattr(module, key, tensor if new is None else new)
         if isinstance(module, nn.Conv2d):
             module.groups = groups.get(name, 1)
-        fit(module)
+        match_widths(module)

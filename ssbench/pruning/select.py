@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssbench.cuts import sizes
 from ssbench.errors import RunFailedError
 from ssbench.pruning.budget import Budget
 from ssbench.pruning.cost import price
 from ssbench.pruning.counting import Counts
+from ssbench.pruning.cuts import sizes
 from ssbench.pruning.histogram import histogram
 from ssbench.pruning.threshold import crossing
 from ssbench.pruning.units import Kept, Units

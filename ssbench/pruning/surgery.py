@@ -1,9 +1,9 @@
 """From masks to a smaller network that computes the same.
 
->>> zeros = held(structure, model, masks)      # apply these to the parameters first
+>>> zeros = zeroed_parameters(structure, model, masks)  # apply these to the parameters first
 >>> small = compact(model, structure, masks)
 
-Which channels go is planned in `ssbench.cuts`; it changes no output.
+Which channels go is planned in `ssbench.pruning.cuts`; it changes no output.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ssbench.choosing import choose, fit
-from ssbench.cuts import Cut, plan
+from ssbench.models.channel_selection import insert_selection, match_widths
+from ssbench.pruning.cuts import Cut, plan
 from ssbench.pruning.graph.layers import Layer
 from ssbench.pruning.graph.structure import Structure
 
@@ -57,7 +57,7 @@ def compact(model: nn.Module, structure: Structure, masks: Mapping[str, Tensor])
     At least one channel of every layer stays: a collapsed layer is a result, not an error.
 
     Args:
-        model: the plain network, its parameters zero wherever ``held`` says so.
+        model: the plain network, its parameters zero wherever ``zeroed_parameters`` says so.
         structure: that of ``model``.
         masks: boolean, by weight name, in the weight's shape: True = kept.
 
@@ -70,10 +70,10 @@ def compact(model: nn.Module, structure: Structure, masks: Mapping[str, Tensor])
         _cut_layer(network.get_submodule(layer.name), layer, cut)
     for name, classes in (cut.channels.norms | cut.channels.vectors).items():
         _cut_vectors(network.get_submodule(name), cut.alive[classes])
-    for choice in cut.channels.sources:
-        index = cut.selected(choice)
+    for point in cut.channels.sources:
+        index = cut.selected(point)
         if index is not None:
-            choose(network, choice, index)
+            insert_selection(network, point, index)
     return network
 
 
@@ -92,7 +92,7 @@ def _cut_layer(module: nn.Module, layer: Layer, cut: Cut) -> None:
         _put(module, "bias", module.bias[rows.to(left.device)])
     if isinstance(module, nn.Conv2d):
         module.groups = int(groups.sum())
-    fit(module)
+    match_widths(module)
 
 
 def _cut_vectors(module: nn.Module, lives: Tensor) -> None:
@@ -103,7 +103,7 @@ def _cut_vectors(module: nn.Module, lives: Tensor) -> None:
         places, left = divmod(tensor.numel(), lives.numel())
         if tensor.dim() == 1 and places and not left:
             _put(module, name, tensor[lives.repeat_interleave(places).to(tensor.device)])
-    fit(module)
+    match_widths(module)
 
 
 def _put(module: nn.Module, name: str, value: Tensor) -> None:

@@ -11,8 +11,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ssbench.cuts import Cut, plan
 from ssbench.errors import RunFailedError
+from ssbench.pruning.cuts import Cut, plan
 from ssbench.pruning.graph.layers import Layer
 from ssbench.pruning.graph.structure import Structure
 

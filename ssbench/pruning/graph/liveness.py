@@ -35,7 +35,7 @@ class Flow:
         graph: fx.Graph,
         roles: Mapping[fx.Node, Role],
         kernels: Mapping[str, Tensor],
-        choosing: frozenset[str] = frozenset(),
+        selecting: frozenset[str] = frozenset(),
     ) -> None:
         """Follow silence forwards.
 
@@ -44,9 +44,9 @@ class Flow:
             graph: the traced network.
             roles: what each node does.
             kernels: by layer name, [out, in/groups]; a missing one is alive for ever.
-            choosing: batch norms that may read a part of their source.
+            selecting: batch norms that may read a part of their source.
         """
-        self._graph, self._roles, self._choosing = graph, roles, choosing
+        self._graph, self._roles, self._selecting = graph, roles, selecting
         self._image_channels = layers[0].inputs
         self._layers = {layer.name: layer for layer in layers}
         self._kernels = dict(kernels)
@@ -61,12 +61,12 @@ class Flow:
     def norms(self) -> dict[str, Tensor]:
         """By batch norm, the channels that are not silent.
 
-        One that chooses what it reads has no others than those that are needed too.
+        One that selects what it reads has no others than those that are needed too.
         """
         found = self._by_module(Role.NORM, self._alive)
-        if self._choosing:
+        if self._selecting:
             wanted = self._by_module(Role.NORM, self._wanted)
-            found |= {name: meet(found[name], wanted[name]) for name in self._choosing}
+            found |= {name: meet(found[name], wanted[name]) for name in self._selecting}
         return found
 
     @cached_property

@@ -14,8 +14,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, fx, nn
 
-from ssbench.channels import Channels, choosing_norms, read_channels
 from ssbench.errors import BadInputError
+from ssbench.pruning.graph.channels import Channels, read_channels, selecting_norms
 from ssbench.pruning.graph.coupling import tied_inputs, tied_outputs
 from ssbench.pruning.graph.layers import Layer, read_layers
 from ssbench.pruning.graph.liveness import Flow
@@ -83,9 +83,9 @@ class Structure:
         return read_channels(self.graph, self.roles, self.layers)
 
     @cached_property
-    def choosing(self) -> frozenset[str]:
+    def selecting(self) -> frozenset[str]:
         """Batch norms that may read a part of the channels in front of them."""
-        return choosing_norms(self.graph, self.roles)
+        return selecting_norms(self.graph, self.roles)
 
     def read_by(self, role: Role) -> frozenset[str]:
         """Layers whose result gets to an operation of a role without passing through a layer."""
@@ -108,7 +108,7 @@ class Structure:
             masks: boolean, by weight name, in the weight's shape; a missing one keeps all.
         """
         kernels = {layer.name: _kernels(layer, masks) for layer in self.layers}
-        return Flow(self.layers, self.graph, self.roles, kernels, self.choosing)
+        return Flow(self.layers, self.graph, self.roles, kernels, self.selecting)
 
     def survival(self, kernels: Mapping[str, Tensor]) -> Flow:
         """Say up to which threshold each channel lives, for all thresholds at once.
@@ -117,7 +117,7 @@ class Structure:
             kernels: scores of kernels, by layer name, [out, in/groups]; a layer that is left out
                 is never pruned.
         """
-        return Flow(self.layers, self.graph, self.roles, kernels, self.choosing)
+        return Flow(self.layers, self.graph, self.roles, kernels, self.selecting)
 
 
 def _numel(model: nn.Module, name: str) -> int:

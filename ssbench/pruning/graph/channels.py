@@ -4,12 +4,12 @@
     conv3 -----------------+ (sum)         and by the sum as channel k of conv3: one class
 
 Each channel belongs to one class. Surgery removes whole classes, so the number of living classes
-gives the sizes of the smaller network before it is built (`ssbench.cuts`).
+gives the sizes of the smaller network before it is built (`ssbench.pruning.cuts`).
 
-A *choice* is a module that may read fewer channels than its source has, by an index in front of
-it: a batch norm that others than its own convolution feed (the channel selection of network
-slimming, section 3.4), and a linear layer behind a flattening, which reads each channel at several
-places.
+A *selection point* is a module that may read fewer channels than its source has, by an index in
+front of it: a batch norm that others than its own convolution feed (the channel selection of
+network slimming, section 3.4), and a linear layer behind a flattening, which reads each channel at
+several places.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Channels:
         count: how many classes there are.
         fixed: by class, whether it stays whatever is pruned [count].
         outputs: by layer, the class of each output channel.
-        inputs: by layer, the class of each channel (of a choice: place) that it reads; None where
-            the source is unknown, which is then read whole.
+        inputs: by layer, the class of each channel that it reads, of a selection point each place;
+            None where the source is unknown, which is then read whole.
         norms: by batch norm, the class of each channel that it gives.
-        sources: by choice, the class of each channel in front of it, in the length of what the
-            choice reads.
+        sources: by selection point, the class of each channel in front of it, in the length of
+            what the point reads.
         vectors: by name of another module with a parameter for each channel (PReLU), the classes.
         why: by layer, the operations that keep its output channels in.
     """
@@ -60,7 +60,7 @@ def read_channels(
     return _Reader(graph, roles, layers).read()
 
 
-def choosing_norms(graph: fx.Graph, roles: Mapping[fx.Node, Role]) -> frozenset[str]:
+def selecting_norms(graph: fx.Graph, roles: Mapping[fx.Node, Role]) -> frozenset[str]:
     """Batch norms that may read a part of their source: others read it too, or it is no layer's.
 
     Only those of maps [N, C, H, W], and not where a channel that is silent wakes behind them.
@@ -105,7 +105,7 @@ class _Reader:
 
     def read(self) -> Channels:
         self.by_name = {layer.name: layer for layer in self.layers}
-        self.choosing = choosing_norms(self.graph, self.roles)
+        self.selecting = selecting_norms(self.graph, self.roles)
         self.outputs: dict[str, Tensor] = {}
         self.inputs: dict[str, Tensor | None] = {}
         self.norms: dict[str, Tensor] = {}
@@ -177,7 +177,7 @@ class _Reader:
         if node.op == "call_module" and source is not None:
             if role is not Role.NORM:
                 self.vectors[name] = source
-            elif name in self.choosing:
+            elif name in self.selecting:
                 self.sources[name] = source
                 self.norms[name] = source = self._new(source.numel())
             elif name in self.norms:  # called twice

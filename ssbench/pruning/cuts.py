@@ -6,8 +6,8 @@
 
 A channel goes where it is silent (always zero) or unneeded (nobody reads it), with all channels of
 its class, and only if these may go too. A grouped convolution loses whole groups, and then as many
-channels in each group as in the fullest one. The same plan is carried out by `ssbench.pruning.surgery`, so
-what is counted here is what is left there.
+channels in each group as in the fullest one. `ssbench.pruning.surgery` carries out the same plan,
+so what is counted here is what is left there.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssbench.channels import Channels
 from ssbench.pruning.counting import Counts, Nonzero
+from ssbench.pruning.graph.channels import Channels
 from ssbench.pruning.graph.layers import Layer
 from ssbench.pruning.graph.liveness import Flow
 from ssbench.pruning.graph.roles import Role
@@ -64,13 +64,13 @@ class Cut:
         columns = columns.repeat_interleave(layer.outputs // layer.groups, 0)
         return self.outputs(layer.name).unsqueeze(1) & columns
 
-    def selected(self, choice: str) -> Tensor | None:
-        """The index of what a choice reads among the channels in front of it; None: all.
+    def selected(self, point: str) -> Tensor | None:
+        """The index of what a selection point reads among the channels in front of it; None: all.
 
         Behind a flattening the index is among the places of the channels that stay.
         """
-        source = self.alive[self.channels.sources[choice]]
-        own = self.channels.norms.get(choice, self.channels.inputs.get(choice))
+        source = self.alive[self.channels.sources[point]]
+        own = self.channels.norms.get(point, self.channels.inputs.get(point))
         read = self.alive[own][source]
         return None if read.all() else read.nonzero().flatten()
 
@@ -102,7 +102,7 @@ def plan(
     for layer in structure.layers:
         if layer.name in channels.sources:
             places = channels.inputs[layer.name]
-            assert places is not None  # noqa: S101 -- a choice knows what it reads
+            assert places is not None  # noqa: S101 -- a point knows its classes
             alive[places[flow.wants[layer.name] & flow.read_places(layer)]] = True
     ranks = torch.zeros(channels.count) if prefer is None else prefer
     cut, before = Cut(structure, alive), -1
@@ -154,8 +154,8 @@ def _living(structure: Structure, flow: Flow) -> dict[str, Tensor]:
 def _settle(cut: Cut, ranks: Tensor, *, one_each: bool) -> None:
     """Keep what has to stay for the sake of what stays, in place; to be repeated."""
     alive, channels = cut.alive, cut.channels
-    for choice, source in channels.sources.items():
-        own = channels.norms.get(choice, channels.inputs.get(choice))
+    for point, source in channels.sources.items():
+        own = channels.norms.get(point, channels.inputs.get(point))
         alive[source[alive[own]]] = True
     for layer in cut.structure.layers:
         ends = [channels.outputs[layer.name], channels.inputs[layer.name]]

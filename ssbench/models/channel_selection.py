@@ -1,4 +1,4 @@
-"""Modules that read some of the channels in front of them, by an index.
+"""An index in front of a module, which then reads some of the channels that its source has.
 
 That is the channel selection of network slimming (Liu et al. 2017, section 3.4): a batch norm
 whose source has other readers loses a channel, and the source keeps it. The same stands before a
@@ -15,7 +15,7 @@ INDEX = ".0.index"
 """How the name of an index in a ``state_dict`` ends, behind the name of the module it feeds."""
 
 
-class Choice(nn.Module):
+class ChannelSelection(nn.Module):
     """Reads some channels: [N, C, ...] to [N, len(index), ...]."""
 
     index: Tensor
@@ -26,22 +26,22 @@ class Choice(nn.Module):
         self.register_buffer("index", index)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Read the chosen channels."""
+        """Read the selected channels."""
         return maps.index_select(1, self.index)
 
 
-def choose(network: nn.Module, name: str, index: Tensor) -> None:
-    """Put a choice in front of a module of a network, in place."""
+def insert_selection(network: nn.Module, name: str, index: Tensor) -> None:
+    """Put a channel selection in front of a module of a network, in place."""
     module = network.get_submodule(name)
     device = next(iter(module.state_dict().values())).device
-    chosen = nn.Sequential(Choice(index.to(device)), module)
-    chosen.training = module.training
-    chosen[0].training = module.training
+    pair = nn.Sequential(ChannelSelection(index.to(device)), module)
+    pair.training = module.training
+    pair[0].training = module.training
     owner, _, own = name.rpartition(".")
-    setattr(network.get_submodule(owner), own, chosen)
+    setattr(network.get_submodule(owner), own, pair)
 
 
-def fit(module: nn.Module) -> None:
+def match_widths(module: nn.Module) -> None:
     """Give a module the widths that its tensors have; the groups of a convolution are given."""
     if isinstance(module, nn.Conv2d):
         module.out_channels = module.weight.shape[0]
@@ -54,14 +54,14 @@ def fit(module: nn.Module) -> None:
         module.num_parameters = module.weight.shape[0]
 
 
-def open_choices(network: nn.Module, names: set[str]) -> None:
-    """Put in front of a network's modules the choices that tensors of these names belong to."""
+def insert_selections(network: nn.Module, names: set[str]) -> None:
+    """Put in front of a network's modules the selections that tensors of these names belong to."""
     norms_and_layers = {
-        name for name, module in network.named_modules() if isinstance(module, _MAY_CHOOSE)
+        name for name, module in network.named_modules() if isinstance(module, _MAY_SELECT)
     }
-    chosen = {name.removesuffix(INDEX) for name in names if name.endswith(INDEX)}
-    for name in sorted(chosen & norms_and_layers):
-        choose(network, name, torch.empty(0, dtype=torch.long))
+    selected = {name.removesuffix(INDEX) for name in names if name.endswith(INDEX)}
+    for name in sorted(selected & norms_and_layers):
+        insert_selection(network, name, torch.empty(0, dtype=torch.long))
 
 
-_MAY_CHOOSE = (nn.Linear, _BatchNorm)
+_MAY_SELECT = (nn.Linear, _BatchNorm)
