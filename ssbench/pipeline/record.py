@@ -28,7 +28,8 @@ _ERRORS = tuple(
 )
 _FROM_PRUNE = (
     "budget_reached", "threshold", "protected", "layers", "layer_order", "uncounted",
-    "surgery_difference", *_SIZES, *_COSTS,
+    "surgery_difference", "layers_untouched", "params_untouched", "macs_untouched",
+    *_SIZES, *_COSTS,
 )  # fmt: skip
 """What a finetuning does not change, as its masks stay."""
 _MEASURED = (

@@ -35,6 +35,7 @@ class Selection:
         threshold: the largest score among the pruned units; None where nothing was pruned.
         protected: the number of layers that kept units only because of the protection.
         scores: the histogram of all units' scores, see `ssbench.pruning.histogram`.
+        units: what was selected from.
     """
 
     masks: dict[str, Tensor]
@@ -42,6 +43,7 @@ class Selection:
     threshold: float | None
     protected: int
     scores: dict[str, Any] = field(default_factory=dict)
+    units: Units | None = field(default=None, repr=False)
 
 
 def select(
@@ -86,7 +88,7 @@ def select(
     masks = {name: mask.clone() for name, mask in units.masks(kept).items()}
     found = histogram(units.values)
     reached = left(units, masks, budget, dense) if units.whole_filters else share(masks)
-    return Selection(masks, reached, _threshold(units, kept), protected, found)
+    return Selection(masks, reached, _threshold(units, kept), protected, found, units)
 
 
 def least_share(units: Units, budget: Budget, dense: Counts, share: Share) -> float:

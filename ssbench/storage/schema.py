@@ -119,6 +119,9 @@ class Record(BaseModel):
     bytes_compact: Count | None = None
     bytes_sparse: Count | None = None
     bytes_index: Count | None = None
+    layers_untouched: Count | None = None
+    params_untouched: Count | None = None
+    macs_untouched: Count | None = None
     surgery_difference: Annotated[float, Field(ge=0)] | None = None
     uncounted: dict[str, int] = {}
     layers: dict[str, Share] = {}
