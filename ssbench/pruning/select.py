@@ -15,7 +15,7 @@ from ssbench.errors import RunFailedError
 from ssbench.pruning.budget import Budget
 from ssbench.pruning.cost import price
 from ssbench.pruning.counting import Counts
-from ssbench.pruning.cuts import sizes
+from ssbench.pruning.cuts import Cut, sizes
 from ssbench.pruning.histogram import histogram
 from ssbench.pruning.threshold import crossing
 from ssbench.pruning.units import Kept, Units
@@ -105,7 +105,11 @@ def least_share(units: Units, budget: Budget, dense: Counts, share: Share) -> fl
 
 def left(units: Units, masks: Mapping[str, Tensor], budget: Budget, dense: Counts) -> float:
     """The share of the budget's unit that surgery leaves of what masks keep."""
-    after: int = getattr(sizes(units.cut(masks), dense, units.shapes), budget.unit)
+    return _share(units, units.cut(masks), budget, dense)
+
+
+def _share(units: Units, cut: Cut, budget: Budget, dense: Counts) -> float:
+    after: int = getattr(sizes(cut, dense, units.shapes), budget.unit)
     whole: int = getattr(dense, budget.unit)
     return after / whole
 
@@ -132,7 +136,7 @@ def after_surgery(
         return {n: p.reshape(levels[n].shape) for n, p in zip(levels, parts, strict=True)}
 
     def share(count: int) -> float:
-        return left(units, units.masks(best(count)), budget, dense)
+        return _share(units, units.left_of(best(count)), budget, dense)
 
     low, high = fewest, flat.numel()
     while low < high:  # the most units with no more than the budget, or the fewest there are

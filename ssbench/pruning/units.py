@@ -82,8 +82,15 @@ class Units:
         Where whole filters go, the kernels that read or feed only silence go with them, and a
         filter that surgery cannot take out stays in.
         """
-        masks = {name: kept[self.leaders[name]].expand(self.shapes[name]) for name in self.scores}
+        masks = self._spread(kept)
         return self._closed(masks) if self.whole_filters else masks
+
+    def _spread(self, kept: Kept) -> dict[str, Tensor]:
+        return {name: kept[self.leaders[name]].expand(self.shapes[name]) for name in self.scores}
+
+    def left_of(self, kept: Kept) -> Cut:
+        """What surgery leaves of a choice of units."""
+        return self.cut(self._spread(kept))
 
     def cut(self, masks: Mapping[str, Tensor]) -> Cut:
         """What surgery leaves of what masks keep."""
@@ -91,7 +98,7 @@ class Units:
 
     def goes_alone(self, kept: Kept) -> bool:
         """Whether surgery takes out what a choice of units makes useless, and nothing stays in."""
-        masks = {name: kept[self.leaders[name]].expand(self.shapes[name]) for name in self.scores}
+        masks = self._spread(kept)
         flow, cut = self.structure.flow(masks), self.cut(masks)
         for layer in self.structure.layers:
             rows = flow.emitted[layer.name] & flow.needed[layer.name]
