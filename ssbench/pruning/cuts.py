@@ -102,7 +102,7 @@ def plan(
     for layer in structure.layers:
         if layer.name in channels.sources:
             places = channels.inputs[layer.name]
-            assert places is not None  # noqa: S101 -- a point knows its classes
+            assert places is not None
             alive[places[flow.wants[layer.name] & flow.read_places(layer)]] = True
     ranks = torch.zeros(channels.count) if prefer is None else prefer
     cut, before = Cut(structure, alive), -1

@@ -122,7 +122,7 @@ def after_surgery(
     Surgery leaves what the cut leaves, unless there are groups, or operations that need all
     channels, so that mostly ``chosen`` is right. If not, the number of units is bisected.
     """
-    assert budget.kept != "own"  # noqa: S101 -- that has a threshold and no share
+    assert budget.kept != "own"
     if not units.whole_filters or units.goes_alone(chosen):
         return chosen
     flat = torch.cat([level.reshape(-1).double() for level in levels.values()])

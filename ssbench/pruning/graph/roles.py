@@ -115,7 +115,7 @@ class Tracer(fx.Tracer):
     ) -> fx.Graph:
         """Trace; a batch norm with an activation inside becomes two nodes."""
         graph = super().trace(root, concrete_args)
-        assert isinstance(root, nn.Module)  # noqa: S101 -- Structure traces nothing else
+        assert isinstance(root, nn.Module)
         for node in graph.nodes:
             if node.op == "call_module" and _acts(root.get_submodule(str(node.target))):
                 with graph.inserting_after(node):
