@@ -46,7 +46,7 @@ def test_what_is_out_of_reach_is_said_recorded_and_reported(tiny: Path, invoke: 
         assert record["budget_reached"] == pytest.approx(0.98, abs=0.001)
         # A squeezing layer has died: it keeps one channel, which counts for nothing.
         assert record["budget_reached"] <= left < record["budget_reached"] + 0.003
-        assert record["budget_reached"] == record["params_nonzero"] / record["params_dense"]
+        assert record["budget_reached"] >= record["params_nonzero"] / record["params_dense"]
     report = invoke("report", "results").out
     assert "Out of reach of magnitude (filter): 13 layers (88.1% of params, 99.6% of MACs)" in (
         " ".join(report.split())
