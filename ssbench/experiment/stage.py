@@ -20,6 +20,13 @@ from ssbench.training.recipe import Recipe
 PROTOCOL = 2
 """Raised when a change of the harness changes results; part of every stage's id."""
 
+SURGERY = 2
+"""Raised when a change of surgery changes what some networks keep; part of the ids of their pruned
+stages alone. 2: batch norms and linear layers select channels, groups keep as many as the fullest,
+activations inside batch norms are known, and budgets of whole filters are met after surgery."""
+_CUT_OTHERWISE = frozenset({"densenet40", "lenet5", "resnet164", "shufflenet-v2", "wrn28-10"})
+"""The networks that this concerned; others of torchvision and timm may be concerned as well."""
+
 Kind = Literal["train", "prune", "finetune"]
 
 
@@ -151,6 +158,8 @@ def make_stage(
         settings["snapshot"] = _text(snapshot)
     if scratch_limit != 1:
         settings["scratch_limit"] = _text(scratch_limit)
+    if (kind == "prune" or budget) and (start.model in _CUT_OTHERWISE or ":" in start.model):
+        settings["surgery"] = _text(SURGERY)
     if start.weights:
         settings["start"] = _text(start.weights.rsplit("/", 1)[-1])
     if start.preprocessing != STANDARD:

@@ -27,6 +27,7 @@ from ssbench.pruning.select import Selection, select
 from ssbench.pruning.sizes import byte_sizes, make_share, operations, sizes
 from ssbench.pruning.surgery import zeroed_parameters
 from ssbench.pruning.units import Units
+from ssbench.pruning.untouched import untouched
 from ssbench.seeds import derive
 from ssbench.training.recipe import Recipe
 from ssbench.training.rng import draws, restore_draws
@@ -229,4 +230,8 @@ def _pruned(
     record |= sizes("dense", dense) | sizes("compact", counted)
     record |= operations("dense", dense) | operations("compact", counted)
     record |= byte_sizes(model, small)
+    assert by.units is not None
+    gap = untouched(by.units, dense)
+    record["layers_untouched"] = len(gap.layers)
+    record |= {"params_untouched": gap.params, "macs_untouched": gap.macs}
     return record | sizes("nonzero", nonzero(dense, model, zeros))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ssbench.errors import RunFailedError
+from ssbench.pruning.cuts import Cut, plan
 from ssbench.pruning.graph.structure import Structure
 from ssbench.pruning.scores import check_one, real
 
@@ -76,20 +78,60 @@ class Units:
     def masks(self, kept: Kept) -> dict[str, Tensor]:
         """Spread a choice of units to boolean masks in the weights' shapes.
 
-        Where whole filters go, the kernels that read or feed only silence go with them.
+        Where whole filters go, the kernels that read or feed only silence go with them, and a
+        filter that surgery cannot take out stays in.
         """
-        masks = {name: kept[self.leaders[name]].expand(self.shapes[name]) for name in self.scores}
+        masks = self._spread(kept)
         return self._closed(masks) if self.whole_filters else masks
 
-    def _closed(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        flow = self.structure.flow(masks)
-        closed = {}
+    def _spread(self, kept: Kept) -> dict[str, Tensor]:
+        return {name: kept[self.leaders[name]].expand(self.shapes[name]) for name in self.scores}
+
+    def left_of(self, kept: Kept) -> Cut:
+        """What surgery leaves of a choice of units."""
+        return self.cut(self._spread(kept))
+
+    def cut(self, masks: Mapping[str, Tensor]) -> Cut:
+        """What surgery leaves of what masks keep."""
+        return plan(self.structure, masks, self._ranks, one_each=False)
+
+    def goes_alone(self, kept: Kept) -> bool:
+        """Whether surgery takes out what a choice of units makes useless, and nothing stays in."""
+        masks = self._spread(kept)
+        flow, cut = self.structure.flow(masks), self.cut(masks)
         for layer in self.structure.layers:
             rows = flow.emitted[layer.name] & flow.needed[layer.name]
             live = rows.unsqueeze(1) & layer.columns(flow.read[layer.name])
+            if layer.weight in masks:
+                mask = masks[layer.weight]
+                live = live & mask.reshape(*mask.shape[:2], -1)[..., 0]
+            left = cut.kernels(layer)
+            if not torch.equal(live.expand(left.shape), left):
+                return False
+        return True
+
+    @cached_property
+    def _ranks(self) -> Tensor:
+        """By class of channels, its highest score; those without one come last."""
+        channels = self.structure.channels
+        ranks = torch.full((channels.count,), -math.inf)
+        for layer in self.structure.layers:
+            score = self.scores.get(layer.weight)
+            if score is None:
+                continue
+            by_output = score.numel() == score.shape[0]
+            ends = (channels.outputs if by_output else channels.inputs)[layer.name]
+            if ends is not None and ends.numel() == score.numel():
+                ranks.scatter_reduce_(0, ends, score.reshape(-1), "amax")
+        return ranks
+
+    def _closed(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        cut = self.cut(masks)
+        closed = {}
+        for layer in self.structure.layers:
             shape = self.shapes[layer.weight]
-            mask = live.reshape(*live.shape, *(1,) * (len(shape) - 2)).expand(shape)
-            closed[layer.weight] = mask & masks[layer.weight] if layer.weight in masks else mask
+            live = cut.kernels(layer)
+            closed[layer.weight] = live.reshape(*live.shape, *(1,) * (len(shape) - 2)).expand(shape)
         return closed
 
 

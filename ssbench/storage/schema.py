@@ -163,7 +163,11 @@ class Record(BaseModel):
     epochs: Count | None = said("epochs of the stage", "quality")
 
     budget_reached: Share | None = key(
-        "the share that is left, counted on the masks", "budget", kept=True, csv="spread"
+        "the share that is left: where whole filters go, of the network after surgery (but for the "
+        "one channel that a dead layer keeps), else counted on the masks",
+        "budget",
+        kept=True,
+        csv="spread",
     )
     threshold: float | None = key(
         "the largest score that was pruned", "budget", kept=True, csv="spread"
@@ -198,6 +202,14 @@ class Record(BaseModel):
         "size",
         kept=True,
     )
+    layers_untouched: Count | None = key(
+        "prunable layers that the method cannot prune: it has no score for them, or surgery can "
+        "cut neither their filters nor what they read",
+        "size",
+        kept=True,
+    )
+    params_untouched: Count | None = key("parameters of these layers", "size", kept=True)
+    macs_untouched: Count | None = key("multiply-adds of these layers", "size", kept=True)
     params_dense: Count | None = key(
         "numbers in all parameters, batch norm and biases included, running statistics not",
         "size",
