@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from ssbench.errors import BadInputError, DamagedError, DivergedError, NoRoomError, RunFailedError
@@ -18,6 +19,7 @@ from ssbench.pipeline.resume import ResumePoints
 from ssbench.pipeline.stages import carry_out
 from ssbench.pipeline.state import Tensors
 from ssbench.pipeline.workbench import Workbench
+from ssbench.pruning.budget import FLOOR, TOLERANCE
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
 from ssbench.training.backward import out_of_memory
@@ -112,6 +114,7 @@ class StageRunner:
             "test_images": len(workbench.test),
             "image_shape": list(workbench.example.shape[1:]),
             "classes": workbench.dataset.classes,
+            "test_guess_error": _guess_error(workbench.test.labels),
             "mean": workbench.normalisation[0].flatten().tolist(),
             "sd": workbench.normalisation[1].flatten().tolist(),
         }
@@ -140,7 +143,8 @@ class StageRunner:
                 return
             before = self._before(stage, begins)
             begins(stage)
-            tensors, record = self.compute(stage, before, listen)
+            found = self._as_twin(stage, before)
+            tensors, record = found or self.compute(stage, before, listen)
             self._store.save(stage.id, tensors, record)
             self._forget(stage)
 
@@ -165,6 +169,24 @@ class StageRunner:
         self.carry_out(stage.parent, lambda _: None, begins)
         return self._store.tensors(stage.parent.id)
 
+    def _as_twin(self, stage: Stage, before: Mapping[str, Tensor]) -> tuple[Tensors, Record] | None:
+        """What the same run without a floor gave, where it began with the very same tensors.
+
+        None where they differ, or where that stage is not done: then there is a stage to compute.
+        """
+        twin = stage.twin
+        if twin is None or twin.parent is None or not self._store.has(twin.id):
+            return None
+        try:
+            theirs = self._store.tensors(twin.parent.id)
+            if theirs.keys() != before.keys():
+                return None
+            if not all(torch.equal(theirs[name], tensor) for name, tensor in before.items()):
+                return None
+            return self._store.tensors(twin.id), self._store.record(twin.id)
+        except DamagedError:
+            return None
+
     def compute(
         self, stage: Stage, before: Mapping[str, Tensor], listen: Listener
     ) -> tuple[Tensors, Record]:
@@ -185,11 +207,35 @@ class StageRunner:
                 self._forget(stage)  # with more memory it could go on; of all else that is in vain
             lost = is_lost(self._workbench.device)
             raise StageFailedError(_reason(stage, error), _failure(error), lost=lost) from error
+        if said := _missed(stage, record):
+            self._warn(said)
         return tensors, record | self._facts | {"time": now()}
 
     def _forget(self, stage: Stage) -> None:
         if self._partials:
             self._partials.forget(stage.id)
+
+
+def _guess_error(labels: Tensor) -> float:
+    """The error in percent of who always answers with the most frequent of the labels [N]."""
+    return 100 * (1 - float(torch.bincount(labels).max()) / len(labels))
+
+
+def _missed(stage: Stage, record: Record) -> str:
+    """Say that a pruning came nowhere near its budget, and what to do; nothing where it did."""
+    budget, reached = stage.budget, record.get("budget_reached")
+    if stage.kind != "prune" or budget is None or budget.kept == "own" or reached is None:
+        return ""
+    if abs(reached - budget.kept) <= TOLERANCE * budget.kept:
+        return ""
+    remedy = "ask for a larger share, or give it a finer grain"
+    if budget.scope == "global" and not budget.protection:
+        remedy = f"set budget.protection = {FLOOR} or budget.scope = 'layerwise'"
+    return (
+        f"{stage.model}, {type(stage.method).__name__}, seed {stage.seed}: {100 * reached:.3g} % "
+        f"of {budget.unit} stay where {100 * budget.kept:.4g} % was asked, and no cut comes nearer;"
+        f" such a row does not compete: {remedy}"
+    )
 
 
 def _failure(error: Exception) -> Record:

@@ -15,6 +15,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from ssbench.data.registry import dataset_name
 from ssbench.errors import BadInputError
@@ -98,6 +99,8 @@ def _runs(
             if key not in chains:
                 start = Start(dataset, fingerprint, model, seed, weights.get(model, ""))
                 last = _chain(experiment, variant, budget, start)
+                if (bare := variant.bare.get(place)) is not None:
+                    last = replace(last, twin=chains[model, number, bare][0])
                 chains[key] = (last, _name(variant, budget, last))
             last, name = chains[key]
             stage = at_seed(last, seed, fingerprint, known)

@@ -45,6 +45,8 @@ class Stage:
     """The most that scratch-b multiplies the epochs of ``recipe`` by."""
     start: str = ""
     """The address of the weights that the run begins with; empty: random ones."""
+    twin: Stage | None = field(default=None, repr=False, compare=False)
+    """The last stage of the same run without a floor: where that never acted, the two are one."""
     said: str = field(default="", repr=False, compare=False)
     """All that ``id`` is made of, as JSON in which seed and parent are left open."""
     alike: str = field(default="", repr=False, compare=False)
@@ -177,10 +179,11 @@ def at_seed(stage: Stage, seed: int, fingerprint: str, known: Known) -> Stage:
     found = known.get((stage.id, seed))
     if found is None:
         parent = at_seed(stage.parent, seed, fingerprint, known) if stage.parent else None
+        twin = at_seed(stage.twin, seed, fingerprint, known) if stage.twin else None
         stage_id = _id(stage.said, seed, parent.id if parent else fingerprint)
         # Half the time that dataclasses.replace takes; plans have hundreds of thousands of stages.
         found = known[stage.id, seed] = object.__new__(Stage)
-        vars(found).update(vars(stage), id=stage_id, parent=parent, seed=seed)
+        vars(found).update(vars(stage), id=stage_id, parent=parent, seed=seed, twin=twin)
     return found
 
 

@@ -28,6 +28,7 @@ from ssbench.method.gradients import balanced, gradients, scratch_copy, weights_
 from ssbench.method.group_importance import group_importance
 from ssbench.method.kernel_norms import kernel_norms
 from ssbench.method.search_space import Choice, LogUniform, Search, Uniform
+from ssbench.pruning.budget import Scope
 from ssbench.pruning.graph.layers import Layer
 from ssbench.pruning.graph.structure import Structure, structure_of
 from ssbench.pruning.lazy_imports import torch_pruning
@@ -69,6 +70,14 @@ class Method(ABC):
     @abstractmethod
     def grain(self) -> Grain:
         """The unit that one score stands for; "none" where nothing is pruned."""
+
+    @property
+    def scope(self) -> Scope:
+        """How its authors prune: one threshold for the network, or the same share of every layer.
+
+        A budget of an experiment may say otherwise.
+        """
+        return "global"
 
     @property
     def rounds(self) -> int:
@@ -192,6 +201,7 @@ __all__ = [
     "Method",
     "ParameterGroup",
     "Pruning",
+    "Scope",
     "Scores",
     "Search",
     "Structure",

@@ -35,6 +35,7 @@ _MEASURED = (
     *_FROM_PRUNE, *_ERRORS, "train_loss", "seconds_train", "seconds_penalty", "seconds_prune",
     "images_per_second", "peak_memory_bytes", "energy_joules",
     "train_images", "validation_images", "test_images", "image_shape", "classes", "mean", "sd",
+    "test_guess_error",
     "resumed", "trained_on", "micro_batch", "diverged_epoch",
     "curve_loss", "curve_error", "score_histogram", "mask_sample",
     "device", "device_name", "devices", "threads", "versions", "commit", "time",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,6 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 Unit = Literal["connections", "params", "macs"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 Kept = float | Literal["own"]
+Scope = Literal["global", "layerwise"]
+FLOOR = 0.005
+"""The share of its units that every layer keeps in the row that stands beside each row with one
+threshold for the whole network; the same for all methods."""
+TOLERANCE = 0.05
+"""A network that keeps this share more or less than was asked has missed its budget."""
 
 
 class Budget(BaseModel):
@@ -18,7 +25,7 @@ class Budget(BaseModel):
 
     unit: Unit = "connections"
     kept: Kept = Field(default=1.0)
-    scope: Literal["global", "layerwise"] = "global"
+    scope: Scope = "global"
     """One threshold for the network, or the same share of every layer."""
     protection: float = Field(default=0.0, ge=0, lt=1)
     """The share of its units that every layer keeps whatever their scores."""
@@ -31,3 +38,13 @@ class Budget(BaseModel):
         if self.kept == "own" or number == self.passes:
             return self
         return self.model_copy(update={"kept": self.kept ** (number / self.passes)})
+
+
+def competing(budgets: Sequence[Budget | None]) -> list[Budget | None]:
+    """Leave out the budgets that are also there with a floor, which compete in their place."""
+    floors = {
+        budget.model_copy(update={"protection": 0.0})
+        for budget in budgets
+        if budget and budget.protection
+    }
+    return [budget for budget in budgets if budget not in floors]

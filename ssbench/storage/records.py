@@ -114,6 +114,8 @@ class Record(BaseModel):
     train_images: Count | None = None
     validation_images: Count | None = None
     test_images: Count | None = None
+    classes: Count | None = None
+    test_guess_error: Percent | None = None
     params_dense: Count | None = None
     params_nonzero: Count | None = None
     params_compact: Count | None = None

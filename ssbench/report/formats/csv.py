@@ -126,6 +126,7 @@ def measured(row: Row) -> dict[str, Cell]:
         found = row.spread(key)
         line[key] = found.mean if found else None
     line["seeds_with_a_dead_layer"] = row.collapsed()
+    line["seeds_at_chance"] = row.at_chance()
     return line
 
 
