@@ -26,7 +26,7 @@ class Lead:
         where: the budget, with the network and data set where a report has several.
         first: the row; ``error`` is its mean test error in percent.
         second: the row with the next lowest mean.
-        interval: second - first in points of test error; None under `ssbench.analysis.stats.FEW` seeds.
+        interval: second - first in points of test error; None under `stats.FEW` seeds.
         wins: whether the whole interval of the difference to every other row, each judged alone,
             lies above 0.
         steady: whether it is at least lower than each of them at every seed, by more than the

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from ssbench.errors import BadInputError, DamagedError, DivergedError, NoRoomError, RunFailedError
 from ssbench.experiment.stage import Run, Stage
+from ssbench.pipeline.prune import missed_budget
 from ssbench.pipeline.record import Record, now
 from ssbench.pipeline.resume import ResumePoints
 from ssbench.pipeline.stages import carry_out
 from ssbench.pipeline.state import Tensors
 from ssbench.pipeline.workbench import Workbench
-from ssbench.pruning.budget import FLOOR, TOLERANCE
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
 from ssbench.training.backward import out_of_memory
@@ -207,7 +207,7 @@ class StageRunner:
                 self._forget(stage)  # with more memory it could go on; of all else that is in vain
             lost = is_lost(self._workbench.device)
             raise StageFailedError(_reason(stage, error), _failure(error), lost=lost) from error
-        if said := _missed(stage, record):
+        if said := missed_budget(stage, record):
             self._warn(said)
         return tensors, record | self._facts | {"time": now()}
 
@@ -219,23 +219,6 @@ class StageRunner:
 def _guess_error(labels: Tensor) -> float:
     """The error in percent of who always answers with the most frequent of the labels [N]."""
     return 100 * (1 - float(torch.bincount(labels).max()) / len(labels))
-
-
-def _missed(stage: Stage, record: Record) -> str:
-    """Say that a pruning came nowhere near its budget, and what to do; nothing where it did."""
-    budget, reached = stage.budget, record.get("budget_reached")
-    if stage.kind != "prune" or budget is None or budget.kept == "own" or reached is None:
-        return ""
-    if abs(reached - budget.kept) <= TOLERANCE * budget.kept:
-        return ""
-    remedy = "ask for a larger share, or give it a finer grain"
-    if budget.scope == "global" and not budget.protection:
-        remedy = f"set budget.protection = {FLOOR} or budget.scope = 'layerwise'"
-    return (
-        f"{stage.model}, {type(stage.method).__name__}, seed {stage.seed}: {100 * reached:.3g} % "
-        f"of {budget.unit} stay where {100 * budget.kept:.4g} % was asked, and no cut comes nearer;"
-        f" such a row does not compete: {remedy}"
-    )
 
 
 def _failure(error: Exception) -> Record:
