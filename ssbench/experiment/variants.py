@@ -71,6 +71,12 @@ class Variant:
                 found[place] = places[key]
         return found
 
+    def competing(self) -> Variant:
+        """The same without the budgets that stand there with a floor too, which compete."""
+        hidden = set(self.bare.values())
+        budgets = [each for place, each in enumerate(self.budgets) if place not in hidden]
+        return replace(self, budgets=budgets)
+
     @property
     def prunes_in_training(self) -> bool:
         """Whether the training itself depends on the budget."""

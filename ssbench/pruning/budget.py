@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -38,13 +37,3 @@ class Budget(BaseModel):
         if self.kept == "own" or number == self.passes:
             return self
         return self.model_copy(update={"kept": self.kept ** (number / self.passes)})
-
-
-def competing(budgets: Sequence[Budget | None]) -> list[Budget | None]:
-    """Leave out the budgets that are also there with a floor, which compete in their place."""
-    floors = {
-        budget.model_copy(update={"protection": 0.0})
-        for budget in budgets
-        if budget and budget.protection
-    }
-    return [budget for budget in budgets if budget not in floors]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from ssbench.experiment.subjects import Subject
 from ssbench.method.search_space import Value, identity
 from ssbench.pipeline.record import Record, now
 from ssbench.pipeline.workbench import Workbench
-from ssbench.pruning.budget import competing
 from ssbench.seeds import derive
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
@@ -78,7 +77,7 @@ class Study:
         """
         variant = self.subject.choose(parameters, f"{self.source}: {self.subject.variant.place}")
         # Rows without a floor do not compete: no choice may turn on whether they lose a layer.
-        variant = replace(variant, budgets=competing(variant.budgets))
+        variant = variant.competing()
         fingerprint = self.place.workbench.dataset.fingerprint
         return plan_variants(self.experiment, [variant], fingerprint, self.source)
 
