@@ -244,6 +244,14 @@ def printed(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row not in same]
 
 
+def differing(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows without those of a name that at every budget are the same as their twins."""
+    rows = list(rows)
+    same = repeated(rows)
+    names = {row.name for row in rows if row not in same}
+    return [row for row in rows if row.name in names]
+
+
 def standing(rows: Sequence[Row]) -> list[Row]:
     """Return the rows that can be better or worse than others.
 

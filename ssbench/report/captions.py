@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ssbench.analysis import facts, gaps, stats, wording
 from ssbench.analysis.facts import split_words
 from ssbench.analysis.grouping import UNPROTECTED
-from ssbench.analysis.rows import UNFAIR, Row, best, by_budget, rivals, twins
+from ssbench.analysis.rows import UNFAIR, Row, best, by_budget, differing, rivals, twins
 
 
 def table_caption(rows: Sequence[Row]) -> str:
@@ -72,7 +72,7 @@ def figure_caption(rows: Sequence[Row]) -> str:
     return (
         f"{like.model} on {like.dataset}: test error of the last epoch against the share of "
         f"params, connections and MACs (of nonzero weights) that is kept; {points}.{dense}"
-        f"{DOTTED if twins(rows) else ''}"
+        f"{DOTTED if twins(differing(rows)) else ''}"
     )
 
 

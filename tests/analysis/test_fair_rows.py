@@ -8,7 +8,7 @@ from ssbench.analysis import stats
 from ssbench.analysis.claims import Claim, settle
 from ssbench.analysis.compare_folders import changes
 from ssbench.analysis.findings import findings, overall
-from ssbench.analysis.rows import Row, best, by_budget, make_rows, printed, rivals
+from ssbench.analysis.rows import Row, best, make_rows, printed, rivals
 from ssbench.report.figures.style import COLOURS, Looks
 from ssbench.storage.records import read_runs
 from tests.support.records import Folder, folder

@@ -27,8 +27,8 @@ def test_quickstart_shares_what_can_be_shared() -> None:
     made = runs(bench_folder() / "quickstart.toml")
     every = stages(made)
     kinds = [stage.kind for stage in every]
-    # Three seeds of: a plain training and those of slimming, L0, the lasso and synaptic strength; at
-    # four budgets eight variants with one threshold, each with and without a floor, and one
+    # Three seeds of: a plain training and those of slimming, L0, the lasso and synaptic strength;
+    # at four budgets eight variants with one threshold, each with and without a floor, and one
     # that prunes layer by layer; the dense network.
     assert len(made) == 3 * (1 + (2 * 8 + 1) * 4) == 207
     assert kinds.count("train") == 3 * 5

@@ -111,7 +111,9 @@ def test_a_row_that_kept_too_much_does_not_win(folder: Folder) -> None:
     folder.row("near", [7.0, 7.1, 7.2], budget_reached=0.51)
     content = folder.render()
     assert bold_names(content, ["fair", "worse", "large", "near"]) == [{"fair"}] * 3
-    assert "large at 50 % of params (60 %, too much to compete; protection or scope" in content["md"]
+    assert (
+        "large at 50 % of params (60 %, too much to compete; protection or scope" in content["md"]
+    )
     assert "near at 50 % of params (51 %)" in content["md"]
     assert "over 5 % more or less than asked do not compete" in folder.caption()
 

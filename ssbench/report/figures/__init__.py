@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ssbench.analysis.rows import Row, twins
+from ssbench.analysis.rows import Row, differing, twins
 from ssbench.report.captions import DOTTED
 from ssbench.report.figures.chart import Figure, theme
 from ssbench.report.figures.cost import cost
@@ -153,17 +153,18 @@ def draw(
     where = f"{rows[0].like.model} on {rows[0].like.dataset}"
     without_floor = twins(rows)
     alone = [row for row in rows if row not in without_floor]
+    both = differing(rows)
     figures = []
     for kind, title, caption, make in _KINDS:
         quoted = published if make is error_against_sizes else ()
-        shown = rows if kind in _WITH_TWINS else alone
+        shown = both if kind in _WITH_TWINS else alone
         with debug_mode(False):
             spec = error_against_sizes(shown, looks, quoted) if quoted else make(shown, looks)
         if spec is not None:
             said = f"{where}: {caption}"
             said += f" Crosses: {', '.join(sorted({r.source for r in quoted}))}." if quoted else ""
             said += unplaced(rows) if kind in _BY_SIZE else ""
-            said += DOTTED if without_floor and kind in _WITH_TWINS else ""
+            said += DOTTED if len(both) > len(alone) and kind in _WITH_TWINS else ""
             figures.append(Figure(f"{kind}-{label}", title, said, spec))
     return figures
 
