@@ -52,7 +52,7 @@ def as_parquet(runs: Sequence[RunRecords]) -> bytes:
     import pandas as pd
 
     content = pd.DataFrame([_run(run) for run in runs]).convert_dtypes().to_parquet(index=False)
-    assert isinstance(content, bytes)  # noqa: S101 -- without a path pandas returns the content
+    assert isinstance(content, bytes)  # without a path pandas returns the content
     return content
 
 

@@ -49,6 +49,7 @@ class DataSet:
 
     Attributes:
         fixed: the normalisation, where it is not that of the training images.
+        remarks: what a user has to know of the files, each in one line.
     """
 
     name: str
@@ -58,6 +59,7 @@ class DataSet:
     test: Split | Files
     standard: Augmentation = Augmentation()
     fixed: Normalisation | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -69,7 +71,7 @@ class DataSet:
         """Mean and standard deviation of the training images, by channel, [C, 1, 1]."""
         if self.fixed is not None:
             return self.fixed
-        assert isinstance(self.train, Split)  # noqa: S101 -- a folder's is fixed
+        assert isinstance(self.train, Split)  # a folder's is fixed
         if self.train.images.numel() < 10_000_000:
             pixels = self.train.images.double()
             dims = (0, 2, 3)

@@ -24,9 +24,9 @@ from typing import Any, ClassVar, Literal, Protocol, get_args
 
 from torch import Tensor, nn
 
-from ssbench.method.gradients import balanced, gradients, scratch_copy, weights_of
-from ssbench.method.group_importance import group_importance
-from ssbench.method.kernel_norms import kernel_norms
+from ssbench.method.filter_groups import group_importance
+from ssbench.method.loss_gradients import balanced, gradients, scratch_copy, weights_of
+from ssbench.method.norms import kernel_norms
 from ssbench.method.search_space import Choice, LogUniform, Search, Uniform
 from ssbench.pruning.budget import Scope
 from ssbench.pruning.graph.layers import Layer
@@ -170,7 +170,7 @@ def prunable_layers(model: nn.Module) -> tuple[Layer, ...]:
 def module_of(model: nn.Module, layer: Layer) -> nn.Conv2d | nn.Linear:
     """The module of a layer."""
     module = model.get_submodule(layer.name)
-    assert isinstance(module, nn.Conv2d | nn.Linear)  # noqa: S101 -- Structure admits no other
+    assert isinstance(module, nn.Conv2d | nn.Linear)  # Structure admits no other
     return module
 
 
