@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ssbench.analysis import wording
 from ssbench.analysis.rows import CLOSE, UNFAIR, Row
+from ssbench.report.leaks import leaks
 from ssbench.storage.records import Record, RunRecords
 
 
@@ -106,7 +107,7 @@ def warnings(rows: Sequence[Row]) -> list[str]:
         if len(distinct) > 1:
             numbers = wording.listing([str(value) for value in distinct])
             found.append(f"The rows differ in their {what}: {numbers}.")
-    return found
+    return found + leaks(rows)
 
 
 def superseded(older: Sequence[RunRecords]) -> list[str]:

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ssbench.data.held_back import HeldBack, check_open
 from ssbench.data.image_folder import Files
 
 Normalisation = tuple[Tensor, Tensor]
@@ -55,9 +56,12 @@ class DataSet:
     classes: int
     train: Split | Files
     validation: Split | Files
-    test: Split | Files
+    test: Split | Files | HeldBack
     standard: Augmentation = Augmentation()
     fixed: Normalisation | None = None
+
+    def __post_init__(self) -> None:
+        check_open()
 
     @property
     def channels(self) -> int:
@@ -86,6 +90,7 @@ class DataSet:
         """
         digest = hashlib.sha256(f"{self.name}:{self.classes}".encode())
         for split in (self.train, self.validation, self.test):
+            assert not isinstance(split, HeldBack)  # noqa: S101 -- plans are made with all images
             if isinstance(split, Files):
                 digest.update(split.fingerprint.encode())
                 continue

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from ssbench.data.dataset import Augmentation, DataSet
-from ssbench.data.digits import digits
+from ssbench.data.dataset import Augmentation, DataSet, Split
+from ssbench.data.digits import digits, file_of_digits
 from ssbench.data.download import Known
-from ssbench.data.image_folder import MEAN, SD, splits
+from ssbench.data.held_back import HeldBack, close
+from ssbench.data.image_folder import MEAN, SD, Files, splits
 from ssbench.data.synthetic import synthetic
 from ssbench.data.torchvision_sets import (
+    DEBIAN,
     cifar10,
     cifar100,
     cifar_files,
@@ -102,6 +104,46 @@ def open_dataset(name: str, root: Path, place: str = "dataset") -> DataSet:
         path = Path(name.removeprefix(FOLDER)).expanduser()
         return folder(path, dataset_name(name), place)
     return DATASETS[name].open(root)
+
+
+def open_without_test(name: str, root: Path, outsider: str) -> DataSet:
+    """Read a data set like `open_dataset`, but hold its test images back from a method's module.
+
+    Until `HeldBack.opened` reads them again, nothing here can open their files, nor a data set.
+    """
+    read = partial(open_dataset, name, root)
+    return hold_back(read(), read, _places_of_test(name, root), outsider)
+
+
+def hold_back(
+    dataset: DataSet, read: Callable[[], DataSet], places: Sequence[Path], outsider: str
+) -> DataSet:
+    """Hold the test images of a data set back from this process.
+
+    Args:
+        dataset: nothing else may refer to it.
+        read: gives it again.
+        places: files or folders with its test images.
+        outsider: the module of the method.
+    """
+
+    def test() -> Split | Files:
+        split = read().test
+        assert not isinstance(split, HeldBack)  # noqa: S101 -- says the class
+        return split
+
+    kept = replace(dataset, test=HeldBack(len(dataset.test), test))
+    close(places, outsider)
+    return kept
+
+
+def _places_of_test(name: str, root: Path) -> list[Path]:
+    """The files or folders that hold a data set's test images; none where a program draws them."""
+    if name.startswith(FOLDER):
+        return [Path(name.removeprefix(FOLDER)).expanduser() / "val"]
+    if name == "imagenet":
+        return [root / name / "val"]
+    return [file_of_digits()] if name == "digits" else [root, DEBIAN]
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import torch
-
+from ssbench.cli.run import setup_of
 from ssbench.data.download import data_root
 from ssbench.data.registry import check, open_dataset
 from ssbench.errors import BadInputError
-from ssbench.executors.capacity import cores, fitting
-from ssbench.executors.local import execute
+from ssbench.executors.capacity import fitting
+from ssbench.executors.one_by_one import execute_one_by_one
 from ssbench.executors.processes import ddp_group
 from ssbench.executors.processes.ddp_group import DDPGroup
 from ssbench.executors.processes.pool import Process, execute_side_by_side
-from ssbench.executors.processes.worker import Setup
 from ssbench.executors.ray.executor import RaySetup, execute_on_ray
 from ssbench.executors.stage_runner import Observer, Outcome
 from ssbench.experiment import tuned as tuned_
@@ -150,18 +148,11 @@ def execute_missing(ready: Prepared, options: Options, observer: Observer) -> Ou
             f"--cache {options.cache}: only this process sees it; leave out --concurrency and "
             "--devices"
         )
+    setup = setup_of(ready.experiment, options, ready.workbench, workers * options.devices)
     if (workers == 1 and not jointly) or not missing:
-        every = options.save_every
-        return execute(ready.runs, ready.workbench, ready.store, ready.results, observer, every)
-    setup = Setup(
-        dataset=ready.experiment.dataset,
-        data_root=data_root(options.data_root),
-        device=str(ready.workbench.device),
-        method_files=tuple(options.method_files),
-        cache=options.cache or options.results / ".cache",
-        threads=max(min(torch.get_num_threads(), cores()) // (workers * options.devices), 1),
-        save_every=options.save_every,
-    )
+        return execute_one_by_one(
+            ready.runs, ready.workbench, ready.store, ready.results, observer, setup
+        )
     hire = partial(DDPGroup, devices=options.devices) if jointly else Process
     return execute_side_by_side(
         ready.runs, setup, ready.store, ready.results, observer, workers, hire

@@ -29,7 +29,7 @@ from ssbench.experiment.retraining import (
 from ssbench.experiment.spec import Experiment
 from ssbench.experiment.stage import Known, Run, Stage, Start, at_seed, make_stage
 from ssbench.experiment.variants import Variant, variants
-from ssbench.method.registry import Registry
+from ssbench.method.registry import Registry, foreign_contained
 from ssbench.models.pretrained import published_url
 from ssbench.models.registry import check
 from ssbench.pruning.budget import Budget
@@ -61,7 +61,7 @@ def plan_variants(
         check(model, f"{source}: models.{index}")
         if experiment.start == "published":
             weights[model] = published_url(model, f"{source}: models.{index}")
-    with _uncollected():
+    with _uncollected(), foreign_contained(variant.file for variant in chosen):
         return _runs(experiment, chosen, weights, fingerprint, source)
 
 

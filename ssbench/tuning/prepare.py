@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssbench.cli.run import setup_of
 from ssbench.errors import BadInputError
 from ssbench.executors.session import Options, make_ready, open_workbench
 from ssbench.experiment.spec import Experiment, find, load
@@ -50,7 +51,9 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
     folder = options.results / experiment.name / "tuning"
     results = Results(folder, experiment.manifest | {"name": "runs"})
     results.check()
-    place = Place(workbench, store, results, folder / "trials")
+    place = Place(
+        workbench, store, results, folder / "trials", setup_of(experiment, options, workbench)
+    )
     found = subjects(
         experiment, variants(experiment, discover(options.method_files), source), source
     )

@@ -69,6 +69,12 @@ def t_quantile(probability: float, degrees: int) -> float:
     return math.sqrt(degrees) * math.tan(low)
 
 
+def t_tail(value: float, degrees: int) -> float:
+    """Return the probability that Student's t is at least ``value``."""
+    tail = (1 - _inside(math.atan(abs(value) / math.sqrt(degrees)), degrees)) / 2
+    return tail if value >= 0 else 1 - tail
+
+
 def _inside(angle: float, degrees: int) -> float:
     """P(|T| <= sqrt(degrees) * tan(angle)): for whole degrees of freedom a finite series."""
     sine, cosine = math.sin(angle), math.cos(angle)

@@ -47,7 +47,7 @@ class DDPGroup:
 
     def __init__(self, setup: Setup, devices: int) -> None:
         self.stage: Stage | None = None
-        self.lost = False
+        self.lost, self.serves_once = False, bool(setup.method_module)
         self._meeting = meeting_point()
         places = [Place(rank, devices, self._meeting.port, TIMEOUT) for rank in range(devices)]
         self._members = [Process(setup, work_jointly, place) for place in places]

@@ -1,5 +1,9 @@
 """Carry out independent stages side by side, each in a process of its own, on one device.
 
+Processes are forked from a server that has imported all that they need and computed nothing. One
+carries out stage after stage, but those of methods that do not ship with ssbench: each of them has
+a process for itself, which ends with it.
+
 Every stage is handed out once, whichever runs share it. A stage's result depends on nothing but its
 settings and the number of threads, so that on a CPU records are bit-identical to sequential ones
 of as many threads.
@@ -12,9 +16,10 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerProcess
 from typing import Protocol, cast
 
 from ssbench.errors import BadInputError
@@ -36,6 +41,7 @@ from ssbench.executors.processes.worker import (
 )
 from ssbench.executors.stage_runner import Observer, Outcome
 from ssbench.experiment.stage import Run, Stage
+from ssbench.method.registry import is_ours
 from ssbench.pipeline.resume import ResumePoints
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
@@ -75,10 +81,14 @@ def execute_side_by_side(
     )
     clerk = Coordinator(runs, store, results, observer)
     crew: list[Worker] = []
+
+    def hire_for(stage: Stage) -> Worker:
+        return hire(replace(setup, method_module=foreign_module(stage)))
+
     try:
         with STOP.deferred():
             while clerk.goes_on(busy=(busy := _any_busy(crew))) or busy:
-                _hand_out(clerk, crew, lambda: hire(setup), workers)
+                _hand_out(clerk, crew, hire_for, workers)
                 _hear(clerk, crew)
                 if STOP.asked is not None:
                     _wind_down(clerk, crew)
@@ -97,19 +107,26 @@ def _any_busy(crew: Sequence[Worker]) -> bool:
 
 
 def _hand_out(
-    clerk: Coordinator, crew: list[Worker], hire: Callable[[], Worker], workers: int
+    clerk: Coordinator, crew: list[Worker], hire: Callable[[Stage], Worker], workers: int
 ) -> None:
-    """Give every idle worker a stage, as long as there are some."""
-    idle = [worker for worker in crew if worker.stage is None]
-    while clerk.schedule.ready and (idle or len(crew) < workers):
+    """Give out stages, as long as fewer than ``workers`` are at one."""
+    while clerk.schedule.ready and sum(worker.stage is not None for worker in crew) < workers:
         stage = clerk.schedule.ready.popleft()
         if clerk.passes_over(stage):
             continue
-        if not idle:
-            idle.append(hire())
-            crew.append(idle[-1])
+        idle = [worker for worker in crew if worker.stage is None and not worker.serves_once]
+        if foreign_module(stage) or not idle:
+            idle = [hire(stage)]
+            crew += idle
         clerk.began(stage)
-        idle.pop().give(stage)
+        idle[0].give(stage)
+
+
+def foreign_module(stage: Stage) -> str:
+    """The module of a stage's method, where that does not ship with ssbench; else empty."""
+    if stage.method is None or is_ours(type(stage.method)):
+        return ""
+    return type(stage.method).__module__
 
 
 def _hear(clerk: Coordinator, crew: list[Worker]) -> None:
@@ -136,10 +153,12 @@ class Worker(Protocol):
     Attributes:
         stage: the one that it is at; None: it waits for one.
         lost: whether it can carry out no more.
+        serves_once: whether it carries out no second stage.
     """
 
     stage: Stage | None
     lost: bool
+    serves_once: bool
 
     @property
     def pipes(self) -> Sequence[Connection]:
@@ -171,11 +190,13 @@ class Process:
     """
 
     def __init__(self, setup: Setup, target: Callable[..., None] = work, *more: object) -> None:
-        context = multiprocessing.get_context(
-            "spawn"
-        )  # a fork would share threads and CUDA's state
+        # A fork of this process would share its threads, CUDA's state and its images.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["ssbench.executors.preload"])
         self.pipe, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=target, args=(setup, theirs, *more))
+        arguments = (dict(os.environ), target, setup, theirs, *more)
+        self.process: ForkServerProcess = context.Process(target=_begin, args=arguments)
+        self.serves_once = bool(setup.method_module)
         # Ctrl-C, and a terminal that is closed, reach the whole group of processes; only this one
         # answers, and asks the others.
         # What asks is kept for a worker until it can handle it.
@@ -213,6 +234,8 @@ class Process:
             code = self.process.exitcode or 0
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
             advice = " (9: the system does that when memory runs out)" if code == -9 else ""
+            if self.serves_once and code >= 0:
+                advice = " (the method, or a library that it calls, ended it)"
             kind = self.stage.kind if self.stage else ""
             return Failed(f"{kind}: the worker process {how}{advice}")
         if isinstance(said, Failed) and said.ends:
@@ -244,6 +267,15 @@ class Process:
             self.process.join()
 
 
+def _begin(
+    environment: dict[str, str], target: Callable[..., None], setup: Setup, *arguments: object
+) -> None:
+    """Begin in a worker, with the environment of the process that asks for it now."""
+    os.environ.clear()
+    os.environ.update(environment)
+    target(setup, *arguments)
+
+
 def _take(clerk: Coordinator, worker: Worker) -> None:
     """Take note of one message of a worker.
 
@@ -263,6 +295,9 @@ def _take(clerk: Coordinator, worker: Worker) -> None:
         clerk.observer.warn(said.text)
     else:
         worker.stage = None
+        if worker.serves_once and not worker.lost:
+            worker.lost = True
+            worker.stop()
         _end(clerk, worker, stage, said)
 
 
