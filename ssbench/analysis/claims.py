@@ -25,8 +25,8 @@ Ending = Literal["supported", "contradicted", "undecided"]
 class Claim(BaseModel):
     """That one row errs less than another, by at least so much.
 
-    Rows are written as for `ssbench.analysis.find_row.find_row`. ``by`` is in points of test error: 0
-    says better, 1 says better by a whole point, -0.5 says worse by less than half a point.
+    Rows are written as `ssbench.analysis.find_row` reads them. ``by`` is in points of test error:
+    0 says better, 1 says better by a whole point, -0.5 says worse by less than half a point.
     """
 
     model_config = _STRICT

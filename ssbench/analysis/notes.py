@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ssbench.analysis import wording
+from ssbench.analysis.leaks import leaks
 from ssbench.analysis.rows import CLOSE, UNFAIR, Row
-from ssbench.report.leaks import leaks
-from ssbench.storage.records import Record, RunRecords
+from ssbench.storage.records import RunRecords
+from ssbench.storage.schema import Record
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to training images where a recipe does not say; see `ssbench.training.recipe`."""
+    """What is done to training images where a recipe (`ssbench.training`) does not say."""
 
     shift: int = 0
     flip: bool = False

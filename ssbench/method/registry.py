@@ -22,9 +22,9 @@ from types import ModuleType
 from typing import TypeVar
 
 from ssbench.errors import BadInputError, nearest
-from ssbench.global_state import contained
 from ssbench.method.contract import FACTS, GRAINS, HOOKS, Method
 from ssbench.method.describe import GROUP
+from ssbench.method.global_state import contained
 from ssbench.paths import method_folder
 
 Value = TypeVar("Value")

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ssbench.experiment.stage import Stage
-from ssbench.hooks import call
 from ssbench.method.contract import Method
 from ssbench.models.state_dict import restore
+from ssbench.pipeline.hooks import call
 from ssbench.pipeline.state import State, Tensors
 from ssbench.pipeline.workbench import Workbench
 from ssbench.pruning.budget import Budget

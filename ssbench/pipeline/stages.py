@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from ssbench.experiment.retraining import SCRATCH, scratch_b
 from ssbench.experiment.stage import Stage
-from ssbench.hooks import call, watched_penalty, watched_step, watched_training
 from ssbench.method.contract import offer, wants
 from ssbench.models.state_dict import restore
+from ssbench.pipeline.hooks import call, watched_penalty, watched_step, watched_training
 from ssbench.pipeline.prune import Pruning, attached, prune
 from ssbench.pipeline.state import State, Tensors
 from ssbench.pipeline.workbench import Workbench

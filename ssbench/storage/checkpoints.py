@@ -19,10 +19,10 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from ssbench.errors import DamagedError
-from ssbench.storage.files import make_folder, sync, unwritable, write
+from ssbench.storage.files import unwritable
 from ssbench.storage.manifest import REMEDY
-from ssbench.storage.results import Record, Results, differences
-from ssbench.storage.url_folders import is_url, open_shelf
+from ssbench.storage.results import Record
+from ssbench.storage.url_folders import open_shelf
 
 MODEL, RECORD = "model.safetensors", "record.json"
 
@@ -142,8 +142,3 @@ def _cause(error: Exception) -> OSError:
     if number.isdecimal():
         return OSError(int(number), os.strerror(int(number)))
     return OSError(str(error))
-
-
-__all__ = [
-    "Record", "Results", "Store", "differences", "is_url", "make_folder", "sync", "write",
-]  # fmt: skip

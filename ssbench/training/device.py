@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ssbench.errors import BadInputError
+from ssbench.paths import checkout
 
 LIBRARIES = ("ssbench", "torch", "torchvision", "torch-pruning", "fvcore", "numpy")
 
@@ -119,8 +120,8 @@ def name(device: torch.device) -> str:
 
 def _commit() -> str | None:
     """The commit of the checkout that ssbench runs from; None where it is installed elsewhere."""
-    root = Path(__file__).parent.parent
-    if not (root / ".git").exists():
+    root = checkout()
+    if root is None:
         return None
     git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
     try:

@@ -12,7 +12,7 @@ import pytest
 from ssbench.paths import method_folder
 from tests.support.command_line import TINY, Invoke
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def records(folder: Path) -> dict[str, list[dict[str, object]]]:

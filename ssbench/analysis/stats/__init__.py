@@ -25,8 +25,8 @@ from ssbench.analysis.stats.intervals import (
 )
 from ssbench.analysis.stats.power import POWER, detectable, power, seeds_needed
 from ssbench.analysis.stats.ranks import Ranking, critical_difference, friedman, rank, ranks
+from ssbench.analysis.stats.shares import below_others, fewer_by_chance, stable
 from ssbench.analysis.stats.verdict import AT_MOST, Verdict, level_of_each, looks, verdict
-from ssbench.stats.shares import below_others, fewer_by_chance, stable
 
 __all__ = [
     "AT_MOST", "FEW", "LEVEL", "MANY", "POWER", "Interval", "Ranking", "Verdict", "always_worse",

@@ -192,7 +192,7 @@ class Process:
     def __init__(self, setup: Setup, target: Callable[..., None] = work, *more: object) -> None:
         # A fork of this process would share its threads, CUDA's state and its images.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["ssbench.executors.preload"])
+        context.set_forkserver_preload(["ssbench.executors.processes.preload"])
         self.pipe, theirs = context.Pipe()
         arguments = (dict(os.environ), target, setup, theirs, *more)
         self.process: ForkServerProcess = context.Process(target=_begin, args=arguments)

@@ -15,7 +15,8 @@ from threading import Thread
 
 import torch
 
-from ssbench.data.registry import open_dataset, open_without_test
+from ssbench.data.registry import open_dataset
+from ssbench.data.without_test import open_without_test
 from ssbench.errors import BadInputError
 from ssbench.executors.stage_runner import StageFailedError, StageRunner
 from ssbench.experiment.stage import Stage

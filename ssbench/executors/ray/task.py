@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load, save
 
 from ssbench.data.dataset import DataSet
-from ssbench.data.registry import hold_back
+from ssbench.data.without_test import hold_back
 from ssbench.errors import BadInputError
 from ssbench.executors.capacity import needed
 from ssbench.executors.processes.worker import Failed, Refused

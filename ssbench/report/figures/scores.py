@@ -9,7 +9,7 @@ from typing import Any
 from ssbench.analysis.rows import Row
 from ssbench.report.figures.chart import asked, finish, ticks, tooltip, values
 from ssbench.report.figures.style import Looks
-from ssbench.storage.records import Histogram, Record
+from ssbench.storage.schema import Histogram, Record
 
 WIDTH, HEIGHT, LINE = 230, 120, 11
 """Of the bars, and of a line of text above them."""

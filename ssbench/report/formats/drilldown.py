@@ -16,8 +16,8 @@ from ssbench.analysis.rows import Row
 from ssbench.analysis.verdicts import hours
 from ssbench.analysis.wording import written
 from ssbench.report.figures.chart import asked
-from ssbench.report.formats import drilldown as drilldown_
-from ssbench.storage.records import Record, RunRecords
+from ssbench.storage.records import RunRecords
+from ssbench.storage.schema import Record
 
 
 def commands(run: RunRecords) -> list[str]:
@@ -126,9 +126,9 @@ def _run(run: RunRecords, texts: dict[str, int], columns: int) -> dict[str, Any]
         "seed": final.seed,
         "facts": [[what, _index(value, texts)] for what, value in _facts(run) if value],
         "stages": [_stage(stage)[:columns] for stage in run.stages],
-        "commands": drilldown_.commands(run),
+        "commands": commands(run),
     }
-    if not drilldown_.is_exact(run):
+    if not is_exact(run):
         found["guessed"] = True
     if run.failed:
         found["failed"] = f"{final.stage}: {reason(final)}"

@@ -11,7 +11,8 @@ import jinja2
 
 from ssbench.errors import BadInputError
 from ssbench.report.figures.export import KINDS
-from ssbench.report.formats.escape import markdown, tex
+from ssbench.report.formats.escape import markdown
+from ssbench.report.formats.latex import tex
 
 FORMATS = ("md", "tex", "html", "csv")
 """What is written unless other formats are asked for."""

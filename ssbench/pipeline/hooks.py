@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ssbench.errors import BadInputError, RunFailedError
-from ssbench.global_state import check_quickly, quick, unchanged
 from ssbench.method.contract import Method, offer
+from ssbench.method.global_state import check_quickly, quick, unchanged
 from ssbench.pipeline.workbench import Workbench
 
 

@@ -91,7 +91,7 @@ CHANGED = {
                         "[b.train.images.numpy().fill(0) for b in benches()]",
                         "images, labels or the normalisation in place"),
     "evaluation": ("IN_SCORES",
-                   "import ssbench.pipeline.workbench as w; w.evaluate = lambda *_: w.Measured(0, 0, 0)",
+                   "import ssbench.pipeline.workbench as w; w.evaluate = lambda *_: None",
                    "scores of Harmful changed ssbench"),
 }  # fmt: skip
 ENDED = {
