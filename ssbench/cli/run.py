@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from ssbench.analysis import claims as claims_
 from ssbench.analysis.published import collect
-from ssbench.data.download import data_root
 from ssbench.errors import BadInputError
 from ssbench.executors import estimate, progress
-from ssbench.executors.capacity import cores
-from ssbench.executors.processes.worker import Setup
 from ssbench.executors.ray.cluster import reach
 from ssbench.executors.session import Options, execute_missing, prepare
 from ssbench.executors.stage_runner import Outcome
-from ssbench.experiment.spec import Experiment
 from ssbench.models.exported import Format
 from ssbench.models.registry import check as check_model
 from ssbench.paths import bench_folder
 from ssbench.pipeline import export as export_
-from ssbench.pipeline.workbench import Workbench
 from ssbench.report import freshness
 from ssbench.report.formats.environment import FORMATS
 from ssbench.report.formats.terminal import terminal_table
@@ -72,24 +66,6 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     if outcome.failed:
         log.print("failed runs stay as they are; try them again with --retry-failed")
     return outcome
-
-
-def setup_of(
-    experiment: Experiment, options: Options, workbench: Workbench, processes: int = 1
-) -> Setup:
-    """What a worker has to know, where so many processes compute side by side."""
-    cache = options.cache or options.results / ".cache"
-    threads = torch.get_num_threads()
-    return Setup(
-        dataset=experiment.dataset,
-        data_root=data_root(options.data_root).absolute(),
-        device=str(workbench.device),
-        method_files=tuple(path.absolute() for path in options.method_files),
-        # A method may change the working folder of its process.
-        cache=cache if "://" in str(cache) else Path(cache).absolute(),
-        threads=max(min(threads, cores()) // processes, 1) if processes > 1 else threads,
-        save_every=options.save_every,
-    )
 
 
 def show(folder: Path, console: Console, *, quiet: bool) -> None:

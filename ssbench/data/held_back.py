@@ -15,15 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
 from ssbench.errors import RunFailedError
-
-if TYPE_CHECKING:
-    from ssbench.data.dataset import Split
-    from ssbench.data.image_folder import Files
 
 
 class HeldBackError(RunFailedError):
@@ -36,11 +32,11 @@ class HeldBack:
 
     Attributes:
         count: the number of its images.
-        read: reads it again.
+        read: reads it again, as what `DataSet.test` else is.
     """
 
     count: int
-    read: Callable[[], Split | Files] = field(repr=False)
+    read: Callable[[], Any] = field(repr=False)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __len__(self) -> int:
@@ -51,7 +47,7 @@ class HeldBack:
         return HeldBack(self.count, self.read, device)
 
     @contextmanager
-    def opened(self) -> Iterator[Split | Files]:
+    def opened(self) -> Iterator[Any]:
         """Within it the test images are there, to be measured on.
 
         Raises:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from ssbench.errors import BadInputError
 from ssbench.executors.local import execute
-from ssbench.executors.processes.pool import Process, execute_side_by_side, foreign_module
+from ssbench.executors.processes.pool import execute_side_by_side, foreign_module
+from ssbench.executors.processes.process import Process
 from ssbench.executors.processes.worker import Setup
 from ssbench.executors.stage_runner import Observer, Outcome
 from ssbench.experiment.stage import Run

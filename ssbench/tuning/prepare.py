@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssbench.cli.run import setup_of
 from ssbench.errors import BadInputError
-from ssbench.executors.session import Options, make_ready, open_workbench
+from ssbench.executors.session import Options, make_ready, open_workbench, setup_of
 from ssbench.experiment.spec import Experiment, find, load
 from ssbench.experiment.subjects import Subject, subjects
 from ssbench.experiment.variants import variants

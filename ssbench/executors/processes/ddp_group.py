@@ -13,7 +13,7 @@ import torch
 from ssbench.errors import BadInputError
 from ssbench.executors.capacity import cores
 from ssbench.executors.processes.ddp_worker import work_jointly
-from ssbench.executors.processes.pool import Process
+from ssbench.executors.processes.process import Process
 from ssbench.executors.processes.worker import Began, Busy, Done, Failed, Halted, Message, Setup
 from ssbench.experiment.stage import Run, Stage
 from ssbench.training.distributed.launch import Place, meeting_point
