@@ -226,4 +226,5 @@ def _reason(stage: Stage, error: BaseException) -> str:
         return f"{stage.kind}: out of memory ({error})"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}, line {frame.lineno}"
-    return f"{stage.kind}: {type(error).__name__}: {error} ({place})"
+    said = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return f"{stage.kind}: {said} ({place})"

@@ -77,10 +77,10 @@ def _train(
     model = attached(stage, workbench, came.early if rewound else came.weights)
     zeros = _on(workbench, came.zeros)
     hooks, zeros_now = _hooks(stage, workbench, model, zeros)
-    hooks.after_step(0.0)  # what a method attaches may have woken what was pruned
-    snapshot = _Snapshot(model, stage.snapshot, listen)
-    hooks = replace(hooks, parts={**hooks.parts, "early": snapshot.part}, saver=saver)
     with watched_training(stage.method, workbench) if stage.method else nullcontext():
+        hooks.after_step(0.0)  # what a method attaches may have woken what was pruned
+        snapshot = _Snapshot(model, stage.snapshot, listen)
+        hooks = replace(hooks, parts={**hooks.parts, "early": snapshot.part}, saver=saver)
         trained = _run(stage, workbench, model, hooks, snapshot, _recipe(stage))
     if workbench.spread.helps:
         return {}, {}

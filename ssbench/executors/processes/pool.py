@@ -111,10 +111,12 @@ def _hand_out(
 
 
 def foreign_module(stage: Stage) -> str:
-    """The module of a stage's method, where that does not ship with ssbench; else empty."""
-    if stage.method is None or is_ours(type(stage.method)):
-        return ""
-    return type(stage.method).__module__
+    """The module of the method of a stage or its parents, if it does not ship with ssbench.
+
+    A finetuning belongs to it too: its parent may have to be computed anew.
+    """
+    methods = [type(each.method) for each in stage.chain() if each.method is not None]
+    return next((cls.__module__ for cls in methods if not is_ours(cls)), "")
 
 
 def _hear(clerk: Coordinator, crew: list[Worker]) -> None:
