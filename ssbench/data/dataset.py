@@ -73,7 +73,7 @@ class DataSet:
         """Mean and standard deviation of the training images, by channel, [C, 1, 1]."""
         if self.fixed is not None:
             return self.fixed
-        assert isinstance(self.train, Split)  # noqa: S101 -- a folder's is fixed
+        assert isinstance(self.train, Split)  # a folder's is fixed
         if self.train.images.numel() < 10_000_000:
             pixels = self.train.images.double()
             dims = (0, 2, 3)
@@ -90,7 +90,7 @@ class DataSet:
         """
         digest = hashlib.sha256(f"{self.name}:{self.classes}".encode())
         for split in (self.train, self.validation, self.test):
-            assert not isinstance(split, HeldBack)  # noqa: S101 -- plans are made with all images
+            assert not isinstance(split, HeldBack)
             if isinstance(split, Files):
                 digest.update(split.fingerprint.encode())
                 continue

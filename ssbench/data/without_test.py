@@ -38,7 +38,7 @@ def hold_back(
 
     def test() -> Split | Files:
         split = read().test
-        assert not isinstance(split, HeldBack)  # noqa: S101 -- says the class
+        assert not isinstance(split, HeldBack)
         return split
 
     kept = replace(dataset, test=HeldBack(len(dataset.test), test))

@@ -77,7 +77,7 @@ class DataParallel(SingleProcess):
             self._compare()
 
     def _compare(self) -> None:
-        assert self._model is not None  # noqa: S101 -- an epoch has steps, which have a network
+        assert self._model is not None  # an epoch has steps, which have a network
         own = fingerprints(self._model, self._fabric.device)
         first = own.clone()
         dist.broadcast(first, 0)
