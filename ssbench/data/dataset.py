@@ -50,6 +50,7 @@ class DataSet:
 
     Attributes:
         fixed: the normalisation, where it is not that of the training images.
+        remarks: what a user has to know of the files, each in one line.
     """
 
     name: str
@@ -59,6 +60,7 @@ class DataSet:
     test: Split | Files | HeldBack
     standard: Augmentation = Augmentation()
     fixed: Normalisation | None = None
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_open()
