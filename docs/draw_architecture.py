@@ -1,9 +1,4 @@
-"""Draw the rooms of ssbench from the table of who may import whom.
-
->>> uv run python -m docs.draw_architecture     # writes docs/architecture.svg and its table
-
-A test compares both with what is committed, so that neither is ever stale.
-"""
+"""Draw the rooms of ssbench from the table of who may import whom; `docs.generate` writes it."""
 
 from __future__ import annotations
 
@@ -12,13 +7,13 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.test_architecture import MAY_IMPORT, PACKAGE
+from ssbench.paths import package_folder
 
 Rooms = Mapping[str, set[str]]
 Places = Mapping[str, tuple[float, float]]
 PAGE = Path(__file__).with_name("architecture.md")
 PICTURE = PAGE.with_suffix(".svg")
-BEGIN, END = "<!-- rooms: made by docs/draw_architecture.py -->\n", "<!-- /rooms -->\n"
+BEGIN, END = "<!-- rooms: made by docs/generate.py -->\n", "<!-- /rooms -->\n"
 FLOW = (
     ("", "experiment", "TOML"),
     ("experiment", "executors", "runs of stages"),
@@ -86,7 +81,7 @@ def table(rooms: Rooms) -> str:
     """Return the Markdown table of the rooms, from the top down."""
     lines = ["| room of `ssbench/` | what is inside | may import |", "|:--|:--|:--|"]
     for room in reversed(list(rooms)):
-        source = (PACKAGE / room / "__init__.py").read_text()
+        source = (package_folder() / room / "__init__.py").read_text()
         summary = (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]
         imports = [name for name in rooms if name in rooms[room]]
         lines.append(f"| `{room}` | {summary} | {', '.join(imports) or 'none'} |")
@@ -173,8 +168,3 @@ def _box(room: str, x: float, y: float) -> str:
         f'<rect x="{x - BOX_WIDTH / 2:g}" y="{y - BOX_HEIGHT / 2:g}" width="{BOX_WIDTH}" '
         f'height="{BOX_HEIGHT}" rx="6"/><text class="room" x="{x:g}" y="{y + 5:g}">{room}</text>'
     )
-
-
-if __name__ == "__main__":
-    PICTURE.write_text(svg(MAY_IMPORT))
-    PAGE.write_text(page(PAGE.read_text(), MAY_IMPORT))

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ import torch
 import ssbench
 from docs import draw_architecture as drawing
 from ssbench.models.registry import IMAGENET, MODELS, build
-from ssbench.pipeline import record
 from ssbench.pruning.counting import count
+from ssbench.storage.keys import Group
+from ssbench.storage.schema import KEYS
 from tests.support.markdown import PAGES, links, paths
 from tests.support.paths import ROOT
 from tests.test_architecture import MAY_IMPORT
@@ -47,15 +49,14 @@ def test_listed_networks_are_those_that_are_built() -> None:
     assert params == {name: facts.params for name, facts in (MODELS | IMAGENET).items()}
 
 
-def test_every_measured_key_is_explained() -> None:
-    explained = set(re.findall(r"`([a-z0-9_]+)`", TEXT))
-    units = {f"{unit}_compact" for unit in ("params", "connections", "macs")}
-    suffixed = {"norm_ops_compact", "pool_ops_compact"}
-    errors = {f"validation_{what}" for what in ("loss", "top1_error", "top5_error")}
-    facts = {"train_images", "validation_images", "test_images", "image_shape", "classes", "mean",
-             "sd", "device", "device_name", "threads", "versions", "commit", "time"}  # fmt: skip
-    measured = set(record._MEASURED) - units - suffixed - errors - facts
-    assert measured <= explained
+@pytest.mark.parametrize("group", get_args(Group))
+def test_the_tables_of_keys_are_those_of_the_schema(group: Group) -> None:
+    if group:
+        assert f"<!-- keys: {group} -->\n{KEYS.table(group)}\n<!-- end -->" in TEXT
+
+
+def test_every_key_says_what_it_means() -> None:
+    assert [name for name in KEYS.measured if not KEYS.about[name].meaning] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -67,7 +68,7 @@ def test_linked_and_named_files_exist(page: Path) -> None:
 
 
 def test_the_picture_and_the_table_of_rooms_are_those_of_the_import_table() -> None:
-    remedy = "uv run python -m docs.draw_architecture"
+    remedy = "uv run python -m docs.generate"
     assert drawing.PICTURE.read_text() == drawing.svg(MAY_IMPORT), remedy
     assert drawing.PAGE.read_text() == drawing.page(drawing.PAGE.read_text(), MAY_IMPORT), remedy
 

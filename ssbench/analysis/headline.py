@@ -161,7 +161,7 @@ def headline(tables: Sequence[tuple[str, Sequence[Row]]]) -> Headline:
 
 def _lead(competing: Mapping[Row, Mapping[int, float]], where: str) -> Lead:
     first = stats.best_row(competing)
-    assert first is not None  # noqa: S101 -- rows that compete have values
+    assert first is not None  # rows that compete have values
     others = sorted(
         (row for row in competing if row is not first),
         key=lambda row: stats.mean(competing[row].values()),

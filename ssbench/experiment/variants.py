@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from ssbench.errors import BadInputError, nearest
+from ssbench.errors import BadInputError, message, nearest
 from ssbench.experiment.retraining import REWINDS, Retrain
 from ssbench.experiment.size import refuse_too_many
 from ssbench.experiment.spec import Experiment, MethodSpec
@@ -199,10 +199,8 @@ def make_method(file: MethodFile, settings: Mapping[str, Any], place: str) -> Me
         try:
             checked[field] = kind.validate_python(value, strict=True)
         except ValidationError as error:
-            message = error.errors(include_url=False)[0]["msg"]
-            raise BadInputError(
-                f"{place}.{name}: {message[0].lower()}{message[1:]} (found {value!r})"
-            ) from error
+            found = message(error.errors(include_url=False)[0])
+            raise BadInputError(f"{place}.{name}: {found} (found {value!r})") from error
     try:
         return file.cls(**checked)
     except (ValueError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Result files -> checked runs; nothing is ever written here.
+"""Read result files and check them; never writes.
 
 >>> [run.final.test_top1_error for run in read_runs(Path("results/quickstart"))]
 """
@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from ssbench.errors import BadInputError, DamagedError, Fault
+from ssbench.errors import BadInputError, DamagedError, Fault, wrong
 from ssbench.storage.files import entries
 from ssbench.storage.jsonl import parse
 from ssbench.storage.manifest_of_results import recipe_of
@@ -33,7 +33,7 @@ _OF_A_RUN = ("run", "experiment", "dataset", "model", "method", "label", "seed",
 class RunRecords:
     """The stages of one run, in order; the last one is its result.
 
-    ``recipe`` is what its folder says that all its runs were trained by, as text.
+    ``recipe`` is the recipe of all runs of its folder, as text.
     """
 
     stages: tuple[Record, ...]
@@ -51,7 +51,7 @@ class RunRecords:
 
     @property
     def pruned(self) -> Record | None:
-        """The last pruning: what was measured before the finetuning that followed it."""
+        """The last pruning, as measured before the finetuning that followed."""
         return next((s for s in reversed(self.stages) if s.stage == "prune"), None)
 
     def total(self, key: str) -> float | None:
@@ -62,7 +62,7 @@ class RunRecords:
 
     @property
     def joules(self) -> float | None:
-        """The energy of all stages; None where it could not be read in one of them."""
+        """The energy of all stages; None if one of them lacks it."""
         found = [stage.energy_joules for stage in self.stages]
         known = [joules for joules in found if joules is not None]
         return sum(known) if len(known) == len(found) else None
@@ -88,10 +88,10 @@ def read_runs(folder: Path) -> list[RunRecords]:
 
 
 def folders_below(folder: Path) -> list[Path]:
-    """The folder itself where it holds records, else those directly below it that do.
+    """Return the folder itself if it holds records, else the folders directly below that do.
 
     Raises:
-        PermissionError: one of them may not be read, so that what it holds would be missing.
+        PermissionError: one of them is not readable, so that its records would be missing.
     """
     if _holds_records(folder):
         return [folder]
@@ -100,7 +100,7 @@ def folders_below(folder: Path) -> list[Path]:
 
 
 def _holds_records(folder: Path) -> bool:
-    """Whether records lie in a folder, be it one that was set aside: its gap is to be told of."""
+    """Whether a folder holds records, also set-aside ones, whose gap a report must mention."""
     return any(".jsonl" in name and not name.startswith(".") for name in entries(folder))
 
 
@@ -108,7 +108,7 @@ Lines = list[tuple[dict[str, Any], Record]]
 
 
 def _files(folder: Path) -> Iterator[Lines]:
-    """Read run after run: who keeps only a part of each needs the memory for that part."""
+    """Yield run after run, so that a caller who keeps a part needs memory for that part only."""
     names = sorted(entries(folder))
     paths = [folder / name for name in names if name.endswith(".jsonl") and name[0] != "."]
     _refuse_gaps(folder)
@@ -130,9 +130,9 @@ def _files(folder: Path) -> Iterator[Lines]:
 
 
 def _refuse_gaps(folder: Path) -> None:
-    """See that of no run there is only a damaged file that was set aside.
+    """Refuse a folder in which a run has nothing but a damaged file that was set aside.
 
-    Its row would lack a seed, or be missing, and nothing would say so.
+    Its row would silently lack a seed, or be missing.
     """
     for fault in get_args(Fault):
         for aside in sorted(folder.glob(f"*.jsonl.{fault}*")):
@@ -144,10 +144,10 @@ def _refuse_gaps(folder: Path) -> None:
 
 
 def read_file(path: Path) -> Lines:
-    """Read and check one run's file; every line as it was written, and as a record.
+    """Read and check one run's file; return every line raw and as a record.
 
     Raises:
-        DamagedError: it is not what ssbench wrote, or of another version.
+        DamagedError: ssbench did not write it so, or another version did.
         BadInputError: it cannot be read.
     """
     lines = [_line(raw, f"{path}, line {number}") for number, raw in enumerate(parse(path), 1)]
@@ -162,14 +162,11 @@ def _line(raw: dict[str, Any], place: str) -> tuple[dict[str, Any], Record]:
     try:
         return raw, Record.model_validate(raw)
     except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in detail["loc"]) or "the line"
-        message = detail["msg"][0].lower() + detail["msg"][1:]
-        raise DamagedError(place, f"{key}: {message}"[:300], _REMEDY) from error
+        raise DamagedError(place, wrong(error, "the line")[:300], _REMEDY) from error
 
 
 def _check_run(path: Path, stages: list[Record]) -> None:
-    """See that the lines are one run's and that the last one is a result."""
+    """Check that all lines belong to one run and that the last one is a result."""
     for number, stage in enumerate(stages, 1):
         other = [key for key in _OF_A_RUN if getattr(stage, key) != getattr(stages[0], key)]
         if other:

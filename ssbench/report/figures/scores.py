@@ -45,7 +45,7 @@ def _panel(name: str, found: Sequence[tuple[Row, Record]], looks: Looks) -> Any:
     import altair as alt
 
     scores = found[0][1].score_histogram
-    assert scores is not None  # noqa: S101 -- the caller has looked
+    assert scores is not None  # the caller has looked
     same = [(row, record) for row, record in found if record.score_histogram == scores]
     cuts: list[dict[str, Any]] = [
         {
