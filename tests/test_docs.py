@@ -86,7 +86,7 @@ def test_a_new_room_changes_the_picture() -> None:
     assert ">attic<" in drawing.svg(more)
 
 
-def test_every_room_is_led_to() -> None:
+def test_common_changes_have_a_line() -> None:
     page = drawing.PAGE.read_text().partition("## I want to")[2]
     assert len(re.findall(r"^\| ", page, re.MULTILINE)) > 10
     for question in ("training loop", "caption", "budget is met"):
@@ -104,3 +104,11 @@ def test_the_citation_names_this_version() -> None:
     citation = (ROOT / "CITATION.cff").read_text()
     assert f"\nversion: {ssbench.__version__}\n" in citation
     assert f'"{ssbench.__version__}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_site_has_every_page() -> None:
+    """What lies outside docs/ comes from docs/site_pages.py, which imports mkdocs."""
+    listed = re.findall(r": ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    elsewhere = re.findall(r'\.md": "([\w-]+\.md)"', (ROOT / "docs/site_pages.py").read_text())
+    pages = [path.name for path in (ROOT / "docs").glob("*.md")]
+    assert sorted(listed) == sorted([*pages, *elsewhere])
