@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ssbench.data.image_folder import Files
 from ssbench.errors import BadInputError, DamagedError, DivergedError, NoRoomError, RunFailedError
 from ssbench.experiment.stage import Run, Stage
 from ssbench.pipeline.prune import missed_budget
@@ -108,16 +109,7 @@ class StageRunner:
             partials,
             warn,
         )
-        self._facts = describe(workbench.device) | {
-            "train_images": len(workbench.train),
-            "validation_images": len(workbench.validation),
-            "test_images": len(workbench.test),
-            "image_shape": list(workbench.example.shape[1:]),
-            "classes": workbench.dataset.classes,
-            "test_guess_error": _guess_error(workbench.test.labels),
-            "mean": workbench.normalisation[0].flatten().tolist(),
-            "sd": workbench.normalisation[1].flatten().tolist(),
-        }
+        self._where = describe(workbench.device)
 
     @property
     def _store(self) -> CheckpointStore:
@@ -209,11 +201,28 @@ class StageRunner:
             raise StageFailedError(_reason(stage, error), _failure(error), lost=lost) from error
         if said := missed_budget(stage, record):
             self._warn(said)
-        return tensors, record | self._facts | {"time": now()}
+        return tensors, record | self._where | _seen(stage, self._workbench) | {"time": now()}
 
     def _forget(self, stage: Stage) -> None:
         if self._partials:
             self._partials.forget(stage.id)
+
+
+def _seen(stage: Stage, workbench: Workbench) -> Record:
+    """The images that a stage saw."""
+    its = workbench.fitted(stage.preprocessing)
+    in_folder = isinstance(its.dataset.train, Files)
+    return {
+        "train_images": len(its.train),
+        "validation_images": len(its.validation),
+        "test_images": len(its.test),
+        "image_shape": list(its.example.shape[1:]),
+        "classes": its.dataset.classes,
+        "test_guess_error": _guess_error(its.test.labels),
+        "mean": its.normalisation[0].flatten().tolist(),
+        "sd": its.normalisation[1].flatten().tolist(),
+        "preprocessing": stage.preprocessing.facts() if in_folder else None,
+    }
 
 
 def _guess_error(labels: Tensor) -> float:

@@ -22,6 +22,7 @@ def table_caption(rows: Sequence[Row]) -> str:
         "MACs: convolution and linear layers, one image, 1 per multiply-add.",
         epochs_words(rows),
         *split_words(rows),
+        *facts.untouched_words(rows),
         *facts.sentences(rows),
         *floor_words(rows),
         *bold_words(list(by_budget(rows).values())),
