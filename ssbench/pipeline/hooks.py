@@ -43,7 +43,9 @@ def watched_training(method: Method, workbench: Workbench) -> Iterator[None]:
     workbench.check_data(what)
 
 
-def watched_penalty(method: Method, model: nn.Module, images: int) -> Callable[[], Tensor | None]:
+def watched_penalty(
+    method: Method, model: nn.Module, **facts: object
+) -> Callable[[], Tensor | None]:
     """The penalty of a step; a microsecond longer than without the watch."""
     if not _has(method, "penalty"):
         return lambda: None
@@ -51,7 +53,7 @@ def watched_penalty(method: Method, model: nn.Module, images: int) -> Callable[[
 
     def penalty() -> Tensor | None:
         before = quick()
-        found: Tensor | None = offer(method.penalty, model, images=images)
+        found: Tensor | None = offer(method.penalty, model, **facts)
         check_quickly(what, before)
         return found
 

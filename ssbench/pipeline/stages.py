@@ -58,6 +58,7 @@ def carry_out(
         RunFailedError: the stage cannot be finished; a method's own errors pass through.
     """
     clear(workbench.device)
+    workbench = workbench.fitted(stage.preprocessing)
     jointly = workbench.spread.share.of
     # Products in single precision, but for a training that asks for less.
     with metered(workbench.device, jointly) as meter, products("fp32"):
@@ -116,8 +117,8 @@ def _hooks(
 
         after_step, zeros_now = watched_step(method, plain_step), lambda: zeros
     groups = call(method, "parameter_groups", model, workbench)
-    penalty = watched_penalty(method, model, len(workbench.train))
-    return Hooks(groups, penalty, after_step, parts), zeros_now
+    facts = {"images": len(workbench.train), "weight_decay": _recipe(stage).weight_decay}
+    return Hooks(groups, watched_penalty(method, model, **facts), after_step, parts), zeros_now
 
 
 class _Snapshot:
