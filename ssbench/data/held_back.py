@@ -75,11 +75,11 @@ class _Seal:
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
-        self.closed = False
+        was, self.closed = self.closed, False
         try:
             yield
         finally:
-            self.closed = True
+            self.closed = was
 
     def check(self, what: str) -> None:
         if self.closed:
@@ -117,6 +117,13 @@ def check_open() -> None:
         HeldBackError: they are.
     """
     _SEAL.check("a data set was opened")
+
+
+@contextmanager
+def copying() -> Iterator[None]:
+    """Within it a data set is made of the splits of another one, held back or not."""
+    with _SEAL.lifted():
+        yield
 
 
 def close(places: Sequence[Path], outsider: str) -> None:
