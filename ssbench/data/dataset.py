@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ssbench.data.held_back import HeldBack, check_open, copying
+from ssbench.data.held_back import HeldBack, check_open
 from ssbench.data.image_folder import Files
 from ssbench.data.preprocessing import Preprocessing
 
@@ -96,10 +96,20 @@ class DataSet:
         """Return the data set under another preprocessing; images in memory have none."""
         if not isinstance(self.train, Files) or self.train.preprocessing == how:
             return self
-        splits = (self.train, self.validation, self.test)
-        train, validation, test = (_prepared(part, how) for part in splits)
-        with copying():
-            return replace(self, train=train, validation=validation, test=test)
+        found = copy(self)  # opens nothing, so held-back test images stay held back
+        for cached in ("normalisation", "fingerprint"):
+            vars(found).pop(cached, None)
+        for name in ("train", "validation", "test"):
+            object.__setattr__(found, name, _prepared(getattr(self, name), how))
+        return found
+
+    @property
+    def guess_error(self) -> float:
+        """The test error in percent of always answering with the most frequent class."""
+        if isinstance(self.test, HeldBack):
+            return self.test.guess_error
+        labels = self.test.labels
+        return 100 * (1 - float(torch.bincount(labels).max()) / len(labels))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -121,6 +131,13 @@ class DataSet:
         return digest.hexdigest()[:16]
 
 
+def _prepared(part: Split | Files | HeldBack, how: Preprocessing) -> Split | Files | HeldBack:
+    if isinstance(part, HeldBack):
+        read = part.read
+        return replace(part, read=lambda: _prepared(read(), how))
+    return replace(part, preprocessing=how) if isinstance(part, Files) else part
+
+
 def _pixels(values: Sequence[float]) -> Tensor:
     """Values of 0 to 1 by channel on the scale 0 to 255, [C, 1, 1]."""
     return 255 * torch.tensor(values).reshape(-1, 1, 1)
@@ -137,10 +154,3 @@ def _by_counting(images: Tensor) -> tuple[Tensor, Tensor]:
         means.append(mean)
         sds.append(variance.sqrt())
     return torch.stack(means), torch.stack(sds)
-
-
-def _prepared(split: Any, how: Preprocessing) -> Any:
-    """A split of a folder under another preprocessing, also one that is held back."""
-    if isinstance(split, HeldBack):
-        return replace(split, read=lambda: _prepared(split.read(), how))
-    return replace(split, preprocessing=how)

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,10 +32,12 @@ class HeldBack:
 
     Attributes:
         count: the number of its images.
+        guess_error: the error in percent of always answering with the most frequent class.
         read: reads it again, as what `DataSet.test` else is.
     """
 
     count: int
+    guess_error: float
     read: Callable[[], Any] = field(repr=False)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
@@ -44,7 +46,7 @@ class HeldBack:
 
     def to(self, device: torch.device) -> HeldBack:
         """Return the same, to be read to another device."""
-        return HeldBack(self.count, self.read, device)
+        return replace(self, device=device)
 
     @contextmanager
     def opened(self) -> Iterator[Any]:
@@ -75,11 +77,11 @@ class _Seal:
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
-        was, self.closed = self.closed, False
+        self.closed = False
         try:
             yield
         finally:
-            self.closed = was
+            self.closed = True
 
     def check(self, what: str) -> None:
         if self.closed:
@@ -117,13 +119,6 @@ def check_open() -> None:
         HeldBackError: they are.
     """
     _SEAL.check("a data set was opened")
-
-
-@contextmanager
-def copying() -> Iterator[None]:
-    """Within it a data set is made of the splits of another one, held back or not."""
-    with _SEAL.lifted():
-        yield
 
 
 def close(places: Sequence[Path], outsider: str) -> None:

@@ -41,7 +41,7 @@ def hold_back(
         assert not isinstance(split, HeldBack)
         return split
 
-    kept = replace(dataset, test=HeldBack(len(dataset.test), test))
+    kept = replace(dataset, test=HeldBack(len(dataset.test), dataset.guess_error, test))
     close(places, outsider)
     return kept
 

@@ -137,6 +137,8 @@ def _runs(
             key = (model, number, place)
             if key not in chains:
                 last = _chain(experiment, variant, budget, starts[model])
+                if (bare := variant.bare.get(place)) is not None:
+                    last = replace(last, twin=chains[model, number, bare][0])
                 chains[key] = (last, _name(variant, budget, last))
             last, name = chains[key]
             stage = at_seed(last, seed, known)

@@ -17,7 +17,7 @@ from ssbench.models.state_dict import restore
 from ssbench.pipeline.hooks import call
 from ssbench.pipeline.state import State, Tensors
 from ssbench.pipeline.workbench import Workbench
-from ssbench.pruning.budget import Budget
+from ssbench.pruning.budget import FLOOR, TOLERANCE, Budget
 from ssbench.pruning.counting import count, nonzero
 from ssbench.pruning.equivalence import compact_certified
 from ssbench.pruning.graph.structure import Structure, structure_of
@@ -55,6 +55,23 @@ def prune(
     record = _pruned(stage, workbench, model, zeros, selection) | {"seconds_prune": seconds}
     left = State(dict(model.state_dict()), zeros, _early(stage, workbench, came))
     return left.pack(), record | workbench.measure(model)
+
+
+def missed_budget(stage: Stage, record: Mapping[str, Any]) -> str:
+    """Say that a pruning came nowhere near its budget, and what to do; nothing where it did."""
+    budget, reached = stage.budget, record.get("budget_reached")
+    if stage.kind != "prune" or budget is None or budget.kept == "own" or reached is None:
+        return ""
+    if abs(reached - budget.kept) <= TOLERANCE * budget.kept:
+        return ""
+    remedy = "ask for a larger share, or give it a finer grain"
+    if budget.scope == "global" and not budget.protection:
+        remedy = f"set budget.protection = {FLOOR} or budget.scope = 'layerwise'"
+    return (
+        f"{stage.model}, {type(stage.method).__name__}, seed {stage.seed}: {100 * reached:.3g} % "
+        f"of {budget.unit} stay where {100 * budget.kept:.4g} % was asked, and no cut comes nearer;"
+        f" such a row does not compete: {remedy}"
+    )
 
 
 def asked_of(stage: Stage) -> tuple[Method, Budget]:

@@ -118,7 +118,8 @@ def _hooks(
         after_step, zeros_now = watched_step(method, plain_step), lambda: zeros
     groups = call(method, "parameter_groups", model, workbench)
     facts = {"images": len(workbench.train), "weight_decay": _recipe(stage).weight_decay}
-    return Hooks(groups, watched_penalty(method, model, **facts), after_step, parts), zeros_now
+    penalty = watched_penalty(method, model, **facts)
+    return Hooks(groups, penalty, after_step, parts), zeros_now
 
 
 class _Snapshot:
