@@ -11,7 +11,7 @@ import pytest
 from tests.support.paths import ROOT
 
 PACKAGE = ROOT / "ssbench"
-GROUND = {"errors", "paths", "seeds"}
+GROUND = {"errors", "paths", "ranges", "seeds"}
 MAY_IMPORT: dict[str, set[str]] = {  # from the bottom up
     "data": set(), "models": set(), "pruning": {"models"}, "storage": set(),
     "training": {"data", "models"},

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from ssbench.data.held_back import HeldBack, check_open
 from ssbench.data.image_folder import Files
+from ssbench.data.preprocessing import Preprocessing
 
 Normalisation = tuple[Tensor, Tensor]
 """Mean and standard deviation by channel, each [C, 1, 1], on the scale of the stored values."""
@@ -48,7 +52,7 @@ class DataSet:
     """Three splits: choices are made on validation, results are those on test.
 
     Attributes:
-        fixed: the normalisation, where it is not that of the training images.
+        fixed: the normalisation of images in memory, where it is not that of the training images.
         remarks: what a user has to know of the files, each in one line.
     """
 
@@ -56,10 +60,13 @@ class DataSet:
     classes: int
     train: Split | Files
     validation: Split | Files
-    test: Split | Files
+    test: Split | Files | HeldBack
     standard: Augmentation = Augmentation()
     fixed: Normalisation | None = None
     remarks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_open()
 
     @property
     def channels(self) -> int:
@@ -68,10 +75,15 @@ class DataSet:
 
     @cached_property
     def normalisation(self) -> Normalisation:
-        """Mean and standard deviation of the training images, by channel, [C, 1, 1]."""
+        """Mean and standard deviation of the training images, by channel, [C, 1, 1].
+
+        Those of a folder are its preprocessing's.
+        """
+        if isinstance(self.train, Files):
+            how = self.train.preprocessing
+            return _pixels(how.mean), _pixels(how.sd)
         if self.fixed is not None:
             return self.fixed
-        assert isinstance(self.train, Split)  # a folder's is fixed
         if self.train.images.numel() < 10_000_000:
             pixels = self.train.images.double()
             dims = (0, 2, 3)
@@ -79,6 +91,25 @@ class DataSet:
         else:
             mean, sd = _by_counting(self.train.images)
         return mean.float().reshape(-1, 1, 1), sd.float().reshape(-1, 1, 1)
+
+    def prepared(self, how: Preprocessing) -> DataSet:
+        """Return the data set under another preprocessing; images in memory have none."""
+        if not isinstance(self.train, Files) or self.train.preprocessing == how:
+            return self
+        found = copy(self)  # opens nothing, so held-back test images stay held back
+        for cached in ("normalisation", "fingerprint"):
+            vars(found).pop(cached, None)
+        for name in ("train", "validation", "test"):
+            object.__setattr__(found, name, _prepared(getattr(self, name), how))
+        return found
+
+    @property
+    def guess_error(self) -> float:
+        """The test error in percent of always answering with the most frequent class."""
+        if isinstance(self.test, HeldBack):
+            return self.test.guess_error
+        labels = self.test.labels
+        return 100 * (1 - float(torch.bincount(labels).max()) / len(labels))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -88,6 +119,7 @@ class DataSet:
         """
         digest = hashlib.sha256(f"{self.name}:{self.classes}".encode())
         for split in (self.train, self.validation, self.test):
+            assert not isinstance(split, HeldBack)
             if isinstance(split, Files):
                 digest.update(split.fingerprint.encode())
                 continue
@@ -97,6 +129,18 @@ class DataSet:
         if self.standard != Augmentation():
             digest.update(repr(self.standard).encode())
         return digest.hexdigest()[:16]
+
+
+def _prepared(part: Split | Files | HeldBack, how: Preprocessing) -> Split | Files | HeldBack:
+    if isinstance(part, HeldBack):
+        read = part.read
+        return replace(part, read=lambda: _prepared(read(), how))
+    return replace(part, preprocessing=how) if isinstance(part, Files) else part
+
+
+def _pixels(values: Sequence[float]) -> Tensor:
+    """Values of 0 to 1 by channel on the scale 0 to 255, [C, 1, 1]."""
+    return 255 * torch.tensor(values).reshape(-1, 1, 1)
 
 
 def _by_counting(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,10 +14,11 @@ from ssbench.data.download import data_root
 from ssbench.data.registry import check, open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors.capacity import cores, fitting
-from ssbench.executors.local import execute
+from ssbench.executors.one_by_one import execute_one_by_one
 from ssbench.executors.processes import ddp_group
 from ssbench.executors.processes.ddp_group import DDPGroup
-from ssbench.executors.processes.pool import Process, execute_side_by_side
+from ssbench.executors.processes.pool import execute_side_by_side
+from ssbench.executors.processes.process import Process
 from ssbench.executors.processes.worker import Setup
 from ssbench.executors.ray.executor import RaySetup, execute_on_ray
 from ssbench.executors.stage_runner import Observer, Outcome
@@ -28,7 +29,7 @@ from ssbench.experiment.stage import Run
 from ssbench.experiment.variants import variants
 from ssbench.method.registry import discover
 from ssbench.models.pretrained import fetch
-from ssbench.pipeline.feasibility import check_reach
+from ssbench.pipeline.feasibility import check_reach, check_shift
 from ssbench.pipeline.workbench import Workbench
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
@@ -87,7 +88,8 @@ def prepare(argument: str, options: Options) -> Prepared:
     if tuned:
         chosen = tuned_.apply(tuned, experiment, chosen, source)
     runs = plan_variants(experiment, chosen, workbench.dataset.fingerprint, source)
-    manifest = experiment.manifest | {"tuned": tuned.id if tuned else ""}
+    data = {"data": workbench.dataset.fingerprint}
+    manifest = experiment.manifest | data | {"tuned": tuned.id if tuned else ""}
     results = Results(options.results, manifest, command(argument, options))
     results.check()
     if options.devices > 1:
@@ -133,6 +135,7 @@ def make_ready(
     """
     for weights in sorted({stage.start for run in runs for stage in run.stages} - {""}):
         fetch(weights)
+    check_shift(runs, workbench, source)
     done = store.finished()
     check_reach([run for run in runs if run.stage.id not in done], workbench, source)
 
@@ -150,21 +153,32 @@ def execute_missing(ready: Prepared, options: Options, observer: Observer) -> Ou
             f"--cache {options.cache}: only this process sees it; leave out --concurrency and "
             "--devices"
         )
+    setup = setup_of(ready.experiment, options, ready.workbench, workers * options.devices)
     if (workers == 1 and not jointly) or not missing:
-        every = options.save_every
-        return execute(ready.runs, ready.workbench, ready.store, ready.results, observer, every)
-    setup = Setup(
-        dataset=ready.experiment.dataset,
-        data_root=data_root(options.data_root),
-        device=str(ready.workbench.device),
-        method_files=tuple(options.method_files),
-        cache=options.cache or options.results / ".cache",
-        threads=max(min(torch.get_num_threads(), cores()) // (workers * options.devices), 1),
-        save_every=options.save_every,
-    )
+        return execute_one_by_one(
+            ready.runs, ready.workbench, ready.store, ready.results, observer, setup
+        )
     hire = partial(DDPGroup, devices=options.devices) if jointly else Process
     return execute_side_by_side(
         ready.runs, setup, ready.store, ready.results, observer, workers, hire
+    )
+
+
+def setup_of(
+    experiment: Experiment, options: Options, workbench: Workbench, processes: int = 1
+) -> Setup:
+    """What a worker has to know, where so many processes compute side by side."""
+    cache = options.cache or options.results / ".cache"
+    threads = torch.get_num_threads()
+    return Setup(
+        dataset=experiment.dataset,
+        data_root=data_root(options.data_root).absolute(),
+        device=str(workbench.device),
+        method_files=tuple(path.absolute() for path in options.method_files),
+        # A method may change the working folder of its process.
+        cache=cache if "://" in str(cache) else Path(cache).absolute(),
+        threads=max(min(threads, cores()) // processes, 1) if processes > 1 else threads,
+        save_every=options.save_every,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a method can prune of a network, found before any training starts."""
+"""Budgets that a method cannot reach, and shifts over the edge, found before any training."""
 
 from __future__ import annotations
 
@@ -19,8 +19,24 @@ from ssbench.pruning.units import Units
 from ssbench.pruning.untouched import Untouched, untouched
 
 PROBED = 8
-"""So many images does a method see that is asked what it scores."""
+"""Number of images for a trial of a method's scores."""
 Key = tuple[object, ...]
+
+
+def check_shift(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
+    """Refuse an augmentation that would move whole images out of sight.
+
+    Raises:
+        BadInputError: names the shift and the images' size.
+    """
+    size = workbench.train.image_shape[1:]
+    for recipe in {stage.recipe for run in runs for stage in run.stages if stage.recipe}:
+        if recipe.shift and recipe.shift >= min(size):
+            raise BadInputError(
+                f"{source}: shift: {recipe.shift} pixels, but the images of "
+                f"{workbench.dataset.name} have {size[0]} x {size[1]}; ask for at most "
+                f"{min(size) - 1}"
+            )
 
 
 def check_reach(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
@@ -42,12 +58,12 @@ def check_reach(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
                     "give it shares instead of 'own'"
                 )
             continue
-        name = run.stage.model
-        units = _units(run, workbench, scored)
-        dense = workbench.dense(name)
+        name, fitted = run.stage.model, workbench.fitted(run.stage.preprocessing)
+        units = _units(run, fitted, scored)
+        dense = fitted.dense(name)
         key = (_key(run), budget.unit, budget.scope)
         if key not in least:
-            share = make_share(budget, workbench.model(name, 0), dense)
+            share = make_share(budget, fitted.model(name, 0), dense)
             least[key] = least_share(units, budget, dense, share)
         if budget.kept < least[key]:
             why = str(untouched(units, dense))
@@ -66,7 +82,8 @@ def out_of_reach(runs: Sequence[Run], workbench: Workbench) -> list[str]:
     for run in runs:
         if run.budget is None or _key(run) in found:
             continue
-        gap: Untouched = untouched(_units(run, workbench, scored), workbench.dense(run.stage.model))
+        fitted = workbench.fitted(run.stage.preprocessing)
+        gap: Untouched = untouched(_units(run, fitted, scored), fitted.dense(run.stage.model))
         found[_key(run)] = f"{run.label} on {run.stage.model}: {gap}" if gap.layers else ""
     return list(dict.fromkeys(line for line in found.values() if line))
 
@@ -83,13 +100,15 @@ def _units(run: Run, workbench: Workbench, known: dict[Key, Units]) -> Units:
         plain = workbench.model(run.stage.model, 0)
         structure = structure_of(plain)
         shapes = {name: parameter.shape for name, parameter in plain.named_parameters()}
+        ones = {
+            layer.weight: to_grain(torch.ones(shapes[layer.weight]), run.method.grain)
+            for layer in structure.prunable
+        }
         try:
-            units = Units.of(structure, _scores(run, workbench), shapes)
+            # Code from elsewhere runs in a process of its own, not here.
+            scores = _scores(run, workbench) if run.file.is_ours else ones
+            units = Units.of(structure, scores, shapes)
         except Exception:  # a method's code may raise anything; its own stage says what is wrong
-            ones = {
-                layer.weight: to_grain(torch.ones(shapes[layer.weight]), run.method.grain)
-                for layer in structure.prunable
-            }
             units = Units.of(structure, ones, shapes)
         known[_key(run)] = units
     return known[_key(run)]

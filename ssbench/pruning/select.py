@@ -208,11 +208,13 @@ def _ranked(scores: Mapping[str, Tensor]) -> Levels:
 
 
 def order(scores: Tensor) -> Tensor:
-    """The places of float32 scores [units], from the highest score down; of equals in order.
+    """The places of scores [units], from the highest score down; of equals in order.
 
-    A stable sort, but numpy's of whole numbers, several times as fast as torch's: the upper half of
-    each number has the order of the scores, the lower half is the place.
+    For float32 a stable sort, but numpy's of whole numbers, several times as fast as torch's: the
+    upper half of each number has the order of the scores, the lower half is the place.
     """
+    if scores.dtype != torch.float32:
+        return scores.sort(descending=True, stable=True).indices
     bits = (scores + 0.0).numpy().view(np.int32)  # of two zeros one is not less than the other
     ascending = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     keys = (~ascending).astype(np.int64) << 32

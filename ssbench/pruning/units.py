@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ssbench.errors import RunFailedError
 from ssbench.pruning.cuts import Cut, plan
-from ssbench.pruning.graph.layers import Layer
 from ssbench.pruning.graph.structure import Structure
+from ssbench.pruning.scores import check_one, real
 
 Kept = Mapping[str, Tensor]
 """Which units stay: boolean, by the leader's weight name, in the score's shape."""
@@ -29,8 +29,8 @@ class Units:
     channel of a residual stream leaves the network only with all the filters that write it.
 
     Attributes:
-        scores: by weight name, on the CPU, float32, each broadcasting over its weight; members of
-            a tied group have the same.
+        scores: by weight name, on the CPU, float32 or float64 (`ssbench.pruning.scores.real`),
+            each broadcasting over its weight; members of a tied group have the same.
         leaders: by weight name, the member that stands for its tied group; mostly itself.
         shapes: the parameters' shapes.
     """
@@ -47,15 +47,14 @@ class Units:
         """Check a method's scores against the weights that they name, and pool what is tied.
 
         Raises:
-            RunFailedError: a name that is no prunable weight, a shape that does not broadcast,
-                a score that is not a number.
+            RunFailedError: as `ssbench.pruning.scores.check_one`, or there is no score at all.
         """
         layers = {layer.weight: layer for layer in structure.layers}
         for name, score in scores.items():
-            _check(name, score, layers, shapes)
+            check_one(name, score, layers, shapes)
         if not scores:
             raise RunFailedError("the method scored no weight at all")
-        ordered = {name: scores[name].detach().float().cpu() for name in layers if name in scores}
+        ordered = real({name: scores[name] for name in layers if name in scores})
         leaders = {name: name for name in ordered}
         if all(_is_whole(score) for score in ordered.values()):
             ordered, leaders = _pooled(structure, ordered)
@@ -158,28 +157,6 @@ def _pooled(
         if len(members) > 1:
             mean = torch.stack([scores[name].flatten().double() for name in members]).mean(0)
             for name in members:
-                pooled[name] = mean.float().reshape(scores[name].shape)
+                pooled[name] = mean.to(scores[name].dtype).reshape(scores[name].shape)
                 leaders[name] = members[0]
     return pooled, leaders
-
-
-def _check(
-    name: str, score: Tensor, layers: Mapping[str, Layer], shapes: Mapping[str, torch.Size]
-) -> None:
-    if name not in layers:
-        raise RunFailedError(
-            f"scores name {name!r}, which is no convolution's or linear layer's weight"
-        )
-    shape = shapes[name]
-    fits = score.dim() == len(shape) and all(
-        have in (1, want) for have, want in zip(score.shape, shape, strict=True)
-    )
-    if not fits:
-        raise RunFailedError(
-            f"scores of {name} have shape {list(score.shape)}, which does not broadcast over "
-            f"the weight's {list(shape)}"
-        )
-    if layers[name].is_output and score.shape[0] != 1:
-        raise RunFailedError(f"scores of {name} would prune the outputs of the network")
-    if torch.isnan(score).any():
-        raise RunFailedError(f"scores of {name} contain NaN")
