@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from ssbench.errors import RunFailedError
 from ssbench.pruning.dependency_graph import dependencies
 from ssbench.pruning.graph.liveness import Flow
 from ssbench.pruning.graph.roles import Role
@@ -69,6 +70,9 @@ def compact(
 
     Returns:
         The smaller network, in the modes (training, requires_grad) of ``model``.
+
+    Raises:
+        RunFailedError: torch-pruning cannot cut it; names the layer or the operation.
     """
     network = copy.deepcopy(model)
     modes = [(module, module.training) for module in network.modules()]
@@ -77,7 +81,13 @@ def compact(
     dead = _dead(structure, flow)
     shears = _Shears(network.requires_grad_(True), structure, dead, example)
     for layer in structure.prunable:
-        shears.cut(layer.name)
+        try:
+            shears.cut(layer.name)
+        except Exception as error:  # torch-pruning raises any kind
+            raise RunFailedError(
+                f"{layer.name}: torch-pruning cannot take its channels out "
+                f"({type(error).__name__}: {error})"
+            ) from error
     for module, training in modes:
         module.training = training
     for name, parameter in network.named_parameters():
