@@ -4,7 +4,29 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+
+def wrong(error: ValidationError, whole: str = "the file") -> str:
+    """Say in one line what a schema found first, and where: ``budget.kept: input should be …``.
+
+    Args:
+        error: what pydantic raised.
+        whole: names the place where no key is at fault.
+    """
+    detail = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in detail["loc"]) or whole
+    return f"{place}: {message(detail)}"
+
+
+def message(detail: ErrorDetails) -> str:
+    """Write one finding of a schema in lower case, without pydantic's own prefix."""
+    text = detail["msg"].removeprefix("Value error, ")
+    return text[0].lower() + text[1:]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,17 +1,31 @@
-"""Where the files are that ship with ssbench and that people edit."""
+"""Where the package is, and the folders that ship with it and that people edit."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 
+def package_folder() -> Path:
+    """The folder of the package itself."""
+    return Path(__file__).parent
+
+
+def checkout() -> Path | None:
+    """The checkout that ssbench runs from; None where it is installed from a wheel."""
+    root = package_folder().parent
+    return root if (root / ".git").exists() else None
+
+
 def bench_folder() -> Path:
     """The folder of the experiments and published figures, in a checkout or a wheel."""
-    inside = Path(__file__).parent / "bench"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "bench"
+    return _shipped("bench")
 
 
 def method_folder() -> Path:
     """The folder of the methods that ship with ssbench, in a checkout or a wheel."""
-    inside = Path(__file__).parent / "methods"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "methods"
+    return _shipped("methods")
+
+
+def _shipped(name: str) -> Path:
+    inside = package_folder() / name
+    return inside if inside.is_dir() else package_folder().parent / name

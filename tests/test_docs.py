@@ -2,14 +2,15 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
-from ssbench.models import registry
 from ssbench.models.registry import IMAGENET, MODELS, build
-from ssbench.pipeline import record
 from ssbench.pruning.counting import count
+from ssbench.storage.keys import Group
+from ssbench.storage.schema import KEYS
 
 TEXT = (Path(__file__).parent.parent / "docs" / "metrics.md").read_text()
 ROWS = re.findall(
@@ -33,20 +34,18 @@ def test_documented_sizes_are_counted_ones(row: tuple[str, ...]) -> None:
 
 
 def test_listed_networks_are_those_that_are_built() -> None:
-    assert list(registry.NETWORKS) == list(MODELS)
     with torch.device("meta"):  # no weights are drawn
-        built = {name: build(name, facts.channels, 10) for name, facts in registry.NETWORKS.items()}
+        built = {name: build(name, facts.channels, 10) for name, facts in MODELS.items()}
         built |= {name: build(name, 3, 1000) for name in IMAGENET}
     params = {name: sum(p.numel() for p in model.parameters()) for name, model in built.items()}
-    assert params == {name: facts.params for name, facts in (registry.NETWORKS | IMAGENET).items()}
+    assert params == {name: facts.params for name, facts in (MODELS | IMAGENET).items()}
 
 
-def test_every_measured_key_is_explained() -> None:
-    explained = set(re.findall(r"`([a-z0-9_]+)`", TEXT))
-    units = {f"{unit}_compact" for unit in ("params", "connections", "macs")}
-    suffixed = {"norm_ops_compact", "pool_ops_compact"}
-    errors = {f"validation_{what}" for what in ("loss", "top1_error", "top5_error")}
-    facts = {"train_images", "validation_images", "test_images", "image_shape", "classes", "mean",
-             "sd", "device", "device_name", "threads", "versions", "commit", "time"}  # fmt: skip
-    measured = set(record._MEASURED) - units - suffixed - errors - facts
-    assert measured <= explained
+@pytest.mark.parametrize("group", get_args(Group))
+def test_the_tables_of_keys_are_those_of_the_schema(group: Group) -> None:
+    if group:
+        assert f"<!-- keys: {group} -->\n{KEYS.table(group)}\n<!-- end -->" in TEXT
+
+
+def test_every_key_says_what_it_means() -> None:
+    assert [name for name in KEYS.measured if not KEYS.about[name].meaning] == []

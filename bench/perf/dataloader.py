@@ -101,7 +101,7 @@ def usual(
 ) -> Callable[[], None]:
     """Make an epoch as tutorials write it: workers stay alive between epochs."""
     split = found.train
-    assert isinstance(split, Split)  # noqa: S101 -- the callers make no other
+    assert isinstance(split, Split)  # the callers make no other
     mean, sd = ([value / 255 for value in part.flatten().tolist()] for part in found.normalisation)
     transform = v2.Compose(
         [

@@ -75,13 +75,14 @@ def resuming(count: int, folder: Path) -> None:
     code = (
         "import sys, time; began = time.perf_counter()\n"
         "from pathlib import Path\n"
-        "from ssbench import commands\n"
+        "from ssbench.cli.run import run\n"
+        "from ssbench.executors.session import Options\n"
         "from ssbench.executors.progress import Quiet\n"
         "def first(*given): print(f'FIRST {time.perf_counter() - began:.2f}'); sys.exit()\n"
         "Quiet.stage_started = first\n"
         "from rich.console import Console\n"
-        f"options = commands.Options(results=Path({str(folder)!r}), quiet=True)\n"
-        f"commands.run({str(toml)!r}, options, Console(), Console())\n"
+        f"options = Options(results=Path({str(folder)!r}), quiet=True)\n"
+        f"run({str(toml)!r}, options, Console(), Console())\n"
     )
     found = commands_runs(toml)
     results = Results(folder, found[0].manifest)

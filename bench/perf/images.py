@@ -37,7 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder), options.images)
         dataset = open_dataset(f"imagefolder:{folder}", Path())
-        assert isinstance(dataset.train, Files)  # noqa: S101 -- as all folders are
+        assert isinstance(dataset.train, Files)  # as all folders are
         for name, count in (("all images", options.images), ("two images", 2)):
             train = Files(dataset.train.root, dataset.train.paths[:count], dataset.train.labels)
             size = BATCH if count > 2 else 1
@@ -86,7 +86,7 @@ def resized(
     """
     dataset = open_dataset(f"imagefolder:{folder}", Path())
     files = dataset.train.to(device)
-    assert isinstance(files, Files)  # noqa: S101 -- as all folders are
+    assert isinstance(files, Files)  # as all folders are
     ours = FolderLoader(files, dataset.normalisation, BATCH, workers=workers)
     whole = DataLoader(
         Decoded(files),

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ssbench.analysis import stats
 from ssbench.analysis.find_row import find_row
 from ssbench.analysis.rows import Row
-from ssbench.errors import BadInputError
+from ssbench.errors import BadInputError, wrong
 from ssbench.storage.toml import read_toml
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -25,8 +25,8 @@ Ending = Literal["supported", "contradicted", "undecided"]
 class Claim(BaseModel):
     """That one row errs less than another, by at least so much.
 
-    Rows are written as for `ssbench.analysis.find_row.find_row`. ``by`` is in points of test error: 0
-    says better, 1 says better by a whole point, -0.5 says worse by less than half a point.
+    Rows are written as `ssbench.analysis.find_row` reads them. ``by`` is in points of test error:
+    0 says better, 1 says better by a whole point, -0.5 says worse by less than half a point.
     """
 
     model_config = _STRICT
@@ -102,11 +102,8 @@ def _read(path: Path) -> ClaimsFile:
     try:
         return ClaimsFile.model_validate(read_toml(path))
     except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in detail["loc"])
         fields = ", ".join(Claim.model_fields)
-        message = detail["msg"][0].lower() + detail["msg"][1:]
-        raise BadInputError(f"{path}: {place}: {message}; a claim's keys: {fields}") from error
+        raise BadInputError(f"{path}: {wrong(error)}; a claim's keys: {fields}") from error
 
 
 def settle(claims: Iterable[Claim], rows: Sequence[Row]) -> list[Settled]:

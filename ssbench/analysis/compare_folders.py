@@ -13,7 +13,7 @@ from ssbench.analysis.find_row import title
 from ssbench.analysis.notes import devices, versions
 from ssbench.analysis.rows import Row
 from ssbench.storage.manifest_of_results import flat, manifest
-from ssbench.storage.records import Record
+from ssbench.storage.schema import Record
 
 Change = Literal["same", "within noise", "beyond noise", "no interval"]
 _SIZES = ("params_nonzero", "connections_nonzero", "macs_nonzero", "bytes_sparse", "epochs_total")

@@ -11,7 +11,7 @@ from ssbench.analysis.notes import devices, versions
 from ssbench.analysis.rows import Row
 from ssbench.analysis.verdicts import Pair, judge
 from ssbench.analysis.wording import written
-from ssbench.storage.records import Record
+from ssbench.storage.schema import Record
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a report says of tuning: of which methods, by how many trials, over which values."""
+"""Facts for the head of a report: protocol, shared stages, and how methods were tuned."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from ssbench.analysis import wording
 from ssbench.analysis.grouping import devices_of
 from ssbench.analysis.rows import Row, by_budget
 from ssbench.analysis.wording import written
-from ssbench.storage.records import RunRecords, Tuning
+from ssbench.storage.records import RunRecords
+from ssbench.storage.schema import Tuning
 
 SHOWN = 4
 """So many different orders of stages are named."""
@@ -103,13 +104,13 @@ def _how(tuning: Tuning) -> str:
     """One tuning in words, without the values that it chose."""
     what = [f"{_WORDS.get(name, name)} ({values})" for name, values in sorted(tuning.space.items())]
     seeds = wording.listing([str(seed) for seed in tuning.seeds])
-    tuning_facts = [f"seed{'' if len(tuning.seeds) == 1 else 's'} {seeds}"]
-    tuning_facts += [f"mean over {len(tuning.kept)} budgets"] if len(tuning.kept) > 1 else []
+    details = [f"seed{'' if len(tuning.seeds) == 1 else 's'} {seeds}"]
+    details += [f"mean over {len(tuning.kept)} budgets"] if len(tuning.kept) > 1 else []
     if tuning.distinct < tuning.trials:
-        tuning_facts.append(f"{tuning.distinct} of them different")
-    tuning_facts += [f"{tuning.failed} of them failed"] if tuning.failed else []
+        details.append(f"{tuning.distinct} of them different")
+    details += [f"{tuning.failed} of them failed"] if tuning.failed else []
     trials = f"{tuning.trials} trial{'' if tuning.trials == 1 else 's'}"
-    return f"{wording.listing(what)} chosen on validation error by {trials} ({', '.join(tuning_facts)})"
+    return f"{wording.listing(what)} chosen on validation error by {trials} ({', '.join(details)})"
 
 
 def tuning_facts(rows: Sequence[Row]) -> list[tuple[str, str]]:

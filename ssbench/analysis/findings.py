@@ -45,7 +45,8 @@ class Findings:
         left = len(self.overlaps) - SHOWN
         if left <= 0:
             return mask_overlap.CAPTION
-        return f"{mask_overlap.CAPTION} The {SHOWN} furthest beyond chance of {len(self.overlaps)} pairs."
+        pairs = f"The {SHOWN} furthest beyond chance of {len(self.overlaps)} pairs."
+        return f"{mask_overlap.CAPTION} {pairs}"
 
     def blocks(self) -> list[Block]:
         """Return all that there is to say as lists of sentences."""

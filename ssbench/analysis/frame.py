@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssbench.storage.records import RunRecords, folders_below, read_runs
+from ssbench.storage.schema import KEYS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_NESTED = ("layers", "uncounted", "versions", "settings", "curve_loss", "curve_error",
-           "score_histogram", "mask_sample", "layer_order", "command", "trained_on")  # fmt: skip
-"""Keys that hold more than one value: a tidy table has a value in a cell."""
-_SUMMED = ("seconds_train", "seconds_penalty", "seconds_prune")
 _BEFORE = ("test_top1_error", "test_top5_error", "test_loss", "validation_top1_error")
 
 
@@ -55,13 +52,13 @@ def as_parquet(runs: Sequence[RunRecords]) -> bytes:
     import pandas as pd
 
     content = pd.DataFrame([_run(run) for run in runs]).convert_dtypes().to_parquet(index=False)
-    assert isinstance(content, bytes)  # noqa: S101 -- without a path pandas returns the content
+    assert isinstance(content, bytes)  # without a path pandas returns the content
     return content
 
 
 def _run(run: RunRecords) -> dict[str, Any]:
     line = _flat(run, -1)
-    line |= {key: run.total(key) for key in _SUMMED} | {"energy_joules": run.joules}
+    line |= {key: run.total(key) for key in KEYS.in_csv("total")} | {"energy_joules": run.joules}
     before = run.pruned
     return line | {f"before_{key}": getattr(before, key) if before else None for key in _BEFORE}
 
@@ -76,7 +73,7 @@ def _flat(run: RunRecords, number: int) -> dict[str, Any]:
     line = {
         key: value
         for key, value in record
-        if key not in (*_NESTED, "format") and not isinstance(value, list | dict)
+        if key not in {"format", *KEYS.nested} and not isinstance(value, list | dict)
     }
     # A share or the word "own": a column has one type.
     line["budget_asked"] = None if record.budget_asked == "own" else record.budget_asked

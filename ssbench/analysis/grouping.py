@@ -11,7 +11,8 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
-from ssbench.storage.records import Record, RunRecords
+from ssbench.storage.records import RunRecords
+from ssbench.storage.schema import Record
 
 
 def alike(runs: Iterable[RunRecords]) -> tuple[list[list[RunRecords]], list[RunRecords]]:

@@ -27,7 +27,7 @@ class Lead:
         first: the row; ``error`` is its mean test error in percent.
         second: the row with the next lowest mean.
         broken: whether a whole layer of it died at every seed: to beat it is little.
-        interval: second - first in points of test error; None under `ssbench.analysis.stats.FEW` seeds.
+        interval: second - first in points of test error; None under `stats.FEW` seeds.
         wins: whether the whole interval of the difference to every other row, each judged alone,
             lies above 0.
         steady: whether it is at least lower than each of them at every seed, by more than the
@@ -161,7 +161,7 @@ def headline(tables: Sequence[tuple[str, Sequence[Row]]]) -> Headline:
 
 def _lead(competing: Mapping[Row, Mapping[int, float]], where: str) -> Lead:
     first = stats.best_row(competing)
-    assert first is not None  # noqa: S101 -- rows that compete have values
+    assert first is not None  # rows that compete have values
     others = sorted(
         (row for row in competing if row is not first),
         key=lambda row: stats.mean(competing[row].values()),

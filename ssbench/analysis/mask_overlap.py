@@ -24,7 +24,8 @@ from ssbench.analysis import stats, wording
 from ssbench.analysis.rows import Row
 from ssbench.errors import BadInputError
 from ssbench.storage.folders import FolderStore
-from ssbench.storage.records import MaskSample, RunRecords
+from ssbench.storage.records import RunRecords
+from ssbench.storage.schema import MaskSample
 from ssbench.storage.url_folders import open_shelf
 
 Masks = dict[str, NDArray[np.bool_]]

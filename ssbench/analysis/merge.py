@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ssbench.analysis import wording
 from ssbench.storage.manifest_of_results import flat, manifest
-from ssbench.storage.records import Record, RunRecords, read_runs
+from ssbench.storage.records import RunRecords, read_runs
+from ssbench.storage.schema import Record
 
 Key = tuple[str, str]
 """Data set and model: what a table is about."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ssbench.analysis import wording
 from ssbench.analysis.rows import CLOSE, UNFAIR, Row
-from ssbench.storage.records import Record, RunRecords
+from ssbench.storage.records import RunRecords
+from ssbench.storage.schema import Record
 
 
 @dataclass(frozen=True)

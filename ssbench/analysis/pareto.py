@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from ssbench.analysis import stats, wording
 from ssbench.analysis.rows import UNFAIR, Row, missing_seeds, usual_seeds
-from ssbench.report.columns import mean
 
 
 def smaller(row: Row, rows: Sequence[Row], key: str) -> Mapping[Row, dict[int, float]]:
@@ -23,14 +22,14 @@ def smaller(row: Row, rows: Sequence[Row], key: str) -> Mapping[Row, dict[int, f
         rows: of one data set, of any network.
         key: which error.
     """
-    size = mean(row, "params_nonzero")
+    size = row.mean("params_nonzero")
     if size is None or not row.values(key):
         return {}
     limit = size * (1 + UNFAIR)
     found = {
         other: values
         for other in rows
-        if (params := mean(other, "params_nonzero")) is not None
+        if (params := other.mean("params_nonzero")) is not None
         and params <= limit
         and (values := other.values(key))
     }
@@ -40,8 +39,9 @@ def smaller(row: Row, rows: Sequence[Row], key: str) -> Mapping[Row, dict[int, f
 def front_of_error(rows: Sequence[Row], key: str) -> set[Row]:
     """Return the rows that are best, or not distinguishable from it, among those no larger.
 
-    The same rule as within a budget (`ssbench.analysis.stats.best_rows`) where no two rows need have one
-    size: a large network has to beat, or equal, all that are smaller. The smallest has no rival.
+    The same rule as within a budget (`stats.best_rows`) where no two rows need
+    have one size: a large network has to beat, or equal, all that are smaller. The smallest has no
+    rival.
 
     Args:
         rows: of one data set, of any network.

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from ssbench.errors import BadInputError, nearest
+from ssbench.errors import BadInputError, nearest, wrong
 from ssbench.paths import bench_folder
 
 DENSE = "dense"
@@ -167,11 +167,7 @@ def _line(cells: Mapping[str, str], place: str, names: Mapping[str, str]) -> Lin
     try:
         line = Line.model_validate(given)
     except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
-        column, message = detail["loc"][0], detail["msg"]
-        raise BadInputError(
-            f"{place}: {column}: {message[0].lower() + message[1:]}; correct the cell"
-        ) from error
+        raise BadInputError(f"{place}: {wrong(error)}; correct the cell") from error
     if line.top1_error is None and line.top5_error is None:
         raise BadInputError(f"{place}: neither top1_error nor top5_error; give one, in percent")
     return line

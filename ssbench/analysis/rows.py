@@ -9,7 +9,8 @@ from typing import Literal
 
 from ssbench.analysis import stats
 from ssbench.analysis.grouping import alike, names
-from ssbench.storage.records import Record, RunRecords
+from ssbench.storage.records import RunRecords
+from ssbench.storage.schema import Record
 
 Asked = float | Literal["own"] | None
 CLOSE = 0.005
@@ -66,6 +67,11 @@ class Row:
     def spread(self, key: str) -> Spread | None:
         """Return a measurement of the last stage over the seeds; None where no run has it."""
         return spread(self.values(key).values())
+
+    def mean(self, key: str) -> float | None:
+        """Return a measurement's mean over the seeds; None where no run has it."""
+        found = self.spread(key)
+        return found.mean if found else None
 
     def before(self, key: str) -> Spread | None:
         """Return a measurement of the pruned network before finetuning, over the seeds."""

@@ -44,7 +44,7 @@ class Pair:
             words = f"needs {self._more()}"
         elif judged.kind == "lower at every seed":
             words += ", but not separable" + (f" without {self._more()}" if judged.more else "")
-        assert judged.interval is not None  # noqa: S101 -- only "too few seeds" has none
+        assert judged.interval is not None  # only "too few seeds" has none
         return f"{words} ({difference(judged.interval)})"
 
     def _more(self) -> str:

@@ -27,7 +27,8 @@ from ssbench.executors.stage_runner import Outcome
 from ssbench.experiment.stage import Run
 from ssbench.pipeline.record import records
 from ssbench.storage import records as records_
-from ssbench.storage.records import Record, read_runs
+from ssbench.storage.records import read_runs
+from ssbench.storage.schema import Record
 
 Names = tuple[str, str]
 
@@ -85,8 +86,8 @@ def run(
     Args:
         argument: the experiment's file or name.
         options: the rest of the command line.
-        names: two rows as `ssbench.analysis.find_row.find_row` takes them; without a share all budgets
-            that both have.
+        names: two rows as `ssbench.analysis.find_row` takes them; without a share all
+            budgets that both have.
         max_seeds: at which to stop.
         console: for the verdicts.
         log: for progress.

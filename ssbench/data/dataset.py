@@ -37,7 +37,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to training images where a recipe does not say; see `ssbench.training.recipe`."""
+    """What is done to training images where a recipe (`ssbench.training`) does not say."""
 
     shift: int = 0
     flip: bool = False
@@ -69,7 +69,7 @@ class DataSet:
         """Mean and standard deviation of the training images, by channel, [C, 1, 1]."""
         if self.fixed is not None:
             return self.fixed
-        assert isinstance(self.train, Split)  # noqa: S101 -- a folder's is fixed
+        assert isinstance(self.train, Split)  # a folder's is fixed
         if self.train.images.numel() < 10_000_000:
             pixels = self.train.images.double()
             dims = (0, 2, 3)

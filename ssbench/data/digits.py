@@ -16,7 +16,7 @@ from ssbench.errors import BadInputError
 TRAIN, VALIDATION = 1000, 297
 
 
-def digits() -> DataSet:
+def digits(_root: Path | None = None) -> DataSet:
     """1,000 training, 297 validation and 500 test images; grey values 0 to 16.
 
     There is no official split: this one is a fixed permutation (numpy's frozen RandomState, 0).

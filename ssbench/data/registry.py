@@ -2,74 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from ssbench.data.dataset import Augmentation, DataSet
-from ssbench.data.digits import digits
-from ssbench.data.download import Known
-from ssbench.data.image_folder import MEAN, SD, splits
-from ssbench.data.synthetic import synthetic
-from ssbench.data.torchvision_sets import (
-    cifar10,
-    cifar100,
-    cifar_files,
-    fashion_mnist,
-    idx_files,
-    mnist,
-    svhn,
-    svhn_files,
-)
 from ssbench.errors import BadInputError, nearest
+
+if TYPE_CHECKING:
+    from ssbench.data.dataset import DataSet
+    from ssbench.data.download import Known
+
+FOLDER = "imagefolder:"
+"""Begins the name of a data set that is a folder of images; its path follows."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a data set comes from that can be named; `ssbench.models.registry` says what it is.
+class Entry:
+    """A data set with a name.
 
     Attributes:
-        open: takes the folder of all data sets.
-        files: what has to be there; asked for when needed, as it takes torchvision.
+        opener: "module:function" in `ssbench.data`, so that listing needs no torch; the function
+            takes the folder of all data sets.
+        shape: of an image: channels, height, width.
+        images: for training, validation and test.
+        lister: "module:function" that names the files which can be fetched; empty where none can.
     """
 
-    open: Callable[[Path], DataSet]
-    files: Callable[[], Sequence[Known]] = tuple
+    opener: str
+    shape: tuple[int, int, int]
+    classes: int
+    images: tuple[int, int, int]
+    summary: str
+    lister: str = ""
+
+    def open(self, root: Path) -> DataSet:
+        """Read and verify the data set."""
+        opened: DataSet = _function(self.opener)(root)
+        return opened
+
+    def files(self) -> Sequence[Known]:
+        """List the files that have to be there; takes torchvision where there are any."""
+        listed: Sequence[Known] = _function(self.lister)() if self.lister else ()
+        return listed
 
 
-def imagenet(root: Path) -> DataSet:
-    """ImageNet-1k, 224 pixels (Russakovsky et al. 2015): 1,271,167 / 10,000 / 50,000.
-
-    It needs an account at image-net.org and cannot be fetched: put it, unpacked, in
-    ``ROOT/imagenet/train/CLASS/*.JPEG`` and ``ROOT/imagenet/val/CLASS/*.JPEG``.
-    """
-    return folder(root / "imagenet", "imagenet", "dataset")
+def _function(name: str) -> Any:
+    module, _, function = name.partition(":")
+    return getattr(import_module(f"ssbench.data.{module}"), function)
 
 
-def folder(root: Path, name: str, place: str) -> DataSet:
-    """Open a folder of images by class, 224 pixels, with ImageNet's normalisation.
-
-    Raises:
-        BadInputError: the folder is not laid out as `ssbench.data.image_folder` says.
-    """
-    classes, train, validation, test = splits(root, place)
-    mean, sd = (255 * torch.tensor(values).reshape(3, 1, 1) for values in (MEAN, SD))
-    standard = Augmentation(1, True)
-    return DataSet(name, classes, train, validation, test, standard, (mean, sd))
+_MNIST = ((1, 28, 28), 10, (55_000, 5_000, 10_000))
 
 
-DATASETS: dict[str, Source] = {
-    "digits": Source(lambda _: digits()),
-    "fashion-mnist": Source(fashion_mnist, partial(idx_files, True)),
-    "mnist": Source(mnist, partial(idx_files, False)),
-    "cifar10": Source(cifar10, partial(cifar_files, 10)),
-    "cifar100": Source(cifar100, partial(cifar_files, 100)),
-    "svhn": Source(svhn, svhn_files),
-    "imagenet": Source(imagenet),
-    "synthetic": Source(lambda _: synthetic()),
+_CIFAR = ((3, 32, 32), (45_000, 5_000, 10_000))
+
+
+DATASETS: dict[str, Entry] = {
+    "digits": Entry(
+        "digits:digits",
+        (1, 8, 8),
+        10,
+        (1000, 297, 500),
+        "Handwritten digits in grey; they ship with scikit-learn",
+    ),
+    "fashion-mnist": Entry(
+        "torchvision_sets:fashion_mnist",
+        *_MNIST,
+        "Clothes in grey (Xiao et al. 2017)",
+        "torchvision_sets:fashion_mnist_files",
+    ),
+    "mnist": Entry(
+        "torchvision_sets:mnist",
+        *_MNIST,
+        "Handwritten digits in grey (LeCun et al. 1998)",
+        "torchvision_sets:mnist_files",
+    ),
+    "cifar10": Entry(
+        "torchvision_sets:cifar10",
+        _CIFAR[0],
+        10,
+        _CIFAR[1],
+        "Photographs in colour, ten classes (Krizhevsky 2009)",
+        "torchvision_sets:cifar10_files",
+    ),
+    "cifar100": Entry(
+        "torchvision_sets:cifar100",
+        _CIFAR[0],
+        100,
+        _CIFAR[1],
+        "Photographs in colour, 100 classes (Krizhevsky 2009)",
+        "torchvision_sets:cifar100_files",
+    ),
+    "svhn": Entry(
+        "torchvision_sets:svhn",
+        (3, 32, 32),
+        10,
+        (68_257, 5_000, 26_032),
+        "House numbers in colour (Netzer et al. 2011)",
+        "torchvision_sets:svhn_files",
+    ),
+    "imagenet": Entry(
+        "folder_set:imagenet",
+        (3, 224, 224),
+        1000,
+        (1_271_167, 10_000, 50_000),
+        "ImageNet-1k; needs an account at image-net.org (Russakovsky et al. 2015)",
+    ),
+    "synthetic": Entry(
+        "synthetic:synthetic",
+        (3, 32, 32),
+        10,
+        (4000, 500, 1000),
+        "Coloured shapes, drawn by program: to try, no result",
+    ),
 }
 
 
@@ -100,60 +147,10 @@ def open_dataset(name: str, root: Path, place: str = "dataset") -> DataSet:
     check(name, place)
     if name.startswith(FOLDER):
         path = Path(name.removeprefix(FOLDER)).expanduser()
+        from ssbench.data.folder_set import folder  # needs torch
+
         return folder(path, dataset_name(name), place)
     return DATASETS[name].open(root)
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """A data set.
-
-    Attributes:
-        shape: of an image: channels, height, width.
-        images: for training, validation and test.
-    """
-
-    shape: tuple[int, int, int]
-    classes: int
-    images: tuple[int, int, int]
-    summary: str
-
-
-_MNIST = ((1, 28, 28), 10, (55_000, 5_000, 10_000))
-
-
-_CIFAR = ((3, 32, 32), (45_000, 5_000, 10_000))
-
-
-LISTED: dict[str, Pictures] = {
-    "digits": Pictures(
-        (1, 8, 8), 10, (1000, 297, 500), "Handwritten digits in grey; they ship with scikit-learn"
-    ),
-    "fashion-mnist": Pictures(*_MNIST, "Clothes in grey (Xiao et al. 2017)"),
-    "mnist": Pictures(*_MNIST, "Handwritten digits in grey (LeCun et al. 1998)"),
-    "cifar10": Pictures(
-        _CIFAR[0], 10, _CIFAR[1], "Photographs in colour, ten classes (Krizhevsky 2009)"
-    ),
-    "cifar100": Pictures(
-        _CIFAR[0], 100, _CIFAR[1], "Photographs in colour, 100 classes (Krizhevsky 2009)"
-    ),
-    "svhn": Pictures(
-        (3, 32, 32), 10, (68_257, 5_000, 26_032), "House numbers in colour (Netzer et al. 2011)"
-    ),
-    "imagenet": Pictures(
-        (3, 224, 224),
-        1000,
-        (1_271_167, 10_000, 50_000),
-        "ImageNet-1k; needs an account at image-net.org (Russakovsky et al. 2015)",
-    ),
-    "synthetic": Pictures(
-        (3, 32, 32), 10, (4000, 500, 1000), "Coloured shapes, drawn by program: to try, no result"
-    ),
-}
-
-
-FOLDER = "imagefolder:"
-"""Begins the name of a data set that is a folder of images; its path follows."""
 
 
 def dataset_name(name: str) -> str:

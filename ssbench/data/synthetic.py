@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ _SHAPES: tuple[Shape, ...] = (
 """What each class looks like on coordinates from -1 to 1; the last is a chessboard."""
 
 
-def synthetic() -> DataSet:
+def synthetic(_root: Path | None = None) -> DataSet:
     """Synthetic coloured shapes, 32 pixels, ten classes, drawn by program: 4,000 / 500 / 1,000.
 
     Place, size, tilt and both colours of a shape are random, and there is noise on all.

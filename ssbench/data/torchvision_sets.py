@@ -64,6 +64,26 @@ def cifar_files(classes: int) -> list[Known]:
     return [Known(source.filename, source.tgz_md5, source.url)]
 
 
+def fashion_mnist_files() -> list[Known]:
+    """The four files of Fashion-MNIST."""
+    return idx_files(True)
+
+
+def mnist_files() -> list[Known]:
+    """The four files of MNIST."""
+    return idx_files(False)
+
+
+def cifar10_files() -> list[Known]:
+    """The archive of CIFAR-10."""
+    return cifar_files(10)
+
+
+def cifar100_files() -> list[Known]:
+    """The archive of CIFAR-100."""
+    return cifar_files(100)
+
+
 def svhn_files() -> list[Known]:
     """The two files of SVHN's cropped digits; the 531,131 extra ones are left out."""
     from torchvision.datasets import SVHN

@@ -118,7 +118,7 @@ class StageRunner:
 
     @property
     def _store(self) -> CheckpointStore:
-        assert self._kept_in is not None  # noqa: S101 -- says the class
+        assert self._kept_in is not None  # says the class
         return self._kept_in
 
     def carry_out(

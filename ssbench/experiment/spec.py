@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from ssbench.data.registry import dataset_name
-from ssbench.errors import BadInputError, nearest
+from ssbench.errors import BadInputError, message, nearest
 from ssbench.experiment.overrides import override
 from ssbench.experiment.retraining import Retrain
 from ssbench.paths import bench_folder
@@ -176,7 +176,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         refuse_depth(content, str(path))
         return Experiment.model_validate(content)
     except ValidationError as error:
-        lines = [_explain(detail, content) for detail in _one_per_place(error)[:MOST_ERRORS]]
+        lines = [_explain(detail) for detail in _one_per_place(error)[:MOST_ERRORS]]
         raise BadInputError(f"{path}: " + f"\n{path}: ".join(lines)) from error
 
 
@@ -207,16 +207,14 @@ def _key_path(location: tuple[int | str, ...]) -> str:
     return ".".join(parts)
 
 
-def _explain(detail: ErrorDetails, content: Mapping[str, Any]) -> str:
+def _explain(detail: ErrorDetails) -> str:
     place = _key_path(detail["loc"])
     if detail["type"] == "extra_forbidden":
         last = str(detail["loc"][-1])
         return f"{place}: unknown key; {nearest(last, _allowed(detail['loc'][:-1]))}"
     if detail["type"] == "missing":
         return f"{place}: this key is missing; add it"
-    del content
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{place}: {message[0].lower()}{message[1:]} (found {_brief(detail['input'])})"
+    return f"{place}: {message(detail)} (found {_brief(detail['input'])})"
 
 
 def _brief(value: Any) -> str:

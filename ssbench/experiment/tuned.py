@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ssbench.errors import BadInputError
+from ssbench.errors import BadInputError, wrong
 from ssbench.experiment.spec import Experiment
 from ssbench.experiment.subjects import Subject, spaces, subjects
 from ssbench.experiment.variants import Variant
@@ -88,10 +88,8 @@ def load(path: Path) -> Tuned:
             f"--tuned {path}: cannot be read ({error}); name the tuned.json that ssbench tune wrote"
         ) from error
     except ValidationError as error:
-        what = error.errors(include_url=False)[0]
-        place = ".".join(map(str, what["loc"])) or "the file"
         raise BadInputError(
-            f"--tuned {path}: not an outcome of ssbench tune ({place}: {what['msg']}); tune again"
+            f"--tuned {path}: not an outcome of ssbench tune ({wrong(error)}); tune again"
         ) from error
 
 

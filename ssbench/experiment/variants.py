@@ -4,51 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
-from math import prod
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from ssbench.errors import BadInputError, nearest
+from ssbench.errors import BadInputError, message, nearest
 from ssbench.experiment.retraining import REWINDS, Retrain
+from ssbench.experiment.size import refuse_too_many
 from ssbench.experiment.spec import Experiment, MethodSpec
 from ssbench.method.contract import Method, wants
 from ssbench.method.registry import MethodFile, Registry
 from ssbench.pruning.budget import Budget
-
-MOST_RUNS = 200_000
-"""More are a mistake in a sweep: at a second each, they would take days."""
-
-
-def refuse_too_many(specs: Sequence[MethodSpec], experiment: Experiment, source: str) -> None:
-    """See that a sweep has not exploded.
-
-    Raises:
-        BadInputError: more than `MOST_RUNS`; names the entry of ``methods`` that asks for most.
-    """
-    counts = {
-        f"methods.{index} ({spec.name})": prod(
-            [
-                *(len(value) for value in spec.settings.values() if isinstance(value, list)),
-                len(spec.budget.expand(experiment.budget)),
-                len(spec.retrainings),
-                len(experiment.models if spec.models is None else spec.models),
-                len(experiment.seeds),
-            ]
-        )
-        for index, spec in enumerate(specs)
-    }
-    total = sum(counts.values())
-    if total > MOST_RUNS:
-        most = max(counts, key=lambda place: counts[place])
-        raise BadInputError(
-            f"{source}: {total:,} runs, more than {MOST_RUNS:,}; most of them ({counts[most]:,}) "
-            f"are asked for by {most}: shorten its sweeps, the models or the seeds"
-        )
-
 
 MOST_TOLD = 3
 """So many values of one setting show that it differs; there are three units."""
@@ -230,10 +199,8 @@ def make_method(file: MethodFile, settings: Mapping[str, Any], place: str) -> Me
         try:
             checked[field] = kind.validate_python(value, strict=True)
         except ValidationError as error:
-            message = error.errors(include_url=False)[0]["msg"]
-            raise BadInputError(
-                f"{place}.{name}: {message[0].lower()}{message[1:]} (found {value!r})"
-            ) from error
+            found = message(error.errors(include_url=False)[0])
+            raise BadInputError(f"{place}.{name}: {found} (found {value!r})") from error
     try:
         return file.cls(**checked)
     except (ValueError, TypeError) as error:

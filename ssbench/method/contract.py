@@ -161,7 +161,7 @@ def prunable_layers(model: nn.Module) -> tuple[Layer, ...]:
 def module_of(model: nn.Module, layer: Layer) -> nn.Conv2d | nn.Linear:
     """The module of a layer."""
     module = model.get_submodule(layer.name)
-    assert isinstance(module, nn.Conv2d | nn.Linear)  # noqa: S101 -- Structure admits no other
+    assert isinstance(module, nn.Conv2d | nn.Linear)  # Structure admits no other
     return module
 
 

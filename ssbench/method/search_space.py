@@ -12,8 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ssbench.analysis.wording import written
-
 Value = str | int | float | bool
 
 
@@ -117,5 +115,4 @@ __all__ = [
     "Value",
     "described",
     "identity",
-    "written",
 ]

@@ -7,61 +7,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from ssbench.errors import BadInputError, nearest
-from ssbench.models import densenet, lenet, mobilenet, preact_resnet, resnet, vgg
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network for small images, of ten classes.
+    """A network for small images; call it with image channels and classes to build it.
 
     Attributes:
-        params: numbers in all parameters.
+        builder: "module:function" in `ssbench.models`, so that listing needs no torch.
+        params: numbers in all parameters, with ten classes.
         image: the sides in pixels that it takes.
         channels: of the images that ``params`` is counted for; others may be asked for.
     """
 
+    builder: str
     summary: str
     params: int
     image: str = "8 to 32"
     channels: int = 3
 
+    def __call__(self, channels: int, classes: int) -> nn.Module:
+        """Build the network with the weights that torch's global generator draws."""
+        module, _, function = self.builder.partition(":")
+        made: nn.Module = getattr(import_module(f"ssbench.models.{module}"), function)(
+            channels, classes
+        )
+        return made
 
-NETWORKS: dict[str, Network] = {
+
+MODELS: dict[str, Network] = {
     "vgg6": Network(
-        "Six convolutions (32-32-64-64-128-128) and two poolings, for 8 to 28 pixels", 288_746
+        "vgg:vgg6",
+        "Six convolutions (32-32-64-64-128-128) and two poolings, for 8 to 28 pixels",
+        288_746,
     ),
     "vgg-small": Network(
+        "vgg:vgg_small",
         "Six narrow convolutions (16-16-32-32-64-64) and two poolings, for 28 pixels on a CPU",
         72_954,
     ),
-    "vgg16": Network("VGG-16 for 32 pixels (Li et al. 2017)", 14_724_042),
-    "vgg19": Network("VGGNet of network slimming, 19 layers (Liu et al. 2017)", 20_035_018),
-    "lenet5": Network("LeNet-5-Caffe (Louizos et al. 2018)", 431_080, "28", 1),
-    "resnet18": Network("ResNet-18 with the 3x3 stem used for 32 pixels", 11_173_962),
-    "resnet20": Network("ResNet-20 for CIFAR, with projection shortcuts", 272_474),
-    "resnet56": Network("ResNet-56 for CIFAR, with projection shortcuts", 855_770),
-    "resnet110": Network("ResNet-110 for CIFAR, with projection shortcuts", 1_730_714),
+    "vgg16": Network("vgg:vgg16", "VGG-16 for 32 pixels (Li et al. 2017)", 14_724_042),
+    "vgg19": Network(
+        "vgg:vgg19", "VGGNet of network slimming, 19 layers (Liu et al. 2017)", 20_035_018
+    ),
+    "lenet5": Network("lenet:lenet5", "LeNet-5-Caffe (Louizos et al. 2018)", 431_080, "28", 1),
+    "resnet18": Network(
+        "resnet:resnet18", "ResNet-18 with the 3x3 stem used for 32 pixels", 11_173_962
+    ),
+    "resnet20": Network(
+        "resnet:resnet20", "ResNet-20 for CIFAR, with projection shortcuts", 272_474
+    ),
+    "resnet56": Network(
+        "resnet:resnet56", "ResNet-56 for CIFAR, with projection shortcuts", 855_770
+    ),
+    "resnet110": Network(
+        "resnet:resnet110", "ResNet-110 for CIFAR, with projection shortcuts", 1_730_714
+    ),
     "resnet164": Network(
-        "Pre-activation ResNet-164 of bottlenecks for CIFAR (He et al. 2016b)", 1_703_258
+        "preact_resnet:resnet164",
+        "Pre-activation ResNet-164 of bottlenecks for CIFAR (He et al. 2016b)",
+        1_703_258,
     ),
     "wrn28-10": Network(
-        "Wide ResNet 28-10 for CIFAR, without dropout (Zagoruyko and Komodakis 2016)", 36_479_194
+        "preact_resnet:wrn28_10",
+        "Wide ResNet 28-10 for CIFAR, without dropout (Zagoruyko and Komodakis 2016)",
+        36_479_194,
     ),
     "densenet40": Network(
-        "DenseNet-40 with growth 12, no bottleneck and no compression (Liu et al. 2017)", 1_059_298
+        "densenet:densenet40",
+        "DenseNet-40 with growth 12, no bottleneck and no compression (Liu et al. 2017)",
+        1_059_298,
     ),
     "mobilenet": Network(
+        "mobilenet:mobilenet",
         "MobileNet-V1 at half width, its stem at stride 1, for 32 pixels (Howard et al. 2017)",
         823_722,
     ),
 }
+"""The networks for small images; each is built by a function of `ssbench.models`."""
 
 
 @dataclass(frozen=True)
@@ -88,27 +120,6 @@ IMAGENET: dict[str, ForImageNet] = {
         "efficientnet_b0", "EfficientNet-B0 (Tan and Le 2019)", 5_288_548
     ),
 }
-
-
-Builder = Callable[[int, int], nn.Module]
-"""Takes image channels and classes."""
-
-MODELS: dict[str, Builder] = {
-    "vgg6": vgg.vgg6,
-    "vgg-small": vgg.vgg_small,
-    "vgg16": vgg.vgg16,
-    "vgg19": vgg.vgg19,
-    "lenet5": lenet.lenet5,
-    "resnet18": resnet.resnet18,
-    "resnet20": resnet.resnet20,
-    "resnet56": resnet.resnet56,
-    "resnet110": resnet.resnet110,
-    "resnet164": preact_resnet.resnet164,
-    "wrn28-10": preact_resnet.wrn28_10,
-    "densenet40": densenet.densenet40,
-    "mobilenet": mobilenet.mobilenet,
-}
-"""The networks for images of 8 to 32 pixels; `ssbench.models.registry` says what they are."""
 
 
 TORCHVISION, TIMM = "torchvision:", "timm:"

@@ -56,8 +56,8 @@ def prune(
 
 def asked_of(stage: Stage) -> tuple[Method, Budget]:
     """The method and the budget of a stage that prunes."""
-    assert stage.method is not None  # noqa: S101 -- plan gives both to every such stage
-    assert stage.budget is not None  # noqa: S101
+    assert stage.method is not None  # plan gives both to every such stage
+    assert stage.budget is not None
     return stage.method, stage.budget
 
 
@@ -90,7 +90,7 @@ class Pruning:
     @property
     def kept(self) -> float:
         """The share of the budget's unit that is to be kept in the end."""
-        assert self._budget.kept != "own"  # noqa: S101 -- variants refuses it
+        assert self._budget.kept != "own"  # variants refuses it
         return self._budget.kept
 
     def to(self, kept: float) -> None:

@@ -8,37 +8,10 @@ from typing import Any
 
 from ssbench.experiment.stage import Run, Stage
 from ssbench.storage.jsonl import SEALED
+from ssbench.storage.schema import KEYS
 
 FORMAT = SEALED
 Record = dict[str, Any]
-
-_SIZES = tuple(
-    f"{unit}_{what}"
-    for unit in ("params", "connections", "macs")
-    for what in ("dense", "nonzero", "compact")
-)
-_COSTS = (
-    "norm_ops_dense", "norm_ops_compact", "pool_ops_dense", "pool_ops_compact",
-    "bytes_dense", "bytes_compact", "bytes_sparse", "bytes_index",
-)  # fmt: skip
-_ERRORS = tuple(
-    f"{split}_{what}"
-    for split in ("validation", "test")
-    for what in ("loss", "top1_error", "top5_error")
-)
-_FROM_PRUNE = (
-    "budget_reached", "threshold", "protected", "layers", "layer_order", "uncounted",
-    "surgery_difference", *_SIZES, *_COSTS,
-)  # fmt: skip
-"""What a finetuning does not change, as its masks stay."""
-_MEASURED = (
-    *_FROM_PRUNE, *_ERRORS, "train_loss", "seconds_train", "seconds_penalty", "seconds_prune",
-    "images_per_second", "peak_memory_bytes", "energy_joules",
-    "train_images", "validation_images", "test_images", "image_shape", "classes", "mean", "sd",
-    "resumed", "trained_on", "micro_batch", "diverged_epoch",
-    "curve_loss", "curve_error", "score_histogram", "mask_sample",
-    "device", "device_name", "devices", "threads", "versions", "commit", "time",
-)  # fmt: skip
 
 
 def now() -> str:
@@ -48,7 +21,7 @@ def now() -> str:
 
 def records(
     run: Run,
-    measured: list[Record],
+    stages: list[Record],
     reason: str | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> list[Record]:
@@ -56,25 +29,25 @@ def records(
 
     Args:
         run: the run.
-        measured: what its stages measured, in order; a failed run has fewer.
+        stages: what its stages measured, in order; a failed run has fewer.
         reason: why the stage after those failed.
         facts: what else is known of it.
     """
     result: list[Record] = []
     inherited: Record = {}
-    for stage, found in zip(run.stages, measured, strict=reason is None):
+    for stage, found in zip(run.stages, stages, strict=reason is None):
         result.append(_empty(run, stage) | inherited | found)
-        inherited = {key: result[-1][key] for key in _FROM_PRUNE}
+        inherited = {key: result[-1][key] for key in KEYS.kept}
     if reason is not None:
         end = {"status": "failed", "reason": reason, "time": now()}
-        result.append(_empty(run, run.stages[len(measured)]) | end | dict(facts or {}))
+        result.append(_empty(run, run.stages[len(stages)]) | end | dict(facts or {}))
     return result
 
 
 def _empty(run: Run, stage: Stage) -> Record:
     budget = run.budget
     return {
-        **dict.fromkeys(_MEASURED),
+        **dict.fromkeys(KEYS.measured),
         "layers": {},
         "uncounted": {},
         "format": FORMAT,

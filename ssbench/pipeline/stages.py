@@ -220,5 +220,5 @@ def _epochs(stage: Stage, recipe: Recipe) -> Record:
 
 
 def _recipe(stage: Stage) -> Recipe:
-    assert stage.recipe is not None  # noqa: S101 -- plan gives one to every training
+    assert stage.recipe is not None  # plan gives one to every training
     return stage.recipe

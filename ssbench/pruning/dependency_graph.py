@@ -61,8 +61,8 @@ def _build(network: nn.Module, severed: _Severed, example: Tensor) -> Any:
 class _Severed(fx.Interpreter):
     """Runs a network with its gradients cut off behind every opaque operation.
 
-    What such an operation reads stays as it is (see ``ssbench.pruning.surgery``), and what it gives is
-    read whole. So there is nothing to follow through it, and torch-pruning, which follows
+    What such an operation reads stays as it is (see `ssbench.pruning.surgery`), and what it gives
+    is read whole. So there is nothing to follow through it, and torch-pruning, which follows
     gradients, need not guess what a reshaping or shuffling does to channels.
     """
 

@@ -47,7 +47,7 @@ def _hold_parametrized(module: nn.Module, name: str, mask: Tensor) -> None:
     """Set to zero what a parametrization makes, by the values that it gives to zeros itself."""
     parametrizations = module.get_submodule("parametrizations")
     parts = parametrizations.get_submodule(name)
-    assert isinstance(parts, parametrize.ParametrizationList)  # noqa: S101 -- torch makes no other
+    assert isinstance(parts, parametrize.ParametrizationList)  # torch makes no other
     with torch.no_grad():
         inverse = cast("Callable[[Tensor], Any]", parts[0].right_inverse)
         zeros = inverse(torch.where(mask, getattr(module, name), 0.0))

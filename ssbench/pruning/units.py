@@ -23,8 +23,8 @@ class Units:
     """Every unit that may be pruned.
 
     Where whole filters (or input channels) are scored, those of layers that are tied to each other
-    (`ssbench.pruning.graph.coupling`) are one unit, worth the mean of its members' scores: a channel of a residual
-    stream leaves the network only with all the filters that write it.
+    (`ssbench.pruning.graph.coupling`) are one unit, worth the mean of its members' scores: a
+    channel of a residual stream leaves the network only with all the filters that write it.
 
     Attributes:
         scores: by weight name, on the CPU, float32, each broadcasting over its weight; members of

@@ -32,15 +32,9 @@ class Column:
     error: str | None = None
 
 
-def mean(row: Row, key: str) -> float | None:
-    """Return a measurement's mean over seeds; None where no run has it."""
-    spread = row.spread(key)
-    return spread.mean if spread else None
-
-
 def counted(key: str) -> Callable[[Row], str]:
     """Write the mean of a count."""
-    return lambda row: wording.count(mean(row, key))
+    return lambda row: wording.count(row.mean(key))
 
 
 def kept(unit: str) -> Callable[[Row], str]:

@@ -22,7 +22,6 @@ from ssbench.report.columns import (
     Column,
     counted,
     kept,
-    mean,
     top1,
 )
 
@@ -94,7 +93,7 @@ def _epochs(row: Row) -> str:
 
 
 def _threshold(row: Row) -> str:
-    return wording.number(mean(row, "threshold"))
+    return wording.number(row.mean("threshold"))
 
 
 def _before(row: Row) -> str:

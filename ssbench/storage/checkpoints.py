@@ -1,9 +1,9 @@
-"""Stage checkpoints and result records: what is there is complete, and as it was written.
+"""Stage checkpoints: what is there is complete and verified.
 
     <cache>/stages/<id>/model.safetensors, record.json, manifest.json   one folder per stage
     <results>/<experiment>/experiment.json, <run id>.jsonl              one file per finished run
 
-Everything is written in whole or not at all, with checksums; nothing is unpickled.
+Files are written whole or not at all, with checksums; nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from ssbench.errors import DamagedError
-from ssbench.storage.files import make_folder, sync, unwritable, write
+from ssbench.storage.files import unwritable
 from ssbench.storage.manifest import REMEDY
-from ssbench.storage.results import Record, Results, differences
-from ssbench.storage.url_folders import is_url, open_shelf
+from ssbench.storage.results import Record
+from ssbench.storage.url_folders import open_shelf
 
 MODEL, RECORD = "model.safetensors", "record.json"
 
 
 class CheckpointStore:
-    """The finished stages of all experiments, by id; or another part of the cache of that kind.
+    """The finished stages of all experiments by id, or another such part of the cache.
 
     Args:
         cache: a folder, or the URL of one that fsspec can reach.
@@ -40,16 +40,16 @@ class CheckpointStore:
         self.shelf = open_shelf(cache, part)
 
     def part(self, name: str) -> CheckpointStore:
-        """Another part of the same cache."""
+        """Return another part of the same cache."""
         return CheckpointStore(self._cache, name)
 
     @property
     def place(self) -> str:
-        """Where it is, for messages."""
+        """Its location, for messages."""
         return self.shelf.place
 
     def prepare(self) -> None:
-        """Make the folder, and remove what processes that are no longer alive left in it.
+        """Make the folder, and remove what dead processes left in it.
 
         Raises:
             BadInputError: it cannot be written.
@@ -57,10 +57,10 @@ class CheckpointStore:
         self.shelf.prepare()
 
     def lock(self, stage: str) -> AbstractContextManager[None]:
-        """Be the only process that works at a stage. A crash frees the lock.
+        """Lock a stage, so that only this process works at it. A crash frees the lock.
 
         Raises:
-            BusyError: another process is at it.
+            BusyError: another process works at it.
         """
         return self.shelf.lock(stage)
 
@@ -69,20 +69,20 @@ class CheckpointStore:
         return self.shelf.has(stage)
 
     def finished(self) -> set[str]:
-        """The ids of all finished stages: one look at the folder instead of one for each stage."""
+        """Return the ids of all finished stages, in one listing."""
         return self.shelf.names()
 
     def record(self, stage: str) -> Record:
         """Read the measurements of a finished stage.
 
         Raises:
-            DamagedError: they are not as they were written, or the stage is not there.
+            DamagedError: they were altered, or the stage is not there.
         """
         try:
             record = json.loads(self.shelf.read(stage, RECORD))
             if not isinstance(record, dict):
                 raise ValueError("no JSON object")
-        except (ValueError, RecursionError) as error:  # written before there were checksums
+        except (ValueError, RecursionError) as error:  # older than checksums
             raise self._damaged(stage, RECORD, error) from error
         return record
 
@@ -90,7 +90,7 @@ class CheckpointStore:
         """Load the tensors of a finished stage onto the CPU.
 
         Raises:
-            DamagedError: they are not as they were written, or the stage is not there.
+            DamagedError: they were altered, or the stage is not there.
         """
         try:
             return load(self.shelf.read(stage, MODEL))
@@ -101,20 +101,20 @@ class CheckpointStore:
         return DamagedError(f"{self.place}/{stage}/{file}", f"damaged ({error})", REMEDY)
 
     def check(self, stage: str) -> None:
-        """See that a finished stage is as it was written.
+        """Verify a finished stage.
 
         Raises:
-            DamagedError: it is not.
+            DamagedError: it was altered.
         """
         self.record(stage)
         self.tensors(stage)
 
     def remove(self, stage: str) -> None:
-        """Remove a stage; one that is not there is no error."""
+        """Remove a stage, if it is there."""
         self.shelf.remove(stage)
 
     def save(self, stage: str, tensors: Mapping[str, Tensor], record: Record) -> None:
-        """Write a stage in whole or not at all; of several writers the first one's stays.
+        """Write a stage whole or not at all; with several writers the first one wins.
 
         Raises:
             BadInputError: the disk is full, or cannot be written.
@@ -129,21 +129,16 @@ class CheckpointStore:
                 return
             except (OSError, SafetensorError) as error:
                 cause = _cause(error)
-                removed = isinstance(cause, FileNotFoundError)  # the cache, by someone, just now
+                removed = isinstance(cause, FileNotFoundError)  # someone removed the cache just now
                 if not removed or not more:
                     raise unwritable(self.place, cause) from error
 
 
 def _cause(error: Exception) -> OSError:
-    """The system's error; safetensors only quotes it: '… (os error 28)'."""
+    """Return the system's error, which safetensors only quotes: '… (os error 28)'."""
     if isinstance(error, OSError):
         return error
     number = str(error).rpartition("(os error ")[2].split(")")[0]
     if number.isdecimal():
         return OSError(int(number), os.strerror(int(number)))
     return OSError(str(error))
-
-
-__all__ = [
-    "Record", "Results", "Store", "differences", "is_url", "make_folder", "sync", "write",
-]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Folders and files on the disk: written in whole or not at all, read up to a limit."""
+"""Write files whole or not at all, and read them up to a limit."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _OWNED = re.compile(r"-(\d+)-([A-Za-z0-9_]+)-[^-]*$")
 
 
 def owned(prefix: str) -> str:
-    """Return the beginning of a name that says which process it is of, for `tempfile`."""
+    """Return a prefix for `tempfile` that names this process."""
     return f"{prefix}-{os.getpid()}-{_host()}-"
 
 
 def sweep(folder: Path, prefix: str) -> None:
-    """Remove files and folders of such names that processes which are no more have left."""
+    """Remove files and folders that dead processes left under such names."""
     for path in folder.glob(f"{prefix}*"):
         if not _abandoned(path.name):
             continue
@@ -41,9 +41,9 @@ def _host() -> str:
 
 
 def _abandoned(name: str) -> bool:
-    """Whether a name is of a process that is no more.
+    """Whether the process that a name belongs to is dead.
 
-    Of another machine's processes nothing is known: what is theirs stays.
+    Files of other machines stay: nothing is known of their processes.
     """
     found = _OWNED.search(name)
     if not found or found[2] != _host():
@@ -62,7 +62,7 @@ _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def make_folder(folder: Path, option: str) -> None:
-    """Make a folder and see that it can be written.
+    """Make a folder and check that it is writable.
 
     Raises:
         BadInputError: names the folder and the option that chooses another.
@@ -78,7 +78,7 @@ def make_folder(folder: Path, option: str) -> None:
 
 
 def unwritable(place: Path | str, error: OSError) -> BadInputError:
-    """Say why nothing can be written at a place while a command is under way, and what helps."""
+    """Say why writing failed while a command ran, and what helps."""
     if error.errno in _FULL:
         what, remedy = "the disk is full", "free some space"
     elif error.errno in _CLOSED:
@@ -91,20 +91,20 @@ def unwritable(place: Path | str, error: OSError) -> BadInputError:
     )
 
 
-def write(path: Path, text: str) -> None:
-    """Replace a file's content in whole or not at all. A link is replaced, not what it leads to.
+def write(path: Path, content: str | bytes) -> None:
+    """Replace a file whole or not at all. Replaces a link, not its target.
 
     Raises:
         BadInputError: the disk is full, or cannot be written.
     """
-    with _written(path, text) as new:
+    with _written(path, content) as new:
         new.replace(path)
 
 
 def create(path: Path, text: str) -> bool:
-    """Write a file in whole unless there is one of this name; return whether it was written.
+    """Write a file whole unless the name is taken; return whether it was written.
 
-    Of several processes one writes it.
+    Of several processes exactly one writes it.
 
     Raises:
         BadInputError: the disk is full, or cannot be written.
@@ -124,17 +124,17 @@ def create(path: Path, text: str) -> bool:
 
 
 @contextmanager
-def _written(path: Path, text: str) -> Iterator[Path]:
-    """A file of this content beside ``path`` that is on the disk; gone afterwards."""
+def _written(path: Path, content: str | bytes) -> Iterator[Path]:
+    """Yield a temporary file with this content beside ``path``, synced to the disk."""
     try:
         prefix = owned(f".{_short(path.name)}")
         handle, name = tempfile.mkstemp(prefix=prefix, dir=path.parent)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).chmod(0o644)  # mkstemp's 0600 would hide records from colleagues
+            Path(name).chmod(0o644)  # mkstemp's 0600 would hide files from colleagues
             yield Path(name)
         finally:
             Path(name).unlink(missing_ok=True)
@@ -144,12 +144,12 @@ def _written(path: Path, text: str) -> Iterator[Path]:
 
 
 def _short(name: str) -> str:
-    """At most a hundred bytes of a name, which may have 255 in all."""
+    """Cut a name to 100 bytes; file systems allow 255 in all."""
     return name.encode(errors="replace")[:100].decode(errors="ignore")
 
 
 def sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
+    """Sync a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -161,7 +161,7 @@ def read(path: Path, limit: int) -> bytes:
     """Read a file of at most ``limit`` bytes.
 
     Raises:
-        BadInputError: it is larger, or no file that can be read (a folder, a pipe, a device).
+        BadInputError: it is larger, or not a readable file (a folder, a pipe, a device).
     """
     try:
         found = path.stat()
@@ -186,10 +186,10 @@ def checksum(path: Path) -> str:
 
 
 def entries(folder: Path) -> set[str]:
-    """The names of all that lies in a folder; none where there is no such folder.
+    """Return the names of all entries of a folder; empty if there is no such folder.
 
     Raises:
-        PermissionError: it may not be read; `Path.glob` would find nothing, and say nothing.
+        PermissionError: the folder is not readable; `Path.glob` would silently find nothing.
     """
     try:
         with os.scandir(folder) as found:

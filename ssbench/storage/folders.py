@@ -1,7 +1,7 @@
-"""Folders of files by name, each there in whole or not at all; in a local folder or behind a URL.
+"""Folders of files by name, each complete or absent; in a local folder or behind a URL.
 
     <cache>/stages/<name>/manifest.json, and the files it names     one folder per name
-    <cache>/locks/stages/<name>                                     while a process is at it
+    <cache>/locks/stages/<name>                                     while a process works at it
 
 Imports no torch.
 """
@@ -30,7 +30,7 @@ class FolderStore(ABC):
     """Finished folders, by name.
 
     Attributes:
-        place: where they are, for messages.
+        place: their location, for messages.
         locks: the folder of the locks.
     """
 
@@ -39,7 +39,7 @@ class FolderStore(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make it, and remove what processes that are no longer alive left in it.
+        """Make the folder, and remove what dead processes left in it.
 
         Raises:
             BadInputError: it cannot be written.
@@ -47,32 +47,32 @@ class FolderStore(ABC):
 
     @abstractmethod
     def has(self, name: str) -> bool:
-        """Whether a folder is there; those that are, are complete."""
+        """Whether a folder is there; every folder that is there is complete."""
 
     @abstractmethod
     def names(self) -> set[str]:
-        """The names of all folders, by one look; of what another program left there too."""
+        """Return the names of all folders in one listing, strangers included."""
 
     @abstractmethod
     def put(self, name: str, files: Path) -> None:
-        """Take in a local folder's files, in whole or not at all.
+        """Store a local folder's files, all or none.
 
         Raises:
-            OSError: a local disk is full, or the folder has been removed meanwhile.
+            OSError: a local disk is full, or someone removed the folder meanwhile.
             BadInputError: a store behind a URL does not answer.
         """
 
     @abstractmethod
     def remove(self, name: str) -> None:
-        """Remove a folder; one that is not there is no error."""
+        """Remove a folder, if it is there."""
 
     @abstractmethod
     def workspace(self) -> AbstractContextManager[Path]:
-        """A local folder for files that are to be put here; gone afterwards."""
+        """Yield a temporary local folder for files to be stored."""
 
     @abstractmethod
     def manifest(self, name: str) -> Manifest | None:
-        """Read what a folder says of itself; None where it was written before there were manifests.
+        """Read the manifest of a folder; None for folders older than manifests.
 
         Raises:
             DamagedError: it cannot be read, or the folder is not there.
@@ -87,13 +87,13 @@ class FolderStore(ABC):
         """
 
     def read(self, name: str, file: str) -> bytes:
-        """Read a file of a folder, and see that it is as it was written.
+        """Read a file of a folder and verify it.
 
-        What is checked is what is returned. A file mapped into memory instead could change after
-        it was checked, and end the process by a signal if it shrinks.
+        Returns exactly the bytes that were checked. A file mapped into memory could change after
+        the check, and would end the process by a signal if it shrank.
 
         Raises:
-            DamagedError: it is not as it was written, or not there.
+            DamagedError: the file was altered or is missing.
         """
         manifest, place = self.manifest(name), f"{self.place}/{name}"
         inside = f"{manifest.folder}/{file}" if manifest and manifest.folder else file
@@ -107,19 +107,19 @@ class FolderStore(ABC):
         return content
 
     def lock(self, name: str) -> AbstractContextManager[None]:
-        """Be the only process that works at a name.
+        """Lock a name, so that only this process works at it.
 
         Raises:
-            BusyError: another one is.
+            BusyError: another process holds it.
         """
         return hold(self.locks / valid(name))
 
 
 def valid(name: str) -> str:
-    """Return a name that is one, and leads to no other folder.
+    """Return a name after checking that it cannot lead to another folder.
 
     Raises:
-        BadInputError: it is none.
+        BadInputError: it is not a valid name.
     """
     if not _NAME.fullmatch(name):
         raise BadInputError(
@@ -130,31 +130,31 @@ def valid(name: str) -> str:
 
 
 class LocalFolderStore(FolderStore):
-    """Folders under a folder: written under another name beside it, synced and renamed."""
+    """Local folders: written under a temporary name, synced, then renamed."""
 
     def __init__(self, cache: Path, part: str) -> None:
         super().__init__(str(cache / part), cache / "locks" / part)
         self.folder = cache / part
 
     def prepare(self) -> None:
-        """See `Shelf`."""
+        """See `FolderStore`."""
         make_folder(self.folder, "--cache")
         files_.sweep(self.folder, "unfinished-")
         sweep(self.locks)
 
     def has(self, name: str) -> bool:
-        """See `Shelf`; a folder without its record, which another program left, is none."""
+        """See `FolderStore`; a folder without its record is not ours."""
         folder = self.folder / valid(name)
         return (folder / MANIFEST).is_file() or (folder / "record.json").is_file()
 
     def names(self) -> set[str]:
-        """See `Shelf`."""
+        """See `FolderStore`."""
         return {name for name in entries(self.folder) if not name.startswith("unfinished-")}
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
-        """See `Shelf`."""
-        self.folder.mkdir(parents=True, exist_ok=True)  # it may have been removed since
+        """See `FolderStore`."""
+        self.folder.mkdir(parents=True, exist_ok=True)  # someone may have removed it since
         prefix = files_.owned("unfinished")
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self.folder))
         try:
@@ -163,18 +163,18 @@ class LocalFolderStore(FolderStore):
             shutil.rmtree(folder, ignore_errors=True)
 
     def put(self, name: str, files: Path) -> None:
-        """See `Shelf`; of several writers the first one's stays."""
+        """See `FolderStore`; with several writers the first one wins."""
         target = self.folder / valid(name)
         (files / MANIFEST).write_text(Manifest.of(files).model_dump_json(), encoding="utf-8")
         for path in (*files.iterdir(), files):
             sync(path)
         if not self._rename(files, target):
-            self.remove(name)  # not complete, and so none of ours
+            self.remove(name)  # incomplete, so not ours
             self._rename(files, target)
         sync(self.folder)
 
     def _rename(self, files: Path, target: Path) -> bool:
-        """Give a folder its name unless the name is taken; whether it is by a complete one."""
+        """Rename a folder unless the name is taken; return whether a complete one has it."""
         try:
             files.rename(target)
         except OSError as error:
@@ -183,7 +183,7 @@ class LocalFolderStore(FolderStore):
         return self.has(target.name)
 
     def remove(self, name: str) -> None:
-        """See `Shelf`; of a link the link."""
+        """See `FolderStore`; removes a link, not its target."""
         folder = self.folder / valid(name)
         with suppress(OSError):
             if folder.is_symlink() or not folder.is_dir():
@@ -192,7 +192,7 @@ class LocalFolderStore(FolderStore):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def manifest(self, name: str) -> Manifest | None:
-        """See `Shelf`."""
+        """See `FolderStore`."""
         folder = self.folder / valid(name)
         if not self.has(name):
             raise DamagedError(str(folder), "no longer there", REMEDY)
@@ -205,5 +205,5 @@ class LocalFolderStore(FolderStore):
             raise DamagedError(f"{folder}/{MANIFEST}", what, REMEDY) from error
 
     def content(self, name: str, file: str) -> bytes:
-        """See `Shelf`."""
+        """See `FolderStore`."""
         return (self.folder / valid(name) / file).read_bytes()

@@ -1,8 +1,8 @@
-"""Lines of JSON under one checksum: what was altered, cut or mixed up after writing is found.
+"""Lines of JSON under one checksum, which reveals lines that were altered, cut or mixed up.
 
-Every line of a file carries the same ``sha256`` as its last key: that of all lines without it,
-joined by line ends. So a line that is missing is found as well as a bit that flipped. It is a
-checksum and no signature: who means to forge a record can.
+Every line of a file ends with the same key ``sha256``: the hash of all lines without it, joined by
+line ends. It reveals a missing line as well as a flipped bit. It is a checksum, not a signature:
+it does not stop forgery.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ Line = dict[str, Any]
 Pairs = list[tuple[str, Any]]
 
 LIMIT = 64 * 2**20
-"""Bytes that a file of records may have; those of 3,000 epochs and 1,000 layers have 1 % of it."""
+"""Maximum size of a file of records in bytes; 3,000 epochs and 1,000 layers take 1 % of it."""
 MANIFEST_LIMIT = 2**20
 REMEDY = "run the experiment again, which sets the file aside and computes it anew, or remove it"
 SEALED = 2
-"""The format of records from which on every line has a checksum."""
+"""The first format of records with a checksum in every line."""
 _ALTERED = "altered or cut after it was written"
 _SEAL = re.compile(rb'(.*), "sha256": "([0-9a-f]{64})"}', re.DOTALL)
 
 
 def dump(lines: Sequence[Line]) -> str:
-    """Write lines, at least one, with their checksum. Numbers that are not finite become null."""
+    """Write at least one line, with the checksum. Numbers that are not finite become null."""
     texts = [json.dumps(_finite(line), sort_keys=True, allow_nan=False) for line in lines]
     digest = _digest([text.encode() for text in texts])
     return "".join(f'{text[:-1]}, "sha256": "{digest}"}}\n' for text in texts)
 
 
 def parse(path: Path) -> list[Line]:
-    """Read the lines of a file, at least one; ``sha256`` is taken out of them.
+    """Read the lines of a file, at least one, without ``sha256``.
 
-    Files without checksums are read too, as far as their format is from before there were any.
+    Also reads files without checksums, if their format is older than checksums.
 
     Raises:
-        DamagedError: a line is no JSON object or names a key twice, or the checksum does not hold.
+        DamagedError: a line is no JSON object or repeats a key, or the checksum does not match.
         BadInputError: there is no such file, or it is larger than `LIMIT`.
     """
     content = read(path, LIMIT)
@@ -58,7 +58,7 @@ def parse(path: Path) -> list[Line]:
         texts = [seal[1] + b"}" for seal in found]
         if _digest(texts) != _one(found):
             raise DamagedError(str(path), _ALTERED, REMEDY)
-    # What has a checksum was written by `dump`, which names no key twice; to look costs time.
+    # `dump` wrote what has a checksum, and repeats no key; looking for one costs time.
     once = None if whole else _once
     lines = [_line(text, f"{path}, line {n}", once) for n, text in enumerate(texts, 1)]
     for number, line in enumerate(lines, 1):
@@ -71,12 +71,12 @@ def parse(path: Path) -> list[Line]:
 
 
 def last_line(path: Path) -> Line | None:
-    """Read the last line of a file whose checksum holds, and no other; None: it carries none.
+    """Read only the last line of a file with a valid checksum; None if it has no checksum.
 
-    What `dump` wrote needs no further check, and ten thousand files are read in a second or two.
+    What `dump` wrote needs no further check: ten thousand files take a second or two.
 
     Raises:
-        DamagedError: the checksum does not hold.
+        DamagedError: the checksum does not match.
         BadInputError: the file cannot be read, or is larger than `LIMIT`.
     """
     texts = read(path, LIMIT).removesuffix(b"\n").split(b"\n")
@@ -93,7 +93,7 @@ def last_line(path: Path) -> Line | None:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read an ``experiment.json``: what all records of a folder have in common.
+    """Read an ``experiment.json``: what all records of a folder share.
 
     Raises:
         BadInputError: it is damaged, or cannot be read.
@@ -111,7 +111,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _one(seals: Sequence[re.Match[bytes]]) -> str | None:
-    """The checksum that all lines carry; None where they differ."""
+    """Return the checksum that all lines carry; None if they differ."""
     digests = {seal[2] for seal in seals}
     return digests.pop().decode() if len(digests) == 1 else None
 
@@ -161,7 +161,7 @@ def _once(pairs: Pairs) -> Line:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity; a loss that is one was not measured."""
+    """JSON has no NaN and no infinity: such a loss counts as not measured."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

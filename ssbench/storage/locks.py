@@ -1,10 +1,10 @@
-"""Locks between processes, by name, that a crash frees.
+"""Named locks between processes; a crash frees them.
 
 They are the kernel's (``flock``): however a process ends, its locks end with it, so that no lock is
 ever stale and none has to be judged by its age. They hold between the processes of one machine, and
 between machines where the file system passes them on (NFS 4, and 3 with ``lockd``; not with the
-mount options ``nolock`` or ``local_lock``). Where a file system has no locks there are none: work
-may then be done twice, and what is written is still written in whole.
+mount options ``nolock`` or ``local_lock``). A file system without locks gives none: two
+processes may then do the same work, but files are still written whole.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pathlib import Path
 from ssbench.storage.files import unwritable
 
 _NONE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-"""What a file system without locks answers."""
+"""Error numbers of file systems without locks."""
 
 
 class BusyError(Exception):
-    """Another process has the lock; ``holder`` says which."""
+    """Another process holds the lock; ``holder`` names it."""
 
     def __init__(self, holder: str) -> None:
         super().__init__(holder)
@@ -33,10 +33,10 @@ class BusyError(Exception):
 
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, which is made and goes again with it.
+    """Hold the lock of a file, which exists only while the lock is held.
 
     Raises:
-        BusyError: another process, or this one at another place, holds it.
+        BusyError: another process, or other code of this one, holds it.
         BadInputError: the file cannot be written.
     """
     try:
@@ -46,8 +46,8 @@ def hold(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Gone before it is free: who waits for the old file sees that it is no longer the one.
-        # If the folder was removed meanwhile, the file of this name may be another process's.
+        # Remove the file before unlocking: a process that waits for it then notices and retries.
+        # If someone removed the folder meanwhile, another process may own the file of this name.
         with suppress(OSError):
             if _is(path, descriptor):
                 path.unlink()
@@ -55,7 +55,7 @@ def hold(path: Path) -> Iterator[None]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the files that processes which were killed have left; those in use stay."""
+    """Remove the lock files of killed processes; those in use stay."""
     for path in folder.glob("*"):
         with suppress(BusyError), hold(path):
             pass
@@ -66,14 +66,14 @@ def _take(path: Path) -> int:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # For writing: NFS gives exclusive locks only so.
+            # Open for writing: NFS gives exclusive locks only then.
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # the folder was removed in between
+        except FileNotFoundError:  # someone removed the folder in between
             continue
         try:
             _lock(descriptor)
             if _is(path, descriptor):
-                with suppress(OSError):  # it helps people only, a full disk is no obstacle
+                with suppress(OSError):  # only people read it: a full disk is no obstacle
                     os.ftruncate(descriptor, 0)
                     os.write(
                         descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode()

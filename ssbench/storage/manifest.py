@@ -1,4 +1,4 @@
-"""What a finished folder of files says of itself: their sizes and checksums, written last."""
+"""The manifest of a finished folder: sizes and checksums of its files, written last."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class File(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The files of a folder; a bit of this text that flips is found, as no key of it is optional.
+    """The files of a folder. No key is optional, so that a flipped bit in this text shows.
 
     Attributes:
-        folder: the files lie in this subfolder; empty: beside the manifest. An object store cannot
-            rename folders, so that what is complete is what a manifest points to.
+        folder: the subfolder of the files; empty: beside the manifest. An object store cannot
+            rename folders, so there a manifest points to what is complete.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
@@ -52,7 +52,7 @@ class Manifest(BaseModel):
         """Read a manifest.
 
         Raises:
-            DamagedError: it is none.
+            DamagedError: it is not a manifest.
         """
         try:
             return cls.model_validate_json(content)
@@ -60,10 +60,10 @@ class Manifest(BaseModel):
             raise DamagedError(f"{place}/{MANIFEST}", "damaged", REMEDY) from error
 
     def check(self, name: str, content: bytes, place: str) -> None:
-        """See that a file is as it was written.
+        """Verify a file.
 
         Raises:
-            DamagedError: it is not; names ``place``.
+            DamagedError: it was altered; names ``place``.
         """
         if name not in self.files:
             raise DamagedError(f"{place}/{MANIFEST}", f"damaged (it lacks {name})", REMEDY)
@@ -72,5 +72,5 @@ class Manifest(BaseModel):
             what = f"damaged ({len(content):,} bytes instead of {expected.bytes:,})"
             raise DamagedError(f"{place}/{name}", what, REMEDY)
         if hashlib.sha256(content).hexdigest() != expected.sha256:
-            what = "damaged (its SHA-256 is not the one that it was written with)"
+            what = "damaged (its SHA-256 differs from the manifest's)"
             raise DamagedError(f"{place}/{name}", what, REMEDY)

@@ -1,4 +1,4 @@
-"""What all records of a folder have in common, as `ssbench run` has written it down."""
+"""What all records of a folder share, as `ssbench run` wrote it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ssbench.storage.jsonl import read_manifest
 
 
 def manifest(folder: Path) -> dict[str, Any]:
-    """Read what all records of a folder have in common; empty where nothing was written down.
+    """Read what all records of a folder share; empty if `ssbench run` did not write it.
 
     Raises:
         BadInputError: the file is damaged.
@@ -20,9 +20,9 @@ def manifest(folder: Path) -> dict[str, Any]:
 
 
 def recipe_of(folder: Path) -> str:
-    """Return the recipes that a folder's runs were trained by, as text; empty if not known.
+    """Return the training recipes of a folder's runs as text; empty if unknown.
 
-    A setting that is off is left out: an older version may not have had it.
+    Leaves out settings that are off: an older version may not have had them.
     """
     found = flat(manifest(folder))
     recipes = {

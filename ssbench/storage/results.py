@@ -1,6 +1,6 @@
-"""The records of one experiment's runs: one file for each, written once.
+"""The records of one experiment: one file for each run, written once.
 
-<results>/<experiment>/experiment.json       what all records have in common
+<results>/<experiment>/experiment.json       what all records share
 <results>/<experiment>/<run id>.jsonl        one line per stage
 <results>/<experiment>/<run id>.jsonl.damaged, .other-version    set aside, never read
 """
@@ -27,12 +27,11 @@ class Results:
 
     Args:
         results: the folder of all experiments.
-        manifest: what all records of this one have in common.
-        command: the arguments of the command line that results depend on, for the records of the
-            runs that are carried out now.
+        manifest: what all records of this experiment share.
+        command: the command-line arguments that results depend on, for new records.
 
     Attributes:
-        tell: is told, in one line and once, of every file that is damaged.
+        tell: called once with one line for every damaged file.
     """
 
     def __init__(
@@ -47,10 +46,10 @@ class Results:
         self._failures: dict[str, Record] = {}
 
     def check(self) -> None:
-        """Refuse a folder that holds another experiment, or none that can be written.
+        """Refuse a folder that holds another experiment or cannot be written.
 
         Raises:
-            BadInputError: with what differs and the remedy.
+            BadInputError: names the difference and the remedy.
         """
         path = self.folder / "experiment.json"
         if path.exists():
@@ -67,10 +66,10 @@ class Results:
             )
 
     def open(self) -> None:
-        """Write down which experiment the folder belongs to, and remove what was left half-written.
+        """Write which experiment the folder belongs to, and remove half-written files.
 
         Raises:
-            BadInputError: it cannot be written, or became another experiment's meanwhile.
+            BadInputError: it cannot be written, or another experiment took it meanwhile.
         """
         files.sweep(self.folder, ".")
         text = json.dumps(self.manifest, indent=1, sort_keys=True) + "\n"
@@ -78,17 +77,17 @@ class Results:
             self.check()
 
     def has(self, run: str) -> bool:
-        """Whether there is a file of a run, whatever stands in it."""
+        """Whether a run has a file, whatever its content."""
         return self._path(run).exists()
 
     def finished(self) -> set[str]:
-        """The ids of all runs that have a file: one look at the folder for all of them."""
+        """Return the ids of all runs that have a file, in one listing."""
         return {name.removesuffix(".jsonl") for name in entries(self.folder)}
 
     def last(self, run: str) -> Record | None:
-        """Read the last record of a run, which is its result; None where there is none to be used.
+        """Read the last record of a run, its result; None if there is no usable one.
 
-        A file that is damaged or of another version is told of, and counts as none.
+        Reports a file that is damaged or of another version, and treats it as missing.
         """
         if not self.has(run):
             return None
@@ -101,11 +100,11 @@ class Results:
             return None
 
     def watch(self) -> None:
-        """Look from now on for what other processes find to fail: see `failure`."""
+        """Start to watch for failures that other processes record: see `failure`."""
         self._seen, self._failures = self.finished(), {}
 
     def failure(self, stage: str) -> Record | None:
-        """What another process has written since `watch` of a stage that failed; None: nothing."""
+        """Return the failure of a stage that another process recorded since `watch`, or None."""
         if self._seen is None:
             return None
         new = self.finished() - self._seen
@@ -116,23 +115,23 @@ class Results:
         return self._failures.get(stage)
 
     def forget_failed(self, runs: Iterable[str]) -> None:
-        """Remove the records of those runs that failed, so that they are tried again."""
+        """Remove the records of failed runs, so that they run again."""
         for run in runs:
             last = self.last(run)
             if last and last["status"] == "failed":
                 self._path(run).unlink(missing_ok=True)
 
     def save(self, run: str, records: list[Record]) -> None:
-        """Write a run's records, one line per stage, unless another process has done so.
+        """Write a run's records, one line per stage, unless another process did.
 
-        A file that is damaged is kept, under a name that says so.
+        Keeps a damaged file under a name that says so.
 
         Raises:
             BadInputError: the disk is full, or cannot be written.
         """
         path = self._path(run)
         text = dump([record | self._told for record in records])
-        if not self.folder.is_dir():  # removed while the stages were carried out
+        if not self.folder.is_dir():  # someone removed it while the stages ran
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -153,7 +152,7 @@ class Results:
 
 
 def _set_aside(path: Path, fault: str) -> None:
-    """Give a file a second name; the first stays taken until the new content has it."""
+    """Set a file aside under a second name; the first stays taken until new content replaces it."""
     for number in range(1, 1000):
         aside = path.with_name(f"{path.name}.{fault}" + (f"-{number}" if number > 1 else ""))
         try:
@@ -167,7 +166,7 @@ def _set_aside(path: Path, fault: str) -> None:
 
 
 def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
-    """Say, key path by key path, in what two manifests differ."""
+    """List the key paths in which two manifests differ."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         keys = sorted(found.keys() | wanted.keys())
         deeper = [
@@ -175,7 +174,7 @@ def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
             for key in keys
         ]
         return [line for lines in deeper for line in lines]
-    # A setting that an older version did not have was not in use there.
+    # An older version did not use a setting that it lacks.
     same = found == wanted or (found is None and not wanted)
     return [] if same else [f"{path}: {found!r} there, {wanted!r} here"]
 
@@ -191,7 +190,7 @@ def find_run(run_id: str, results: Path) -> list[Record]:
     matching = exact or [path for path in paths if run_id in path.stem]
     if not matching:
         raise BadInputError(f"{run_id}: no run of this id under {results}; choose --results")
-    # Experiments that share a run have the same record of it each.
+    # Experiments that share a run each hold the same record of it.
     if len({path.stem for path in matching}) > 1:
         names = "\n  ".join(sorted({path.stem for path in matching})[:10])
         raise BadInputError(f"{run_id}: {len(matching)} runs match; say more of the id:\n  {names}")

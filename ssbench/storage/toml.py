@@ -1,4 +1,4 @@
-"""TOML files that people write, read with limits that none of theirs will meet."""
+"""Read TOML files that people write, within limits that no sensible file meets."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ssbench.errors import BadInputError
 from ssbench.storage.files import read
 
 LIMIT = 2**18
-"""Bytes that a file may have; the largest that ships has 5,000."""
+"""Maximum size of a file in bytes; the largest shipped one has 5,000."""
 MOST_DOTS = 2000
-"""In one line: a dotted key takes time and memory by the square of its length."""
+"""Per line: the cost of a dotted key grows with the square of its length."""
 
 MOST_DEPTH = 50
 
@@ -21,7 +21,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        BadInputError: it cannot be read, is no TOML, or passes a limit.
+        BadInputError: it cannot be read, is not TOML, or exceeds a limit.
     """
     try:
         text = read(path, LIMIT).decode()
@@ -44,10 +44,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def refuse_depth(content: Any, place: str) -> None:
-    """See that tables and lists are not nested deeper than `MOST_DEPTH`.
+    """Refuse tables and lists nested deeper than `MOST_DEPTH`.
 
     Raises:
-        BadInputError: they are; names ``place``.
+        BadInputError: names ``place``.
     """
     level = [content]
     for _ in range(MOST_DEPTH):

@@ -1,8 +1,8 @@
 """A cache behind a URL: any file system that fsspec knows (``s3://``, ``gs://``, ``file://`` …).
 
-Object stores rename nothing. So a folder's files are uploaded under a name of their own, and a
-small manifest that points to them is written last: what has a manifest is complete. Two machines
-may compute the same stage, as no lock spans them; the manifest points to one of the two, whole.
+Object stores cannot rename. So each upload goes to a name of its own, and a small manifest that
+points to it comes last: what has a manifest is complete. No lock spans machines, so two of them may
+compute the same stage; the manifest then points to one of the two, complete.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ssbench.storage.locks import sweep
 from ssbench.storage.manifest import MANIFEST, REMEDY, Manifest
 
 BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci")
-"""Object stores. Who mistypes a bucket's name is to be told, not to be given a bucket."""
+"""Object stores: a mistyped bucket is an error, and must not be created."""
 
 
 def is_url(cache: Path | str) -> bool:
-    """Whether a cache is behind a URL, not a local folder."""
+    """Whether a cache is a URL, not a local folder."""
     return isinstance(cache, str) and "://" in cache
 
 
@@ -33,7 +33,7 @@ def open_shelf(cache: Path | str, part: str) -> FolderStore:
     """Open a part of a cache.
 
     Raises:
-        BadInputError: no file system of this kind is installed.
+        BadInputError: the package for this kind of file system is missing.
     """
     if is_url(cache):
         return UrlFolderStore(str(cache), part)
@@ -51,7 +51,7 @@ class UrlFolderStore(FolderStore):
         self.files, self.root = _connect(self.place)
 
     def prepare(self) -> None:
-        """See `Shelf`. Uploads that were broken off are not removed: they may be another's."""
+        """See `FolderStore`. Unfinished uploads stay: they may be another machine's."""
         with _reached(self.place):
             probe = f"{self.root}/unfinished-{uuid.uuid4().hex}"
             self._make_folder(self.root)
@@ -60,13 +60,13 @@ class UrlFolderStore(FolderStore):
         sweep(self.locks)
 
     def has(self, name: str) -> bool:
-        """See `Shelf`."""
+        """See `FolderStore`."""
         with _reached(self.place):
-            self.files.invalidate_cache()  # another machine may have written it by now
+            self.files.invalidate_cache()  # another machine may have written it meanwhile
             return bool(self.files.exists(f"{self.root}/{valid(name)}/{MANIFEST}"))
 
     def names(self) -> set[str]:
-        """See `Shelf`."""
+        """See `FolderStore`."""
         with _reached(self.place):
             self.files.invalidate_cache()
             found = self.files.glob(f"{self.root}/*/{MANIFEST}")
@@ -74,12 +74,12 @@ class UrlFolderStore(FolderStore):
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
-        """See `Shelf`."""
+        """See `FolderStore`."""
         with tempfile.TemporaryDirectory(prefix="ssbench-") as folder:
             yield Path(folder)
 
     def put(self, name: str, files: Path) -> None:
-        """See `Shelf`; of several writers the first one's stays, as a rule."""
+        """See `FolderStore`; with several writers the first one usually wins."""
         inside = uuid.uuid4().hex
         folder = f"{self.root}/{valid(name)}"
         manifest = Manifest.of(files, inside)
@@ -94,12 +94,12 @@ class UrlFolderStore(FolderStore):
                 self.files.pipe_file(f"{folder}/{MANIFEST}", content)
 
     def _make_folder(self, path: str) -> None:
-        """Make a folder where there are any; in an object store it would make the bucket."""
+        """Make a folder, except in an object store, where it would make the bucket."""
         if self.place.partition("://")[0] not in BUCKETS:
             self.files.makedirs(path, exist_ok=True)
 
     def remove(self, name: str) -> None:
-        """See `Shelf`; the manifest goes first, so that there is never half a folder."""
+        """See `FolderStore`; removes the manifest first, so that no half folder is ever visible."""
         folder = f"{self.root}/{valid(name)}"
         with _reached(self.place):
             for path, whole in ((f"{folder}/{MANIFEST}", False), (folder, True)):
@@ -107,7 +107,7 @@ class UrlFolderStore(FolderStore):
                     self.files.rm(path, recursive=whole)
 
     def manifest(self, name: str) -> Manifest | None:
-        """See `Shelf`."""
+        """See `FolderStore`."""
         place = f"{self.place}/{valid(name)}"
         try:
             with _reached(self.place, FileNotFoundError):
@@ -117,7 +117,7 @@ class UrlFolderStore(FolderStore):
         return Manifest.parse(content, place)
 
     def content(self, name: str, file: str) -> bytes:
-        """See `Shelf`."""
+        """See `FolderStore`."""
         with _reached(self.place, FileNotFoundError):
             found: bytes = self.files.cat_file(f"{self.root}/{valid(name)}/{file}")
         return found
@@ -137,13 +137,13 @@ def _connect(url: str) -> tuple[Any, str]:
 
 @contextmanager
 def _reached(place: str, *passing: type[Exception]) -> Iterator[None]:
-    """Say in one message what kept a store from answering.
+    """Turn a store's own exceptions into one message.
 
-    Every kind of store has exceptions of its own, which share no base but `Exception`; those that
-    are ``passing`` stay what they are.
+    Every kind of store has its own exceptions, which share no base but `Exception`; those in
+    ``passing`` are raised unchanged.
 
     Raises:
-        BadInputError: with the store's own words.
+        BadInputError: quotes the store.
     """
     untouched: tuple[type[Exception], ...] = (BadInputError, *passing)
     try:

@@ -1,8 +1,8 @@
-"""The gradient of one batch; where memory does not suffice for it, in two parts.
+"""The gradient of one batch, computed in parts if memory is short.
 
-The loss is a mean over images, so that its gradient is the sum of those of parts of the batch, each
-weighted by its size. That holds where the network treats every image by itself. Batch norms do not:
-in parts they would see other statistics, so such a network is not trained in parts.
+The loss is a mean over images, so its gradient is the sum of the gradients of parts of the batch,
+each weighted by its size. That holds if the network treats every image by itself. Batch norms do
+not: parts would give them other statistics, so such a network is never trained in parts.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from ssbench.training.rng import Draws, draws, restore_draws
 from ssbench.training.stopwatch import Stopwatch
 
 PROBED = 4
-"""So many images say whether a network treats each by itself."""
+"""Number of images that show whether a network treats each by itself."""
 _SIGNS = (
     "can't allocate memory", "not enough memory", "bad allocation", "std::bad_alloc",
     "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "unable to find an engine to execute",
 )  # fmt: skip
-"""What a failed allocation says that is no `torch.OutOfMemoryError`: on the CPU, of pinned memory,
-in cuBLAS (its workspace) and in cuDNN, which has no convolution then that would fit."""
+"""Messages of failed allocations that raise no `torch.OutOfMemoryError`: on the CPU, for pinned
+memory, in cuBLAS (its workspace) and in cuDNN, where no convolution fits then."""
 _SHORT = (RuntimeError, MemoryError)
-"""What is raised where memory is short. Once it has been, libraries fail in words of their own
-(oneDNN: "could not create a primitive"), so that after it any of these counts."""
+"""Exceptions when memory is short. After the first one, libraries fail with other messages (oneDNN:
+"could not create a primitive"), so from then on any of these counts."""
 CLOSE = 16
-"""The number of images that fit is told to one part in so many."""
+"""The number of images that fit is found to one part in this number."""
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory, on the device or the host, did not suffice."""
+    """Whether an error means that the device or the host ran out of memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
@@ -47,11 +47,11 @@ class Backward:
     """Computes gradients, batch by batch.
 
     Args:
-        plain: the same as ``forward``, not compiled; None: ``forward`` is not compiled either. It
-            is called where the logits and gradients of several calls are wanted at once.
+        plain: ``forward`` without compilation; None: ``forward`` is not compiled either. Used when
+            the logits and gradients of several calls are needed at once.
 
     Attributes:
-        micro_batch: so many images pass through the network at once; None: the whole batch.
+        micro_batch: number of images per pass through the network; None: the whole batch.
         priced: times the penalties.
     """
 
@@ -81,8 +81,8 @@ class Backward:
             The loss without the penalty, and the logits [N, classes], both without a graph.
 
         Raises:
-            NoRoomError: memory does not suffice, also not for half a batch, or the network
-                cannot be trained in parts; says how many images would fit.
+            NoRoomError: memory is too small even for half a batch, or the network cannot be
+                trained in parts; says how many images would fit.
         """
         before = draws(self._device)
         try:
@@ -91,13 +91,15 @@ class Backward:
             if not out_of_memory(error):
                 raise
             said = _first_line(error)
-        # Only here, behind the handler, does nothing hold on to what the failed pass had made.
+        # Only here, outside the handler, nothing holds on to what the failed pass made.
         self._release()
         if self._forward is not self._plain:
             self._forward = self._plain
-            torch.compiler.reset()  # CUDA graphs hold the memory of all that they compute
+            torch.compiler.reset()  # CUDA graphs hold the memory of everything they compute
             clear_cache(self._device)
-        if self._spread.share.of > 1:  # to try what fits would need the others to try the same
+        if (
+            self._spread.share.of > 1
+        ):  # trying what fits would need the other processes to try the same
             raise NoRoomError(
                 f"out of memory with {len(labels)} images on one of {self._spread.share.of} "
                 f"devices: set a smaller batch_size, or take more devices ({said})"
@@ -129,7 +131,7 @@ class Backward:
     def _in_parts(
         self, images: Tensor, labels: Tensor, size: int, before: Draws
     ) -> tuple[Tensor, Tensor]:
-        """The same, part by part; gates that are drawn once per batch are the same in all parts."""
+        """Do the same part by part; gates drawn once per batch are the same in all parts."""
         sums: list[Tensor] = []
         logits: list[Tensor] = []
         parts = zip(torch.split(images, size), torch.split(labels, size), strict=True)
@@ -157,9 +159,9 @@ class Backward:
         self._spread.backward(loss if penalty is None else loss + penalty)
 
     def _bound(self, images: Tensor) -> str:
-        """Say what binds the images of a batch together; empty: nothing does.
+        """Say what makes the images of a batch depend on each other; empty: nothing does.
 
-        Seen in the network and then tried, as a sum over the batch can stand anywhere.
+        Looks at the modules first, then tries, as a sum over the batch can stand anywhere.
         """
         norms = [m for m in self._network.modules() if isinstance(m, _BatchNorm)]
         if any(norm.training or norm.running_mean is None for norm in norms):
@@ -191,9 +193,9 @@ class Backward:
         return bool(difference <= 1e-4 * found[0].abs().max().clamp(min=1.0))
 
     def _advice(self, images: Tensor, labels: Tensor, said: str, why_not: str) -> str:
-        """Say what fits, found by halving the distance between what does and what does not."""
+        """Say what fits, found by bisection."""
         fits, too_many = 0, len(labels)
-        # The optimiser's own numbers are there from its first step on only: room is left for them.
+        # The optimiser allocates its own numbers at its first step: leave room for them.
         ballast = [] if self._optimiser.state else self._ballast()
         while too_many - fits > max(fits // CLOSE, 1):
             middle = (fits + too_many) // 2
@@ -221,7 +223,7 @@ class Backward:
         return True
 
     def _ballast(self) -> list[Tensor]:
-        """As much memory as the optimiser will take: one or two numbers for each parameter."""
+        """Allocate as much memory as the optimiser will: one or two numbers per parameter."""
         copies = 2 if isinstance(self._optimiser, torch.optim.Adam) else 1
         try:
             return [

@@ -1,6 +1,7 @@
-"""What a training is made of between two epochs, and what saves it there.
+"""The state of a training between two epochs, and what saves it.
 
-A training asks its `Saver` once for something to go on from, and offers itself after every epoch.
+A training asks its `Checkpointer` once for a state to resume from, and offers its own state after
+every epoch.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ class TrainingState:
     """A training after a finished epoch.
 
     Attributes:
-        tensors: all that is made of numbers, by names with a prefix for the part.
-        facts: the rest, as JSON can hold it.
+        tensors: by name, with a prefix for the part.
+        facts: everything else, as JSON.
     """
 
     tensors: Tensors
     facts: dict[str, Any]
 
     def part(self, prefix: str) -> Tensors:
-        """The tensors of one part, by their names without its prefix."""
+        """Return the tensors of one part, by name without its prefix."""
         return {
             name.removeprefix(prefix): tensor
             for name, tensor in self.tensors.items()
@@ -40,11 +41,11 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class ExtraState:
-    """What else a training changes beside network and optimiser, and is saved with them.
+    """State beside network and optimiser that a training changes and saves with them.
 
     Attributes:
-        give: returns its tensors as they are now.
-        take: takes up those that ``give`` returned once; they lie on the CPU.
+        give: returns the current tensors.
+        take: restores tensors that ``give`` returned earlier; they lie on the CPU.
     """
 
     give: Callable[[], Tensors]
@@ -52,27 +53,27 @@ class ExtraState:
 
 
 class Checkpointer:
-    """Saves a training between its epochs; this one, the base, saves nothing."""
+    """Saves a training between epochs; this base class saves nothing."""
 
     def resume(self, network: nn.Module) -> TrainingState | None:
-        """Return what was saved of a training of this network; None: it begins anew."""
+        """Return the saved state of a training of this network; None: start from the beginning."""
         del network
         return None
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
-        """Within it a training goes from epoch to epoch."""
+        """Enclose the epochs of a training."""
         yield
 
     def after_epoch(self, number: int, of: int, take: Callable[[], TrainingState]) -> None:
-        """Save what ``take`` gives, where that is due."""
+        """Save what ``take`` returns, if it is time to."""
 
 
 UNSAVED = Checkpointer()
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> Tensors:
-    """The state that an optimiser has gathered, by the number of the parameter and its own name."""
+    """Return the state of an optimiser, by parameter number and name."""
     found = {}
     for number, parameter in enumerate(_parameters(optimiser)):
         for name, value in optimiser.state.get(parameter, {}).items():
@@ -82,10 +83,10 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> Tensors:
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, saved: TrainingState) -> None:
-    """Give an optimiser back its state, in the memory format of its parameters.
+    """Restore the state of an optimiser, in the memory format of its parameters.
 
-    Fused optimisers go through parameter and state side by side as they lie in memory, which
-    ``load_state_dict`` does not see to.
+    Fused optimisers read parameter and state in the order of memory, which ``load_state_dict``
+    does not ensure.
     """
     parameters = _parameters(optimiser)
     for key, tensor in saved.part(_OPTIMISER).items():
@@ -98,7 +99,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, saved: TrainingState) ->
 
 
 def fits(tensors: Mapping[str, Tensor], network: nn.Module) -> bool:
-    """Whether saved tensors are those of this network, to the last name and shape."""
+    """Whether saved tensors match this network in every name and shape."""
     expected = {NETWORK + name: tensor.shape for name, tensor in network.state_dict().items()}
     found = {n: tensor.shape for n, tensor in tensors.items() if n.startswith(NETWORK)}
     return found == expected

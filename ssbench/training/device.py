@@ -1,4 +1,4 @@
-"""The device that a run uses, and what a record says of it."""
+"""The device of a run, and its description in a record."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from typing import Any
 import torch
 
 from ssbench.errors import BadInputError
+from ssbench.paths import checkout
 
 LIBRARIES = ("ssbench", "torch", "torchvision", "torch-pruning", "fvcore", "numpy")
 
 
 def resolve(name: str) -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` into a device that is there.
+    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` into an existing device.
 
     Raises:
-        BadInputError: CUDA is asked for and not there, or the name is none of these.
+        BadInputError: the machine has no such CUDA device, or the name is unknown.
     """
     available = torch.cuda.is_available()
     if name == "auto":
@@ -45,19 +46,19 @@ def resolve(name: str) -> torch.device:
 
 
 def use(device: torch.device) -> None:
-    """Make a GPU the one that this process works on.
+    """Make a GPU this process' current device.
 
-    Events, pinned memory and libraries take the current one, not the one of some tensor.
+    Events, pinned memory and libraries use the current device, not that of some tensor.
     """
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
 
 
 def clear(device: torch.device) -> None:
-    """On a GPU, free what an earlier stage left, and begin to measure the peak of memory.
+    """On a GPU, free what an earlier stage left, and start to measure peak memory.
 
-    Copies of networks refer to themselves, so that only the garbage collector finds them; and
-    memory that torch keeps for itself is nobody else's, where processes share a GPU.
+    Copies of networks refer to themselves, so only the garbage collector finds them. Memory that
+    torch caches is lost to other processes that share the GPU.
     """
     if device.type == "cuda":
         gc.collect()
@@ -66,16 +67,16 @@ def clear(device: torch.device) -> None:
 
 
 def clear_cache(device: torch.device) -> None:
-    """Give back the GPU's memory that torch keeps, but nothing lies in any more."""
+    """Return cached GPU memory that torch no longer uses."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def is_lost(device: torch.device) -> bool:
-    """Whether a GPU answers no more.
+    """Whether a GPU no longer answers this process.
 
-    After an illegal access, or a failure of the hardware, it refuses all that the process asks of
-    it; another process can go on.
+    After an illegal access or a hardware failure it refuses every call of the process; another
+    process can go on.
     """
     if device.type == "cuda":
         try:
@@ -86,7 +87,7 @@ def is_lost(device: torch.device) -> bool:
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """Name the hardware and the versions that a measurement was made with."""
+    """Name the hardware and the versions behind a measurement."""
     versions = {name: version(name) for name in LIBRARIES}
     return {
         "device": device.type,
@@ -98,7 +99,7 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the most that torch held on the GPU, or the most that this process ever held."""
+    """Return peak memory in bytes: torch's on the GPU, else this process' resident size."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -118,9 +119,9 @@ def name(device: torch.device) -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that ssbench runs from; None where it is installed elsewhere."""
-    root = Path(__file__).parent.parent
-    if not (root / ".git").exists():
+    """Return the commit of the checkout that ssbench runs from; None for an installed wheel."""
+    root = checkout()
+    if root is None:
         return None
     git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
     try:

@@ -1,12 +1,12 @@
-"""The energy that a device took, where its counter can be read.
+"""The energy that a device used, if its counter is readable.
 
 >>> with metered(torch.device("cpu")) as meter:
 ...     train()
 >>> meter.joules
 412.7
 
-An NVIDIA GPU counts by itself (NVML, through nvidia-ml-py), the packages of a CPU through Linux'
-powercap. Both count all that runs on the device, not this process alone.
+NVIDIA GPUs count through NVML (nvidia-ml-py), CPU packages through Linux' powercap. Both count
+everything that runs on the device, not this process alone.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from pathlib import Path
 import torch
 
 POWERCAP = Path("/sys/class/powercap")
-"""Where Linux has its energy counters."""
+"""The folder of Linux' energy counters."""
 INTERVAL = 60.0
-"""Seconds between two readings: a CPU's counter begins anew after ten minutes at the least."""
+"""Seconds between two readings: a CPU's counter wraps after ten minutes at the earliest."""
 
 
 @dataclass
 class Counter:
-    """A counter of joules that only rises, but begins at 0 again where its range ends.
+    """A counter of joules that only rises, and wraps to 0 at the end of its range.
 
     Attributes:
-        read: returns its value; an OSError where it cannot be read.
-        span: its range; None for one that does not begin anew.
+        read: returns its value, or raises OSError.
+        span: its range; None if it never wraps.
     """
 
     read: Callable[[], float]
@@ -40,7 +40,7 @@ class Counter:
     _last: float | None = field(default=None, repr=False)
 
     def sample(self) -> None:
-        """Add what was used since the last sample, over at most one end of the range."""
+        """Add the energy since the last sample, with at most one wrap in between."""
         now = self.read()
         more = 0.0 if self._last is None else now - self._last
         if more < 0:
@@ -51,16 +51,16 @@ class Counter:
 
 @dataclass
 class Meter:
-    """``joules`` is what the device took; None until the end, or where it cannot be read."""
+    """``joules`` is the device's energy; None until the end, or if it is not readable."""
 
     joules: float | None = None
 
 
 @contextmanager
 def metered(device: torch.device, jointly: int = 1) -> Iterator[Meter]:
-    """Measure the energy that a device takes while the block runs.
+    """Measure the energy of a device while the block runs.
 
-    ``jointly``: so many GPUs work at it, the first ones of this machine.
+    ``jointly``: number of GPUs that train together, the first ones of this machine.
     """
     meter = Meter()
     counters = _gpus(device, jointly) if device.type == "cuda" else packages()
@@ -87,12 +87,12 @@ def metered(device: torch.device, jointly: int = 1) -> Iterator[Meter]:
 
 
 def packages(powercap: Path = POWERCAP) -> list[Counter]:
-    """Return the counters of all packages of the CPU; none where there is none.
+    """Return the counters of all packages of the CPU; empty if it has none.
 
     Args:
         powercap: holds a folder ``intel-rapl:N`` for each, AMD's too, with ``name``, ``energy_uj``
-            and ``max_energy_range_uj``. Parts of a package (``intel-rapl:0:1``) are left out, as
-            they are in it, and so is the whole platform.
+            and ``max_energy_range_uj``. Leaves out parts of a package (``intel-rapl:0:1``), which
+            the package includes, and the whole platform.
     """
     zones = [zone for zone in sorted(powercap.glob("intel-rapl:*")) if zone.name.count(":") == 1]
     try:
@@ -111,21 +111,21 @@ def _file(path: Path) -> Callable[[], float]:
 
 
 def _gpus(device: torch.device, jointly: int) -> list[Counter]:
-    """The counters of all GPUs at work; none where one has none."""
+    """Return the counters of all GPUs at work; empty if one lacks a counter."""
     all_ = [torch.device("cuda", rank) for rank in range(jointly)] if jointly > 1 else [device]
     found = [_gpu(each) for each in all_]
     return [counter for counters in found for counter in counters] if all(found) else []
 
 
 def _gpu(device: torch.device) -> list[Counter]:
-    """The counter of one GPU, since its driver was loaded."""
+    """Return the counter of one GPU, in joules since its driver was loaded."""
     try:
         import pynvml
     except ImportError:
         return []
     try:
         pynvml.nvmlInit()
-        # Its number here may be another one than NVML's: some GPUs may be hidden from torch.
+        # Its index may differ from NVML's: some GPUs may be hidden from torch.
         uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
         handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
     except pynvml.NVMLError:
@@ -134,14 +134,14 @@ def _gpu(device: torch.device) -> list[Counter]:
     def read() -> float:
         try:
             return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
-        except pynvml.NVMLError as error:  # GPUs before Volta have no such counter
+        except pynvml.NVMLError as error:  # GPUs older than Volta have no such counter
             raise OSError(str(error)) from error
 
     return [Counter(read)]
 
 
 def _sample(counters: list[Counter]) -> bool:
-    """Sample all counters; say whether there are some and all could be read."""
+    """Sample all counters; return whether there are any and all were readable."""
     try:
         for counter in counters:
             counter.sample()

@@ -20,10 +20,10 @@ class Measured:
 
 @torch.no_grad()
 def evaluate(model: nn.Module, loader: Batches) -> Measured:
-    """Measure in eval mode, every image weighing the same; the mode is restored."""
+    """Measure in eval mode with equal weight for every image; restores the mode."""
     was_training = model.training
     model.eval()
-    sums, classes = [], 0  # left on the device, which no batch waits for
+    sums, classes = [], 0  # stays on the device, so that no batch waits
     for images, labels in loader.in_order():
         logits = model(images).float()
         classes = logits.shape[1]

@@ -1,4 +1,4 @@
-"""The one training loop: training, sparse training and finetuning differ only in what is passed."""
+"""The one training loop: training, sparse training and finetuning differ only in its arguments."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ssbench.training.rng import draws, restore_draws
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch of a stage gave; errors in percent, loss per image (cross-entropy)."""
+    """The result of one epoch; error in percent, loss per image (cross-entropy)."""
 
     number: int
     of: int
@@ -45,13 +45,12 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a whole stage gave: the last epoch's loss, and wall-clock seconds.
+    """The result of a whole training: the last epoch's loss, and wall-clock seconds.
 
     Attributes:
         curve_loss: the loss of every epoch, and ``curve_error`` the errors in percent.
-        resumed: so often the training was gone on with in another process.
-        micro_batch: so many images passed through the network at once, as more did not fit; None:
-            whole batches did.
+        resumed: number of times another process resumed the training.
+        micro_batch: number of images per pass, if a whole batch did not fit into memory; else None.
         trained_on: where the epochs were computed, if not all in one place; else None.
     """
 
@@ -71,9 +70,9 @@ class Hooks:
     """How one training differs from another.
 
     Attributes:
-        parts: by name, what the hooks change beside the network, for it to be saved.
-        saver: saves the training between epochs, and gives back what it saved.
-        spread: knows of the processes that train jointly.
+        parts: by name, state that the hooks change beside the network, to be saved.
+        saver: saves the training between epochs, and restores it.
+        spread: the processes that train jointly.
     """
 
     groups: list[ParameterGroup] = field(default_factory=list)
@@ -90,15 +89,15 @@ Listener = Callable[[Epoch], None]
 def train(
     model: nn.Module, recipe: Recipe, loader: Batches, seed: int, hooks: Hooks, listen: Listener
 ) -> Trained:
-    """Train in place for ``recipe.epochs`` epochs, those included that were saved before.
+    """Train in place for ``recipe.epochs`` epochs, including those of a saved state.
 
     The batch order and the augmentation depend on ``seed`` alone; the global generator (which
     gates may draw from) is left to the caller.
 
     Raises:
         DivergedError: the loss of an epoch is not finite.
-        NoRoomError: memory does not suffice for a step.
-        Stopped: the process is to end, and the epoch is saved.
+        NoRoomError: a step does not fit into memory.
+        Stopped: someone asked the process to end; the epoch is saved.
     """
     course = _Course(model, recipe, loader, seed, hooks)
     model.train()
@@ -119,7 +118,7 @@ def train(
 
 
 class _Course:
-    """The steps of one training; none of them waits for the device."""
+    """The steps of one training; no step waits for the device."""
 
     def __init__(
         self, model: nn.Module, recipe: Recipe, loader: Batches, seed: int, hooks: Hooks
@@ -161,7 +160,7 @@ class _Course:
     def note(self, epoch: Epoch) -> None:
         self.curve_loss.append(epoch.loss)
         self.curve_error.append(epoch.error)
-        self.backward.priced.settle()  # the loss is known, so that there is nothing to wait for
+        self.backward.priced.settle()  # the loss is known, so nothing needs to wait
 
     def trained(self, images: int) -> Trained:
         return Trained(
@@ -180,7 +179,7 @@ class _Course:
         return extended(self.before, self.here, len(self.curve_loss))
 
     def saved(self) -> TrainingState:
-        """All that the next epoch depends on."""
+        """Return everything that the next epoch depends on."""
         tensors = {NETWORK + name: t for name, t in self.model.state_dict().items()}
         tensors |= optimiser_tensors(self.optimiser)
         tensors |= {f"draws:{name}": state for name, state in draws(self.device).items()}
@@ -200,7 +199,7 @@ class _Course:
         return TrainingState(tensors, facts)
 
     def go_on_from(self, saved: TrainingState) -> None:
-        """Be as the training was that ``saved`` was taken of."""
+        """Restore the training to a saved state."""
         restore(self.model, saved.part(NETWORK))
         restore_optimiser(self.optimiser, saved)
         for number, generator in enumerate(self.generators):
@@ -249,7 +248,7 @@ class _Tally:
         self.images = 0
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor, own: int) -> None:
-        """Add a batch's mean loss and logits, of which the first ``own`` images count."""
+        """Add a batch's mean loss and logits; only the first ``own`` images count."""
         self.images += own
         self.loss = self.loss + loss.double() * own
         self.wrong = self.wrong + (logits.argmax(1) != labels)[:own].sum()

@@ -1,7 +1,7 @@
 """Number formats of training, and how the network's forward pass is compiled.
 
-They apply to training alone. Networks are evaluated, scored and certified in float32, and torch is
-kept from rounding products to TF32 of its own accord.
+They apply to training only. Evaluation, scores and certificates use float32, and torch may not
+round products to TF32 by itself.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ssbench.training.recipe import Precision
 
 @contextmanager
 def products(precision: Precision) -> Iterator[None]:
-    """Within it, convolutions and linear layers on CUDA multiply in float32 or in TF32.
+    """Multiply in float32 or TF32 in convolutions and linear layers on CUDA inside this block.
 
-    torch has two sets of switches for that, and refuses to read the older ones, as its compiler
-    and cuDNN's own context manager do, where the two disagree: so both are set.
+    torch has two sets of switches. It refuses to read the older ones (its compiler and cuDNN's
+    context manager do) when the two disagree, so this sets both.
     """
     switches = _switches()
     before = [getattr(*switch) for switch in switches]
@@ -38,7 +38,7 @@ def products(precision: Precision) -> Iterator[None]:
 
 
 def _switches() -> list[tuple[Any, str]]:
-    """All switches of TF32, the older ones first: they change the newer ones with them."""
+    """All switches of TF32, the older ones first: setting them changes the newer ones too."""
     cudnn, matrices = torch.backends.cudnn, torch.backends.cuda.matmul
     older = [(cudnn, "allow_tf32"), (matrices, "allow_tf32")]
     newer = [cudnn.conv, cudnn.rnn, matrices]  # type: ignore[attr-defined]
@@ -47,7 +47,7 @@ def _switches() -> list[tuple[Any, str]]:
 
 def _set(switches: Sequence[tuple[Any, str]], values: Sequence[object]) -> None:
     with warnings.catch_warnings():
-        # Until torch 2.10 the older ones advise the newer ones, and cannot be left out.
+        # Until torch 2.10 the older ones warn about the newer ones, but are still needed.
         warnings.filterwarnings("ignore", message="Please use the new API settings")
         for (place, name), value in zip(switches, values, strict=True):
             setattr(place, name, value)
@@ -55,10 +55,10 @@ def _set(switches: Sequence[tuple[Any, str]], values: Sequence[object]) -> None:
 
 @contextmanager
 def compiling(wanted: bool) -> Iterator[None]:
-    """Within it, a network may be compiled; in the end all that was compiled is given up.
+    """Allow compilation inside this block, and drop everything compiled at its end.
 
-    It would be of no use to another network, but would hold the memory of its CUDA graphs, and
-    count among the few variants of a network's code that torch compiles before it stops to.
+    Another network could not use it, but it would hold the memory of its CUDA graphs and count
+    towards the few variants of a network's code that torch compiles before it gives up.
     """
     try:
         yield
@@ -74,7 +74,7 @@ def forward(
 
     Args:
         model: the network; its parameters are read at every call.
-        device: where it lies.
+        device: of the network.
         precision: see `ssbench.training.recipe.Precision`.
         compiled: by torch.compile, within `compiling`; on CUDA with CUDA graphs, so that logits
             and gradients are overwritten by the next call. The first step takes long.
@@ -96,7 +96,7 @@ def _compiled(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tens
     graphs = torch.compile(model, mode="reduce-overhead", dynamic=False)
 
     def step(images: Tensor) -> Tensor:
-        # What the graphs left of the step before may be overwritten, also where it failed half way.
+        # The graphs may overwrite what they left of the last step, even if it failed half way.
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         logits: Tensor = graphs(images)
         return logits

@@ -1,8 +1,7 @@
-"""Where the epochs of a training were computed: with the seed, that decides their last digits.
+"""Where the epochs of a training were computed, which decides their last digits.
 
-Sums are taken in another order by another number of threads or devices. A training that is gone on
-with elsewhere is as good as one that is not, but no longer the same in every bit, and its record
-says so.
+Another number of threads or devices adds in another order. A training that resumes elsewhere is as
+good, but no longer bit-identical, and its record says so.
 """
 
 from __future__ import annotations
@@ -15,22 +14,22 @@ import torch
 from ssbench.training.device import name
 
 Origin = dict[str, Any]
-"""``epochs``: so many; ``threads`` (None on a GPU), ``devices`` and ``device_name``: by what."""
+"""A number of ``epochs``, and the ``threads`` (None on a GPU), ``devices`` and ``device_name``."""
 
 
 def origin(device: torch.device, devices: int) -> Origin:
-    """Where this process computes; of no epochs yet."""
+    """Return where this process computes, with no epochs yet."""
     threads = torch.get_num_threads() if device.type == "cpu" else None
     return {"epochs": 0, "threads": threads, "devices": devices, "device_name": name(device)}
 
 
 def extended(before: Sequence[Origin], here: Origin, epochs: int) -> list[Origin]:
-    """Add what was done here to what was done before.
+    """Add the epochs computed here to the earlier ones.
 
     Args:
         before: the origins of the first epochs.
-        here: that of the others.
-        epochs: so many there are in all.
+        here: the origin of the others.
+        epochs: their number in all.
     """
     new = here | {"epochs": epochs - sum(each["epochs"] for each in before)}
     if not new["epochs"]:

@@ -1,6 +1,6 @@
 """The state of torch's global generators, which gates and other noise draw from.
 
-Python's and numpy's own are no part of it: nothing seeds them, and no method may draw from them.
+Not those of Python and numpy: nothing seeds them, and no method may draw from them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Draws = dict[str, Tensor]
 
 
 def draws(device: torch.device) -> Draws:
-    """Note where the generators of the CPU and of ``device`` are; no device is waited for."""
+    """Return the generators' states of the CPU and ``device``, without waiting for a device."""
     found = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         found["cuda"] = torch.cuda.get_rng_state(device)
@@ -22,7 +22,7 @@ def draws(device: torch.device) -> Draws:
 
 
 def restore_draws(noted: Mapping[str, Tensor], device: torch.device) -> None:
-    """Put the generators back to where they were noted."""
+    """Restore the states of the generators."""
     torch.set_rng_state(noted["cpu"])
     if device.type == "cuda":
         torch.cuda.set_rng_state(noted["cuda"], device)

@@ -1,4 +1,4 @@
-"""What pieces of work take on a device, added up without waiting for it in between."""
+"""Time pieces of work on a device and add them up, without waiting in between."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class Stopwatch:
-    """Times calls: on a GPU by its own clock, as there they return before the work is done.
+    """Times calls, on a GPU by the GPU's clock, as calls return before the work is done.
 
     Args:
-        device: that works.
+        device: the one that does the work.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -24,7 +24,7 @@ class Stopwatch:
         self._open: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     def time(self, call: Callable[[], T]) -> T:
-        """Return what a call gives, and note what it takes."""
+        """Return the result of a call, and record its time."""
         if self._on_gpu:
             return self._time_on_gpu(call)
         began = time.perf_counter()
@@ -41,7 +41,7 @@ class Stopwatch:
         return found
 
     def settle(self) -> None:
-        """Add up what was timed, and let go of the GPU's notes of it."""
+        """Add up the times, and free the GPU's events."""
         if self._open:
             self._open[-1][1].synchronize()
             self._seconds += sum(began.elapsed_time(ended) for began, ended in self._open) / 1000
@@ -49,7 +49,7 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """All seconds so far; on a GPU, waits for the last call."""
+        """Return all seconds so far; on a GPU, waits for the last call."""
         self.settle()
         return self._seconds
 

@@ -24,8 +24,8 @@ def entry(study: Study, trials: int) -> Entry:
     """What the first ``trials`` trials of a study say."""
     counted = study.log.trials[:trials]
     chosen = best(counted)
-    assert chosen is not None  # noqa: S101 -- else the tuning has failed
-    assert chosen.value is not None  # noqa: S101
+    assert chosen is not None  # else the tuning has failed
+    assert chosen.value is not None
     subject = study.subject
     kept = dict.fromkeys(run.budget_asked for run in chosen.runs if run.budget_asked is not None)
     return Entry(

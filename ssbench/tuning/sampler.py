@@ -85,7 +85,7 @@ def library() -> ModuleType:
 def _distribution(optuna: ModuleType, search: Search) -> Any:
     if isinstance(search, Choice):
         return optuna.distributions.CategoricalDistribution(search.values)
-    assert isinstance(search, Uniform)  # noqa: S101 -- ssbench.method.search_space has no other
+    assert isinstance(search, Uniform)  # ssbench.method.search_space has no other
     log = isinstance(search, LogUniform)
     return optuna.distributions.FloatDistribution(search.low, search.high, log=log)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ssbench.errors import BadInputError
+from ssbench.errors import BadInputError, wrong
 from ssbench.method.search_space import Value
 from ssbench.storage.files import read, write
 from ssbench.storage.jsonl import LIMIT
@@ -80,9 +80,9 @@ class Log:
             try:
                 trials.append(Trial.model_validate_json(line))
             except ValidationError as error:
-                what = error.errors(include_url=False)[0]["msg"]
+                found = wrong(error, "the line")
                 raise BadInputError(
-                    f"{self.path}, line {number}: not a trial ({what}); remove the file"
+                    f"{self.path}, line {number}: not a trial ({found}); remove the file"
                 ) from error
         return trials
 

@@ -243,7 +243,7 @@ def test_the_report_prints_claims_about_its_experiment(folder: Folder, tmp_path:
 
 def test_shipped_claims_speak_of_rows_that_shipped_experiments_have() -> None:
     """Every row that a claim names is there in the reference results."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     files = claims.shipped(bench_folder())
     assert len(files) > 1
     for path in files:

@@ -14,7 +14,8 @@ from ssbench.analysis.merge import merge
 from ssbench.report.figures import draw
 from ssbench.report.figures.style import Looks
 from ssbench.report.formats.drilldown import POINTS, drilldown
-from ssbench.report.formats.escape import markdown, tex
+from ssbench.report.formats.escape import markdown
+from ssbench.report.formats.latex import tex
 from ssbench.report.page import make_merged_page
 from tests.support.records import Folder, folder
 

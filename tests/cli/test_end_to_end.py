@@ -1,7 +1,6 @@
 """The whole way: run, run again, report, show, a new method, an installed copy."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,8 +10,9 @@ import pytest
 
 from ssbench.paths import method_folder
 from tests.support.command_line import TINY, Invoke
+from tests.support.installed import installed, shell
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def records(folder: Path) -> dict[str, list[dict[str, object]]]:
@@ -119,24 +119,6 @@ def test_listings(invoke: Invoke) -> None:
     assert "20,035,018" in invoke("list", "models").out
     assert "digits" in invoke("list", "datasets").out
     assert "quickstart" in invoke("list", "experiments").out
-
-
-def installed(target: Path) -> dict[str, str]:
-    """Lay the packages out as a wheel does, and return the environment that uses them."""
-    ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "ssbench", target / "ssbench", ignore=ignore)
-    shutil.copytree(ROOT / "methods", target / "ssbench" / "methods", ignore=ignore)
-    shutil.copytree(ROOT / "bench", target / "ssbench" / "bench", ignore=ignore)
-    return {**os.environ, "PYTHONPATH": str(target)}
-
-
-def shell(
-    environment: dict[str, str], folder: Path, *arguments: object
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ssbench", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=folder, env=environment, text=True, capture_output=True, check=False
-    )
 
 
 def test_a_seventh_method_is_one_file_and_nothing_else(tmp_path: Path, tiny: Path) -> None:

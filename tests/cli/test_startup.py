@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from ssbench.cli import list_
+from ssbench.cli import lists
 from ssbench.method import describe
 from ssbench.paths import method_folder
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SLOW = {
     "altair", "matplotlib", "pandas", "scipy", "sklearn", "sympy", "timm", "torch._dynamo",
     "torch_pruning", "torchvision",
 }  # fmt: skip
 CALL = """
 import sys
-from ssbench import cli
+from ssbench.cli import app
 sys.argv = ["ssbench", *{arguments}]
 try:
-    cli.main()
+    app.main()
 except SystemExit as ended:
     assert not ended.code, ended.code
 heavy = sorted({{"torch", "pandas", "scipy", "sklearn", "torchvision"}} & sys.modules.keys())
@@ -58,10 +58,11 @@ def test_training_begins_without_slow_libraries(tiny: Path, tmp_path: Path) -> N
     call = f"""
 import sys
 from pathlib import Path
-from ssbench import commands, libraries
-commands.prepare({str(tiny)!r}, commands.Options(results=Path({str(tmp_path)!r})))
+from ssbench.executors import session
+from ssbench.pruning import lazy_imports
+session.prepare({str(tiny)!r}, session.Options(results=Path({str(tmp_path)!r})))
 print("prepared:", sorted({SLOW!r} & sys.modules.keys()))
-libraries.torch_pruning().DependencyGraph
+lazy_imports.torch_pruning().DependencyGraph
 print("pruning:", sorted({SLOW!r} & sys.modules.keys()))
 """
     ended = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True)
@@ -69,7 +70,7 @@ print("pruning:", sorted({SLOW!r} & sys.modules.keys()))
 
 
 def test_what_files_say_is_what_the_imported_methods_say() -> None:
-    imported, broken = list_.imported_methods([])
+    imported, broken = lists.imported_methods([])
     assert broken == {}
     read = describe.described()
     assert read is not None

@@ -106,7 +106,7 @@ def test_a_figure_without_data_is_left_out(full: Folder, key: str, absent: str) 
 def test_older_records_have_the_figures_that_they_can(tmp_path: Path) -> None:
     """They lack what was not recorded then."""
     newer = ("curve_loss", "curve_error", "score_histogram", "mask_sample")
-    folder = Path(__file__).parent.parent / "results/reference/lambda_sensitivity"
+    folder = Path(__file__).parents[2] / "results/reference/lambda_sensitivity"
     for path in folder.glob("*.jsonl"):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         older = [{k: v for k, v in line.items() if k not in newer} for line in lines]

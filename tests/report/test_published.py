@@ -47,7 +47,7 @@ def test_what_ships_is_of_networks_and_data_sets_that_there_are() -> None:
 
 
 def test_what_ships_is_installed() -> None:
-    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     patterns = project["tool"]["setuptools"]["package-data"]["ssbench.bench"]
     installed = {path.name for pattern in patterns for path in bench_folder().glob(pattern)}
     assert {"published.csv", "published_names.csv", "quickstart.toml"} <= installed

@@ -23,7 +23,8 @@ from ssbench.analysis.rows import by_budget, make_rows
 from ssbench.errors import BadInputError
 from ssbench.report.figures import draw
 from ssbench.report.figures.style import Looks
-from ssbench.report.formats.escape import markdown, tex
+from ssbench.report.formats.escape import markdown
+from ssbench.report.formats.latex import tex
 from ssbench.report.formats.terminal import terminal_table
 from ssbench.report.render import render as render_report
 from ssbench.storage.records import load, read_runs
@@ -473,7 +474,7 @@ def test_a_share_never_rounds_to_nothing_or_all(share: float | None, expected: s
 
 
 def test_reports_and_statistics_need_no_torch() -> None:
-    code = "import sys; import ssbench.report, ssbench.analysis.stats; print(*sys.modules)"
+    code = "import sys; import ssbench.report.render, ssbench.analysis.stats; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     modules = set(loaded.stdout.decode().split())
     assert not modules & {"torch", "scipy", "altair", "vl_convert"}

@@ -1,4 +1,4 @@
-"""Trainings for tests/training/test_distributed.py that one process does alone, or several do jointly.
+"""Trainings that one process does alone, or several do jointly.
 
 In double precision: what differs beyond the order of additions shows.
 """

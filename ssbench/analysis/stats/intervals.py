@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -48,6 +49,7 @@ def deviation(values: Iterable[float]) -> float | None:
     return math.sqrt(math.fsum((item - middle) ** 2 for item in items) / (len(items) - 1))
 
 
+@cache
 def t_quantile(probability: float, degrees: int) -> float:
     """Return the quantile of Student's t distribution.
 
@@ -60,24 +62,9 @@ def t_quantile(probability: float, degrees: int) -> float:
     """
     if not 0.5 < probability < 1 or degrees < 1:
         raise ValueError(f"no t quantile for probability {probability}, {degrees} degrees")
-    wanted = 2 * probability - 1
-    # Bisected on the angle atan(t / sqrt(degrees)), which is bounded where t is not.
-    low, high = 0.0, math.pi / 2
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _inside(middle, degrees) < wanted else (low, middle)
-    return math.sqrt(degrees) * math.tan(low)
+    from scipy.special import stdtrit  # scipy.stats would take seconds
 
-
-def _inside(angle: float, degrees: int) -> float:
-    """P(|T| <= sqrt(degrees) * tan(angle)): for whole degrees of freedom a finite series."""
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = degrees % 2
-    term, total = (cosine if odd else 1.0), 0.0
-    for step in range(degrees // 2):
-        total += term
-        term *= cosine**2 * (2 * step + 1 + odd) / (2 * step + 2 + odd)
-    return 2 / math.pi * (angle + sine * total) if odd else sine * total
+    return float(stdtrit(degrees, probability))
 
 
 def paired_t(

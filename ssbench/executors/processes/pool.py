@@ -251,7 +251,7 @@ def _take(clerk: Coordinator, worker: Worker) -> None:
         BadInputError: the worker found the input at fault.
     """
     stage = worker.stage
-    assert stage is not None  # noqa: S101 -- only workers with a stage are waited for
+    assert stage is not None  # only workers with a stage are waited for
     said = worker.message()
     if isinstance(said, Refused):
         raise BadInputError(said.message)

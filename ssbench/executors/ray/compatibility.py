@@ -7,15 +7,14 @@ import platform
 import socket
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 
 from ssbench.errors import BadInputError
-from ssbench.paths import method_folder
+from ssbench.paths import method_folder, package_folder
 from ssbench.training.device import LIBRARIES
 
 CODE = "ssbench's code"
-ELSEWHERE = ("methods", "bench", "report", "stats", "tuning")
-"""Folders that are no part of it, or that no stage uses: they may be edited while others run."""
+ELSEWHERE = ("methods", "bench", "cli", "tuning", "analysis", "report")
+"""Folders that hold no code of a stage: they may be edited while stages run elsewhere."""
 
 
 def here() -> dict[str, str]:
@@ -52,7 +51,7 @@ def agree(theirs: Mapping[str, str]) -> None:
 
 def _code() -> str:
     """A hash of the files that stages are carried out by, by their names."""
-    package = Path(__file__).parent.parent
+    package = package_folder()
     files = {
         f"ssbench/{path.relative_to(package)}": path
         for path in package.rglob("*.py")

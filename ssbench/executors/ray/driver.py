@@ -146,7 +146,7 @@ class RayDriver:
     def _compute_anew(self, stage: Stage, error: DamagedError) -> None:
         """Put a stage off until its parent, which is damaged or gone, has been computed again."""
         parent = stage.parent
-        assert parent is not None  # noqa: S101 -- else there is nothing to be damaged
+        assert parent is not None  # else there is nothing to be damaged
         self._clerk.observer.warn(f"{error.told}; computed anew")
         self._clerk.store.remove(parent.id)
         self._heard.pop(parent.id, None)

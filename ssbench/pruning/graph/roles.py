@@ -193,5 +193,5 @@ _KEEPS_CHANNELS = {
 def concatenated(node: fx.Node) -> list[fx.Node]:
     """What a concatenation joins, in order (the same tensor may stand there twice)."""
     parts = node.args[0] if node.args else node.kwargs["tensors"]
-    assert isinstance(parts, list | tuple)  # noqa: S101 -- torch.cat takes nothing else
+    assert isinstance(parts, list | tuple)  # torch.cat takes nothing else
     return [part for part in parts if isinstance(part, fx.Node)]

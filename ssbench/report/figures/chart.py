@@ -109,7 +109,7 @@ def floor(rows: Sequence[Row]) -> float:
 def error_point(row: Row, low: float) -> dict[str, Any]:
     """Return a row's test error in percent for a logarithmic axis, with its spread and its text."""
     error = row.spread("test_top1_error")
-    assert error is not None  # noqa: S101 -- a finished run has a test error
+    assert error is not None  # a finished run has a test error
     sd = error.sd or 0.0
     return {
         "method": row.name,

@@ -59,7 +59,7 @@ def kept_by_layer(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
 def _points(rows: Sequence[Row]) -> list[Point]:
     found: list[Point] = []
     for row in rows:
-        layers = {layer for run in row.done for layer in run.final.layers}
+        layers = dict.fromkeys(layer for run in row.done for layer in run.final.layers)
         for layer in layers:
             shares = [run.final.layers[layer] for run in row.done if layer in run.final.layers]
             found.append({

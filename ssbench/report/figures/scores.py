@@ -9,7 +9,7 @@ from typing import Any
 from ssbench.analysis.rows import Row
 from ssbench.report.figures.chart import asked, finish, ticks, tooltip, values
 from ssbench.report.figures.style import Looks
-from ssbench.storage.records import Histogram, Record
+from ssbench.storage.schema import Histogram, Record
 
 WIDTH, HEIGHT, LINE = 230, 120, 11
 """Of the bars, and of a line of text above them."""
@@ -45,7 +45,7 @@ def _panel(name: str, found: Sequence[tuple[Row, Record]], looks: Looks) -> Any:
     import altair as alt
 
     scores = found[0][1].score_histogram
-    assert scores is not None  # noqa: S101 -- the caller has looked
+    assert scores is not None  # the caller has looked
     same = [(row, record) for row, record in found if record.score_histogram == scores]
     cuts: list[dict[str, Any]] = [
         {

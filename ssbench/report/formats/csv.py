@@ -14,21 +14,9 @@ from ssbench.analysis import stats
 from ssbench.analysis.notes import reason
 from ssbench.analysis.published import Published, matching
 from ssbench.analysis.rows import Row, Spread, best, by_budget, by_table, rivals
+from ssbench.storage.schema import KEYS
 
 Cell = str | int | float | bool | None
-_ERRORS = tuple(
-    f"{split}_top{k}_error" for split, k in (("test", 1), ("test", 5), ("validation", 1))
-)
-_SIZES = tuple(
-    f"{unit}_{what}"
-    for unit in ("params", "connections", "macs")
-    for what in ("dense", "nonzero", "compact")
-)
-
-_OF_THE_LAST_STAGE = (
-    "epochs_total", "protected", "train_loss", "validation_loss", "test_loss",
-    "images_per_second", "peak_memory_bytes",
-)  # fmt: skip
 
 
 def as_csv(rows: Sequence[Row], published: Sequence[Published] = ()) -> str:
@@ -109,22 +97,18 @@ def quoted(quote: Published) -> dict[str, Cell]:
 def measured(row: Row) -> dict[str, Cell]:
     """Return everything that was measured of a row, over its seeds."""
     line: dict[str, Cell] = {}
-    for key in _ERRORS:
+    for key in KEYS.in_csv("error"):
         line |= _spread(key, row.spread(key))
         line |= _spread(f"{key}_before_finetuning", row.before(key))
-    line |= _spread("budget_reached", row.spread("budget_reached"))
-    line |= _spread("threshold", row.spread("threshold"))
-    for key in _SIZES:
-        size = row.spread(key)
-        line[key] = size.mean if size else None
-    for key in ("seconds_train", "seconds_penalty", "seconds_prune"):
+    for key in KEYS.in_csv("spread"):
+        line |= _spread(key, row.spread(key))
+    line |= {key: row.mean(key) for key in KEYS.in_csv("size")}
+    for key in KEYS.in_csv("total"):
         seconds = row.total(key)
         line[key] = seconds.mean if seconds else None
     joules = row.joules()
-    line["energy_joules"] = joules.mean if joules else None
-    for key in _OF_THE_LAST_STAGE:
-        found = row.spread(key)
-        line[key] = found.mean if found else None
+    line |= dict.fromkeys(KEYS.in_csv("joules"), joules.mean if joules else None)
+    line |= {key: row.mean(key) for key in KEYS.in_csv("last")}
     line["seeds_with_a_dead_layer"] = row.collapsed()
     return line
 

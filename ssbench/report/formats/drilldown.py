@@ -16,8 +16,8 @@ from ssbench.analysis.rows import Row
 from ssbench.analysis.verdicts import hours
 from ssbench.analysis.wording import written
 from ssbench.report.figures.chart import asked
-from ssbench.report.formats import drilldown as drilldown_
-from ssbench.storage.records import Record, RunRecords
+from ssbench.storage.records import RunRecords
+from ssbench.storage.schema import KEYS, Record
 
 
 def commands(run: RunRecords) -> list[str]:
@@ -126,9 +126,9 @@ def _run(run: RunRecords, texts: dict[str, int], columns: int) -> dict[str, Any]
         "seed": final.seed,
         "facts": [[what, _index(value, texts)] for what, value in _facts(run) if value],
         "stages": [_stage(stage)[:columns] for stage in run.stages],
-        "commands": drilldown_.commands(run),
+        "commands": commands(run),
     }
-    if not drilldown_.is_exact(run):
+    if not is_exact(run):
         found["guessed"] = True
     if run.failed:
         found["failed"] = f"{final.stage}: {reason(final)}"
@@ -166,9 +166,10 @@ def _facts(run: RunRecords) -> list[tuple[str, str]]:
 
 def _further(stages: Sequence[Record]) -> list[tuple[str, str]]:
     """What stands under keys that have no place of their own, stage by stage where it differs."""
-    keys = dict.fromkeys((*_LATER, *(key for stage in stages for key in stage.model_extra or ())))
+    known = (name for name, about in KEYS.about.items() if about.details)
+    unknown = (key for stage in stages for key in stage.model_extra or ())
     found = []
-    for key in keys:
+    for key in dict.fromkeys((*known, *unknown)):
         there = [stage for stage in stages if getattr(stage, key, None) is not None]
         values = [(stage.stage, _written(stage, key)) for stage in there]
         said = [written for _, written in values]
@@ -180,7 +181,6 @@ def _further(stages: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 _TITLES = {"mean": "Mean of the pixels", "sd": "Deviation of the pixels"}
-_LATER = ("precision", "compile", "devices", "micro_batch", "diverged_epoch")
 
 
 def _written(stage: Record, key: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +9,10 @@ import jinja2
 
 from ssbench.errors import BadInputError
 from ssbench.report.figures.export import KINDS
-from ssbench.report.formats.escape import markdown, tex
+from ssbench.report.formats.escape import markdown
+from ssbench.report.formats.latex import tex
+from ssbench.storage.files import make_folder
+from ssbench.storage.files import write as write_file
 
 FORMATS = ("md", "tex", "html", "csv")
 """What is written unless other formats are asked for."""
@@ -36,13 +37,10 @@ def write(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     Raises:
         BadInputError: the folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return [_replace(folder / name, content) for name, content in files.items()]
-    except OSError as error:
-        raise BadInputError(
-            f"{folder}: cannot be written ({error.strerror}); choose another folder"
-        ) from error
+    make_folder(folder, "--out")
+    for name, content in files.items():
+        write_file(folder / name, content)
+    return [folder / name for name in files]
 
 
 def environment(kind: str) -> jinja2.Environment:
@@ -68,16 +66,3 @@ def environment(kind: str) -> jinja2.Environment:
         comment_start_string="<#",
         comment_end_string="#>",
     )
-
-
-def _replace(path: Path, content: bytes) -> Path:
-    """Replace a file in whole; a reader sees the old content or the new."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).chmod(0o644)  # mkstemp's 0600 would hide the report from colleagues
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    return path

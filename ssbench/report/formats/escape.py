@@ -1,12 +1,10 @@
-"""Escape text for Markdown and LaTeX, and make file names of any text."""
+"""Escape text for Markdown, and make file names of any text."""
 
 from __future__ import annotations
 
 import re
 
 from markupsafe import Markup
-
-from ssbench.report.formats.latex import character
 
 
 def slug(text: str) -> str:
@@ -18,21 +16,6 @@ def slug(text: str) -> str:
 
 
 _MARKDOWN = set(r"\`*_[]<>#|~&$")
-
-
-_MINUS = re.compile(r"(?<![^\s(])-(?=\d)")
-
-
-def tex(value: object) -> str:
-    """Escape a value for LaTeX text, unless it is `Markup`."""
-    if isinstance(value, Markup):
-        return str(value)
-    text = "" if value is None else str(value)
-    # A hyphen before a number is a minus; two of them would become a dash.
-    text = _MINUS.sub("\N{MINUS SIGN}", text)
-    pairs = zip(f" {text}", text, strict=False)
-    found = ("{}-" if before == c == "-" else character(c) for before, c in pairs)
-    return "".join(found).replace(r" \%", r"~\%")
 
 
 def markdown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Any character as LaTeX that pdflatex can set, with no package but those that reports ask for."""
+"""Any text, and columns of numbers, as LaTeX for pdflatex with the packages of a report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from ssbench.report.formats.escape import tex
+from markupsafe import Markup
 
 _NUMBER = re.compile(r"(\d+)\.(\d+)(?: ± (\d+)\.(\d+))?")
 
@@ -85,3 +85,18 @@ def character(char: str) -> str:
         return char
     plain = "".join(c for c in unicodedata.normalize("NFKD", char) if c.isascii())
     return plain if plain.isalnum() else f"(U+{ord(char):04X})"
+
+
+_MINUS = re.compile(r"(?<![^\s(])-(?=\d)")
+
+
+def tex(value: object) -> str:
+    """Escape a value for LaTeX text, unless it is `Markup`."""
+    if isinstance(value, Markup):
+        return str(value)
+    text = "" if value is None else str(value)
+    # A hyphen before a number is a minus; two of them would become a dash.
+    text = _MINUS.sub("\N{MINUS SIGN}", text)
+    pairs = zip(f" {text}", text, strict=False)
+    found = ("{}-" if before == c == "-" else character(c) for before, c in pairs)
+    return "".join(found).replace(r" \%", r"~\%")

@@ -22,7 +22,6 @@ from ssbench.report.columns import (
     PARAMS_PRUNED,
     SEEDS,
     Column,
-    mean,
     top1,
     top5,
 )
@@ -175,7 +174,7 @@ def _errors(number: int) -> list[str]:
 
 
 def _size(row: Row) -> tuple[float, float]:
-    params, error = mean(row, "params_nonzero"), mean(row, "test_top1_error")
+    params, error = row.mean("params_nonzero"), row.mean("test_top1_error")
     return inf if params is None else params, error or 0.0
 
 

@@ -1,4 +1,4 @@
-"""One training by several processes: what each of them asks, answered with the others."""
+"""One training in several processes: each answers the training's questions with the others."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class DataParallel(SingleProcess):
-    """This process's part in a training of several, through Lightning Fabric.
+    """This process's part in a joint training, through Lightning Fabric.
 
-    With the whole batch's statistics and noise, and the loss weighed by images, the sum of the
-    gradients is that of one process, but for the order in which numbers are added.
+    It uses the whole batch's statistics and noise and weights the loss by images. So the summed
+    gradients equal those of one process, except for the order of additions.
     """
 
     def __init__(self, fabric: Fabric) -> None:
@@ -41,31 +41,31 @@ class DataParallel(SingleProcess):
         self._model: nn.Module | None = None
 
     def network(self, model: nn.Module) -> nn.Module:
-        """Wrap a network, whose gradients are then averaged over the processes."""
+        """Wrap a network, so that its gradients are averaged over the processes."""
         self._model = model
         wrapped = self._fabric.setup_module(model, move_to_device=False)
         return _Network(wrapped, Rows(model), lambda: self._step)
 
     def batches(self, batches: Iterable[Batch], sizes: Sequence[int]) -> Iterator[Batch]:
-        """Pass this process's parts on, and remember what they are parts of."""
+        """Yield this process's part of each batch, and remember the batch."""
         for size, batch in zip(sizes, batches, strict=True):
             self._step = self._of_size(size)
             yield batch
 
     def own(self, labels: Tensor) -> int:
-        """How many images of the batch at hand count here; an image that is shown may not."""
+        """Number of images of the current batch that count here; a filler image does not."""
         del labels
         return self._step.own
 
     def backward(self, loss: Tensor) -> None:
-        """Weigh the loss so that the mean of the gradients is that of all images."""
+        """Weight the loss so that averaged gradients equal those over all images."""
         self._fabric.backward(loss * (self._step.weight * self.share.of))
 
     def close(self, sums: Sums) -> None:
-        """Add up, and see that all processes still have the same network.
+        """Sum over the processes, and check that all still have the same network.
 
         Raises:
-            RunFailedError: they have not.
+            RunFailedError: their networks differ.
         """
         own = [sums.loss, sums.wrong, sums.images]
         device = self._fabric.device
@@ -73,11 +73,11 @@ class DataParallel(SingleProcess):
         dist.all_reduce(added)
         loss, wrong, images = added.tolist()
         sums.loss, sums.wrong, sums.images = loss, wrong, int(images)
-        if math.isfinite(loss):  # else the training ends here in any case
+        if math.isfinite(loss):  # otherwise the training ends here anyway
             self._compare()
 
     def _compare(self) -> None:
-        assert self._model is not None  # noqa: S101 -- an epoch has steps, which have a network
+        assert self._model is not None  # an epoch has steps, which have a network
         own = fingerprints(self._model, self._fabric.device)
         first = own.clone()
         dist.broadcast(first, 0)
@@ -101,7 +101,7 @@ class DataParallel(SingleProcess):
 
 
 class _Network(nn.Module):
-    """Calls a network with the functions that must know of the whole batch replaced."""
+    """Calls a network with batch-wide versions of some torch functions."""
 
     def __init__(self, wrapped: nn.Module, rows: Rows, step: Callable[[], Step]) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class _Network(nn.Module):
 
 
 class _Replaced(TorchFunctionMode):
-    """Calls others in the place of functions that treat images of a batch as all there are."""
+    """Replaces torch functions that take the images at hand for the whole batch."""
 
     def __init__(self, step: Step, rows: Rows) -> None:
         super().__init__()
@@ -128,6 +128,6 @@ class _Replaced(TorchFunctionMode):
         }
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call what takes the function's place, or the function."""
+        """Call the replacement of a function, or the function itself."""
         del types
         return self._others.get(func, func)(*args, **(kwargs or {}))

@@ -1,4 +1,4 @@
-"""How a process joins those that it trains with."""
+"""How a process joins a joint training."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ssbench.training.distributed.ddp import DataParallel
 
 @dataclass(frozen=True)
 class Place:
-    """A process's place among those that train jointly on this machine.
+    """A process's place in a joint training on this machine.
 
     Attributes:
         rank: its number, from 0.
-        of: how many there are.
-        port: where the store listens by which they find each other.
-        timeout: so many seconds does one wait for the others in an exchange.
+        of: the number of processes.
+        port: of the store through which they find each other.
+        timeout: seconds to wait for the others in an exchange.
     """
 
     rank: int
@@ -37,13 +37,13 @@ class Place:
 
 
 def meeting_point() -> TCPStore:
-    """Open the store by which processes find each other, at a port that is free."""
+    """Open the store through which processes find each other, at a free port."""
     return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
 @contextmanager
 def joined(place: Place, kind: str) -> Iterator[DataParallel]:
-    """Join the others, and leave them at the end.
+    """Join the other processes, and leave them at the end.
 
     Args:
         place: this process's.
@@ -53,7 +53,7 @@ def joined(place: Place, kind: str) -> Iterator[DataParallel]:
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from lightning_fabric.strategies.ddp import DDPStrategy
 
-    # Found here, a group is taken by Fabric as it is: no port is chosen that another may take.
+    # Fabric uses an existing group as it is, so it chooses no port that another may take.
     timeout = timedelta(seconds=place.timeout)
     store = TCPStore("127.0.0.1", place.port, is_master=False, timeout=timeout)
     backend = "nccl" if kind == "cuda" else "gloo"
@@ -68,14 +68,14 @@ def joined(place: Place, kind: str) -> Iterator[DataParallel]:
         timeout=timeout,
         device_id=device,
     )
-    # The processes are there already, and this is no job of a cluster, whatever it runs in.
+    # The processes exist already: do not detect a cluster, whatever this runs in.
     os.environ |= {"LOCAL_RANK": str(place.rank), "NODE_RANK": "0"}
     strategy = DDPStrategy(
         process_group_backend=backend,
-        static_graph=True,  # also where a parameter has no part in the logits
+        static_graph=True,  # for parameters that do not affect the logits
         **_without_buffers(),
     )
-    # Of gradients whose layout torch itself chose; it concerns speed, and only small kernels.
+    # About gradients whose layout torch itself chose; it affects only the speed of small kernels.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     fabric = Fabric(
         accelerator=kind, devices=place.of, strategy=strategy, plugins=[LightningEnvironment()]
@@ -88,7 +88,7 @@ def joined(place: Place, kind: str) -> Iterator[DataParallel]:
 
 
 def _without_buffers() -> dict[str, Any]:
-    """Keep running statistics, which all processes compute alike, from being sent at every step."""
+    """Do not send running statistics at every step: all processes compute the same ones."""
     names = ("forward_sync_buffers", "broadcast_buffers")  # of newer and of older torch
     known = inspect.signature(DistributedDataParallel).parameters
     return {next(name for name in names if name in known): False}

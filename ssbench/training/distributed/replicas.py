@@ -1,4 +1,4 @@
-"""Whether processes that should have the same network have it, bit for bit."""
+"""Check that all processes have the same network, bit for bit."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 _WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""By the bytes of a number, integers of that width."""
+"""Integer types by width in bytes."""
 
 
 def fingerprints(model: nn.Module, device: torch.device) -> Tensor:
-    """Two checksums, int64: of all parameters and buffers, and of the generators' states."""
+    """Return two int64 checksums: of all parameters and buffers, and of the generators' states."""
     generators = [torch.get_rng_state()]
     if device.type == "cuda":
         generators.append(torch.cuda.get_rng_state(device))
@@ -21,7 +21,7 @@ def fingerprints(model: nn.Module, device: torch.device) -> Tensor:
 
 
 def _checksum(tensors: Iterable[Tensor], device: torch.device) -> Tensor:
-    """Sum the bits, read as integers, each times its place; overflow is part of it."""
+    """Sum the bits as integers, each times its position; overflow is intended."""
     total = torch.zeros((), dtype=torch.int64, device=device)
     for tensor in tensors:
         flat = tensor.detach().reshape(-1)

@@ -1,4 +1,4 @@
-"""What a training asks about the others that train with it, where there are none."""
+"""A training in one process: the answers to what a training asks about other processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Sums(Protocol):
-    """What an epoch adds up: summed loss, number of wrong images, number of images."""
+    """The sums of an epoch: loss, number of wrong images, number of images."""
 
     loss: Tensor | float
     wrong: Tensor | float
@@ -21,35 +21,35 @@ class Sums(Protocol):
 
 
 class SingleProcess:
-    """One process has every batch whole, and nothing to exchange: all of this costs nothing."""
+    """One process has every batch whole and exchanges nothing: all of this is free."""
 
     share: Shard = WHOLE
 
     @property
     def helps(self) -> bool:
-        """Whether another process does all that is not training."""
+        """Whether another process does everything but the training."""
         return self.share.rank > 0
 
     def network(self, model: nn.Module) -> nn.Module:
-        """Give what is called in the place of ``model`` in a training."""
+        """Return what a training calls instead of ``model``."""
         return model
 
     def batches(self, batches: Iterable[Batch], sizes: Sequence[int]) -> Iterator[Batch]:
-        """Pass the batches on, each of which has so many images over all processes."""
+        """Yield the batches; ``size`` is the number of images over all processes."""
         del sizes
         return iter(batches)
 
     def own(self, labels: Tensor) -> int:
-        """How many images of the batch at hand count here."""
+        """Number of images of the current batch that count here."""
         return labels.numel()
 
     def backward(self, loss: Tensor) -> None:
-        """Leave in ``grad`` the gradients of the mean loss over the whole batch.
+        """Set ``grad`` to the gradients of the mean loss over the whole batch.
 
         Args:
-            loss: the mean over this process's images, with the penalty, which counts once.
+            loss: the mean over this process's images, plus the penalty, which counts once.
         """
         loss.backward()  # type: ignore[no-untyped-call]
 
     def close(self, sums: Sums) -> None:
-        """At the end of an epoch, make its sums those of all processes."""
+        """At the end of an epoch, sum over all processes."""

@@ -1,4 +1,4 @@
-"""The batch that a joint training is at."""
+"""The current batch of a joint training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssbench.data.shard import Shard
 
 @dataclass(frozen=True)
 class Step:
-    """A batch of ``size`` images over all processes, and what this process has of it."""
+    """A batch of ``size`` images over all processes, and this process' share of it."""
 
     share: Shard
     size: int
@@ -21,24 +21,24 @@ class Step:
 
     @cached_property
     def own(self) -> int:
-        """How many images count here; 0: one passes through the network that does not."""
+        """Number of images that count here; 0: one filler image passes through the network."""
         return self.share.counts(self.size)[self.share.rank]
 
     @cached_property
     def weight(self) -> float:
-        """Which part of the batch is this process's."""
+        """This process' fraction of the batch."""
         return self.own / self.size
 
     @cached_property
     def weights(self) -> Tensor:
-        """Which part of the batch is whose, [processes, 1], in double precision."""
+        """Every process' fraction of the batch, [processes, 1], in double precision."""
         parts = [count / self.size for count in self.share.counts(self.size)]
         return torch.tensor(parts, dtype=torch.double, device=self.device).unsqueeze(1)
 
     def per_image(self, length: int) -> int | None:
-        """How many rows each image has in a tensor whose first dimension is ``length``.
+        """Return the number of rows per image in a tensor whose first dimension is ``length``.
 
-        None where rows are not those of images.
+        None if its rows are not images.
         """
         shown = max(self.own, 1)
         return length // shown if length % shown == 0 else None

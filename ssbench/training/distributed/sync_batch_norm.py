@@ -1,7 +1,7 @@
-"""Batch norm by the mean and the variance of the whole batch, of which each process has a part.
+"""Batch norm with the mean and variance of the whole batch, spread over processes.
 
-torch's own, SyncBatchNorm, runs on GPUs only, and takes the place of modules; gates that hang on a
-batch norm would be lost with it. Here the function that all batch norms call is another one.
+torch's SyncBatchNorm runs on GPUs only and replaces modules, which would drop gates attached to a
+batch norm. This replaces the function that all batch norms call.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Do what ``torch.nn.functional.batch_norm`` does in one process that has the whole batch.
+    """Do what ``torch.nn.functional.batch_norm`` does in one process with the whole batch.
 
-    ``x`` [n, C, ...] is this process's part of the maps; the rest is as it is there.
+    ``x`` [n, C, ...] is this process's part of the maps; the other arguments are the same.
 
     Raises:
         ValueError: the whole batch has one value per channel, which has no variance.
@@ -44,13 +44,13 @@ def batch_norm(
     with torch.no_grad():
         if running_mean is not None:
             running_mean.lerp_(mean.to(running_mean), momentum)
-        if running_var is not None:  # which estimates that of all images, not that of the batch
+        if running_var is not None:  # an estimate for all images, not for the batch
             running_var.lerp_((variance * (count / (count - 1))).to(running_var), momentum)
     return y
 
 
 class _Normalise(torch.autograd.Function):
-    """y = weight (x - mean) / sqrt(variance + eps) + bias, with mean and variance of all parts."""
+    """y = weight (x - mean) / sqrt(variance + eps) + bias, mean and variance over all parts."""
 
     @staticmethod
     def forward(
@@ -67,14 +67,14 @@ class _Normalise(torch.autograd.Function):
     def backward(
         ctx: Any, dy: Tensor, *_: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor | None, None, None]:
-        """Sum over the whole batch what its mean and variance pass back; Ioffe, Szegedy 2015."""
+        """Sum the gradients through mean and variance over the whole batch; Ioffe, Szegedy 2015."""
         x, weight, mean, scale = ctx.saved_tensors
         dims, shape = _others(x), _along(x)
         normal = (x.to(mean) - mean.reshape(shape)) * scale.reshape(shape)
         sums = torch.stack([dy.sum(dims, dtype=mean.dtype), (dy * normal).sum(dims)])
         own = sums.clone()
         dist.all_reduce(sums)
-        if not ctx.step.own:  # what does not count has no part in mean and variance
+        if not ctx.step.own:  # images that do not count are not in mean and variance
             sums.zero_()
         by_mean, by_variance = sums / _count(x, ctx.step)
         factor = scale if weight is None else scale * weight
@@ -86,9 +86,9 @@ class _Normalise(torch.autograd.Function):
 
 
 def _moments(x: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-    """Mean and (biased) variance by channel over all parts, in float32 at least.
+    """Return mean and (biased) variance by channel over all parts, at least in float32.
 
-    The parts' are put together as by Chan, Golub and LeVeque (1979): no difference of large sums.
+    Combines the parts as Chan, Golub and LeVeque (1979): no difference of large sums.
     """
     kind = torch.promote_types(x.dtype, torch.float32)
     variance, mean = torch.var_mean(x.to(kind), _others(x), correction=0)
@@ -102,7 +102,7 @@ def _moments(x: Tensor, step: Step) -> tuple[Tensor, Tensor]:
 
 
 def _count(x: Tensor, step: Step) -> int:
-    """How many values each channel has in the whole batch."""
+    """Return the number of values per channel in the whole batch."""
     return step.size * (x.numel() // x.shape[1] // max(step.own, 1))
 
 

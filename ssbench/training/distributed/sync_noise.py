@@ -1,9 +1,8 @@
-"""Noise that every image has of its own, drawn for the whole batch by every process.
+"""Per-image noise: every process draws it for the whole batch.
 
-All processes draw from generators in the same state, so that gates of a network are the same
-everywhere. Dropout would draw the same for different images, and as often as a process has images:
-so it is drawn here for all images of the batch, and each process takes the rows of its own. On a
-CPU these are the draws of one process that has the whole batch.
+All processes draw from generators in the same state, so that gates are the same everywhere. Dropout
+would then repeat its draws for different images. So every process draws for all images of the batch
+and takes its own rows. On a CPU these equal the draws of one process with the whole batch.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ DROPOUTS: dict[Callable[..., Tensor], int] = {
     F.dropout2d: 2,
     F.dropout3d: 3,
 }
-"""By function, how many of the last dimensions share one draw."""
+"""By function, the number of last dimensions that share one draw."""
 _BY_ROW = ("StochasticDepth", "DropPath")
-"""Layers, of torchvision and of timm, that draw once for each image, by `Tensor.bernoulli_`."""
+"""Layers of torchvision and timm that draw once per image, by `Tensor.bernoulli_`."""
 
 
 def dropout(
@@ -37,7 +36,7 @@ def dropout(
     training: bool = True,
     inplace: bool = False,
 ) -> Tensor:
-    """Do what ``draw``, one of `DROPOUTS`, does to this process's part of a batch."""
+    """Apply ``draw``, one of `DROPOUTS`, to this process's part of a batch."""
     times = step.per_image(x.shape[0]) if x.dim() else None
     if not training or times is None:
         return draw(x, p, training, inplace)
@@ -51,7 +50,7 @@ def dropout(
 
 
 class Rows:
-    """Knows whether a layer is at work that draws once for each image."""
+    """Knows whether a layer that draws once per image is running."""
 
     def __init__(self, model: nn.Module) -> None:
         found = [m for m in model.modules() if type(m).__name__ in _BY_ROW]
@@ -60,7 +59,7 @@ class Rows:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Within it, `bernoulli` can tell such a layer's draws from others."""
+        """Inside this block `bernoulli` recognises the draws of such layers."""
         with ExitStack() as hooks:
             for layer in self._layers:
                 for handle in (
@@ -71,7 +70,7 @@ class Rows:
             yield
 
     def bernoulli(self, step: Step, where: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Do what ``Tensor.bernoulli_`` does; such a layer's for the whole batch."""
+        """Do what ``Tensor.bernoulli_`` does, for such layers over the whole batch."""
         times = step.per_image(where.shape[0]) if where.dim() else None
         if not self._inside or times is None:
             return where.bernoulli_(*args, **kwargs)
@@ -91,7 +90,7 @@ def _own(whole: Tensor, step: Step, times: int) -> Tensor:
 
 
 def _format(x: Tensor) -> torch.memory_format:
-    """How ``x`` lies in memory, as draws come in that order."""
+    """Return the memory format of ``x``: draws come in that order."""
     lies = x.dim() == 4 and not x.is_contiguous()
     if lies and x.is_contiguous(memory_format=torch.channels_last):
         return torch.channels_last

@@ -8,11 +8,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ssbench.data.registry import LISTED
+from ssbench.data.registry import DATASETS
 from ssbench.experiment.spec import load, shipped
 from ssbench.method.describe import Described
 from ssbench.method.registry import MethodFile, discover
-from ssbench.models.registry import IMAGENET, NETWORKS
+from ssbench.models.registry import IMAGENET, MODELS
 
 
 def imported_methods(files: Sequence[Path]) -> tuple[list[Described], dict[str, str]]:
@@ -41,7 +41,7 @@ def methods(console: Console, found: Sequence[Described]) -> None:
 def models(console: Console) -> None:
     """List every network with its size."""
     table = Table("model", "image", "classes", "parameters", "what it is")
-    for name, small in NETWORKS.items():
+    for name, small in MODELS.items():
         table.add_row(name, small.image, "10", f"{small.params:,}", small.summary)
     for name, big in IMAGENET.items():
         table.add_row(name, "224", "1000", f"{big.params:,}", big.summary)
@@ -53,7 +53,7 @@ def models(console: Console) -> None:
 def datasets(console: Console) -> None:
     """List every data set."""
     table = Table("data set", "image", "classes", "train / validation / test", "what it is")
-    for name, facts in LISTED.items():
+    for name, facts in DATASETS.items():
         shape = " x ".join(map(str, facts.shape))
         images = " / ".join(f"{count:,}" for count in facts.images)
         table.add_row(name, shape, str(facts.classes), images, facts.summary)

@@ -1,0 +1,125 @@
+"""The commands that train nothing: they list what there is, and read records."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ssbench.cli.options import MethodFiles, Results, console
+
+
+class Listing(StrEnum):
+    """What can be listed."""
+
+    METHODS = "methods"
+    MODELS = "models"
+    DATASETS = "datasets"
+    EXPERIMENTS = "experiments"
+
+
+def list_(what: Listing, method_file: MethodFiles = None) -> None:
+    """List methods, models, datasets or experiments."""
+    from ssbench.cli import lists
+
+    out = console()
+    if what is Listing.METHODS:
+        _list_methods(out, method_file or [])
+    elif what is Listing.EXPERIMENTS:
+        lists.experiments(out)
+    elif what is Listing.MODELS:
+        lists.models(out)
+    else:
+        lists.datasets(out)
+
+
+def _list_methods(console: Console, files: list[Path]) -> None:
+    from ssbench.cli import lists
+    from ssbench.method import describe
+
+    found, broken = None if files else describe.described(), dict[str, str]()
+    if found is None:
+        found, broken = lists.imported_methods(files)
+    lists.methods(console, found)
+    for name, reason in broken.items():
+        console.print(f"{name}: cannot be loaded: {reason}", style="red", markup=False)
+    if broken:
+        raise typer.Exit(2)
+
+
+def report(
+    results_dirs: Annotated[
+        list[Path],
+        typer.Argument(help="A folder of records, or of such folders; several make one report."),
+    ],
+    format_: Annotated[
+        str, typer.Option("--format", help="Some of md,tex,html,csv,parquet,svg,png,pdf.")
+    ] = "md,tex,html,csv",
+    out: Annotated[Path | None, typer.Option(help="Where to write [beside the records].")] = None,
+    claims: Annotated[
+        list[Path] | None, typer.Option(help="Claims of your own to be decided, a TOML file.")
+    ] = None,
+    table: Annotated[
+        int | None,
+        typer.Option(min=1, max=3, help="One of the paper's tables in place of the report."),
+    ] = None,
+    published: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Published rows of your own, CSV as bench/published.csv."
+        ),
+    ] = None,
+    no_published: Annotated[
+        bool, typer.Option("--no-published", help="Leave out the published rows of ssbench's own.")
+    ] = False,
+) -> None:
+    """Render tables and figures from records; the records are only read."""
+    from ssbench.cli import report as report_
+
+    options = report_.Rendering(
+        formats=format_.split(","),
+        table=table,
+        out=out,
+        claims=claims or (),
+        published=published or (),
+        shipped=not no_published,
+    )
+    for path in report_.render_folders(results_dirs, options):
+        typer.echo(path)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="A folder of records, or NAME@SHARE of a row.")],
+    second: Annotated[str, typer.Argument(help="The other folder or row.")],
+    results: Results = Path("results"),
+    model: Annotated[str | None, typer.Option(help="The rows' network.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="The rows' data set.")] = None,
+) -> None:
+    """Compare two folders of results, or two rows: what differs, and is it beyond noise?"""
+    from ssbench.cli import compare as compare_
+
+    compare_.compare(first, second, compare_.Where(results, model, dataset), console())
+
+
+def overlap(
+    results_dir: Annotated[Path, typer.Argument(help="A folder of records.")],
+    cache: Annotated[
+        str | None,
+        typer.Option(help="Folder of the stage checkpoints, or its URL [beside the folder]."),
+    ] = None,
+) -> None:
+    """Compare the masks of all methods, two by two: is it just magnitude?"""
+    from ssbench.cli import compare as compare_
+
+    compare_.overlap(results_dir, cache, console())
+
+
+def show(run_id: str, results: Results = Path("results")) -> None:
+    """Print the records of one run, given by its id or a part of it."""
+    from ssbench.cli import lists
+    from ssbench.storage.results import find_run
+
+    lists.record(console(), find_run(run_id, results))

@@ -1,0 +1,31 @@
+"""A folder of images by class as a data set; ImageNet is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ssbench.data.dataset import Augmentation, DataSet
+from ssbench.data.image_folder import MEAN, SD, splits
+
+
+def imagenet(root: Path) -> DataSet:
+    """ImageNet-1k, 224 pixels (Russakovsky et al. 2015): 1,271,167 / 10,000 / 50,000.
+
+    It needs an account at image-net.org and cannot be fetched: put it, unpacked, in
+    ``ROOT/imagenet/train/CLASS/*.JPEG`` and ``ROOT/imagenet/val/CLASS/*.JPEG``.
+    """
+    return folder(root / "imagenet", "imagenet", "dataset")
+
+
+def folder(root: Path, name: str, place: str) -> DataSet:
+    """Open a folder of images by class, 224 pixels, with ImageNet's normalisation.
+
+    Raises:
+        BadInputError: the folder is not laid out as `ssbench.data.image_folder` says.
+    """
+    classes, train, validation, test = splits(root, place)
+    mean, sd = (255 * torch.tensor(values).reshape(3, 1, 1) for values in (MEAN, SD))
+    standard = Augmentation(1, True)
+    return DataSet(name, classes, train, validation, test, standard, (mean, sd))

@@ -1,0 +1,39 @@
+"""How many runs an experiment may have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from ssbench.errors import BadInputError
+from ssbench.experiment.spec import Experiment, MethodSpec
+
+MOST_RUNS = 200_000
+"""More are a mistake in a sweep: at a second each, they would take days."""
+
+
+def refuse_too_many(specs: Sequence[MethodSpec], experiment: Experiment, source: str) -> None:
+    """See that a sweep has not exploded.
+
+    Raises:
+        BadInputError: more than `MOST_RUNS`; names the entry of ``methods`` that asks for most.
+    """
+    counts = {
+        f"methods.{index} ({spec.name})": prod(
+            [
+                *(len(value) for value in spec.settings.values() if isinstance(value, list)),
+                len(spec.budget.expand(experiment.budget)),
+                len(spec.retrainings),
+                len(experiment.models if spec.models is None else spec.models),
+                len(experiment.seeds),
+            ]
+        )
+        for index, spec in enumerate(specs)
+    }
+    total = sum(counts.values())
+    if total > MOST_RUNS:
+        most = max(counts, key=lambda place: counts[place])
+        raise BadInputError(
+            f"{source}: {total:,} runs, more than {MOST_RUNS:,}; most of them ({counts[most]:,}) "
+            f"are asked for by {most}: shorten its sweeps, the models or the seeds"
+        )

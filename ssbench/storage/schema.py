@@ -1,0 +1,357 @@
+"""The schema of a record: every key that one stage measures, what it means, and where it is shown.
+
+This is the only list of keys. The pipeline's empty record, the CSV, the DataFrame, the page's
+details of a run and the tables of docs/metrics.md are derived from it. A new metric is one field
+here, beside the line that measures it:
+
+    images_seen: Count | None = key("training images that passed through the network", "cost",
+                                    csv="last")
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ssbench.storage.keys import Key, Keys, always, field, key, said
+
+Count = Annotated[int, Field(ge=0)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class Histogram(_Part):
+    """The scores of all units at a pruning, see `ssbench.pruning.histogram`."""
+
+    scale: Literal["log", "linear"]
+    low: float
+    high: float
+    counts: list[Count]
+    below: Count
+    gone: Count
+
+
+class MaskSample(_Part):
+    """Kept or not, for the same few thousand weights, see `ssbench.pruning.mask_sample`."""
+
+    weights: Count
+    kept: str
+
+
+class Tuning(_Part):
+    """How a method's hyper-parameters were chosen on the validation split.
+
+    Attributes:
+        trials: number of choices tried; ``distinct`` of them differ, ``failed`` did not finish.
+        seeds: that every choice was tried with.
+        kept: the shares whose mean error decided; none for the dense network.
+        space: by hyper-parameter, the values to choose among; ``space_id`` is its hash.
+    """
+
+    trials: Count
+    distinct: Count
+    failed: Count
+    seeds: list[int]
+    kept: list[float | str]
+    space: dict[str, str]
+    space_id: str
+    chosen: dict[str, Any]
+
+
+class Record(BaseModel):
+    """One line of a result file: what one stage measured. Further keys of any kind may follow.
+
+    Errors are in percent, shares in [0, 1], times in seconds; None where a key does not apply.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow", allow_inf_nan=False)
+
+    format: Literal[1, 2] = always(
+        "2; 1 in records from before there were checksums, which are read too", "file"
+    )
+    run: str = always()
+    experiment: str = always()
+    dataset: str = always()
+    model: str = always()
+    method: str = always()
+    label: str = always()
+    settings: dict[str, Any] = always()
+    grain: str = always()
+    seed: int = always()
+    budget_unit: Literal["connections", "params", "macs"] | None = always(
+        "what the budget counts", "budget"
+    )
+    budget_asked: Annotated[float, Field(gt=0, le=1)] | Literal["own"] | None = always(
+        "the share of the dense network to keep; `own`: the method's own threshold", "budget"
+    )
+    stage: str = always()
+    status: Literal["done", "failed"] = always()
+    reason: str | None = always()
+    epochs_total: Count | None = always(
+        "epochs of all stages up to this one, also those whose weights were given up (rewinding, "
+        "scratch)",
+        "quality",
+        csv="last",
+    )
+
+    scope: str | None = said(
+        "`global`: one order over all units; `layerwise`: the same share of every layer", "budget"
+    )
+    protection: float | None = said(
+        "the share of its units that every layer keeps at least", "budget"
+    )
+    passes: Count | None = said(
+        "number of times the network was trained and pruned before it was finetuned", "budget"
+    )
+    retrain: str | None = said(
+        "what followed the pruning: `finetune`, `lr-rewind`, `weight-rewind`, `scratch-e`, "
+        "`scratch-b` (see protocol.md)",
+        "budget",
+    )
+    tuning: Tuning | None = said(
+        "how the hyper-parameters were chosen on validation: number of trials, how many differ and "
+        "how many failed, their seeds and shares, the space in words and its hash, the values "
+        "chosen; none: not tuned",
+        "budget",
+    )
+    start: str | None = said("`random`, or the file of the published weights to start from", "run")
+    stage_id: str | None = said("a hash of all that can change the stage's result", "run")
+    row_id: str | None = said(
+        "the hash of the run's last stage with the seed left open: runs of one `row_id` differ in "
+        "the seed alone",
+        "run",
+    )
+    command: list[str] | None = said(
+        "the arguments of `ssbench run`, paths as given, without seeds, device and folders: with "
+        "`seed`, `device` and `threads` they make the run again",
+        "run",
+    )
+    lr: float | None = said("the learning rate of the recipe, before its schedule", "quality")
+    precision: str | None = said("the number format of the training", "cost", details=True)
+    compile: bool | None = said("whether the training was compiled", "cost", details=True)
+    epochs: Count | None = said("epochs of the stage", "quality")
+
+    budget_reached: Share | None = key(
+        "the share that is left, counted on the masks", "budget", kept=True, csv="spread"
+    )
+    threshold: float | None = key(
+        "the largest score that was pruned", "budget", kept=True, csv="spread"
+    )
+    protected: Count | None = key(
+        "layers that `protection` made keep more than their scores alone would",
+        "budget",
+        kept=True,
+        csv="last",
+    )
+    layers: dict[str, Share] = field(
+        Key("the share of weights kept, by layer", "budget", measured=True, kept=True), default={}
+    )
+    layer_order: list[str] | None = key(
+        "the prunable layers in the order of their calls: `layers` is sorted by name",
+        "budget",
+        kept=True,
+    )
+    uncounted: dict[str, int] = field(
+        Key(
+            "operators without a count, and the number of their calls: additions, reshaping and "
+            "activations only; any other one is an error",
+            "size",
+            measured=True,
+            kept=True,
+        ),
+        default={},
+    )
+    surgery_difference: Annotated[float, Field(ge=0)] | None = key(
+        "largest difference between outputs of masked and compact network over 32 validation "
+        "images and 8 of noise, in double precision, relative to max(1, largest output)",
+        "size",
+        kept=True,
+    )
+    params_dense: Count | None = key(
+        "numbers in all parameters, batch norm and biases included, running statistics not",
+        "size",
+        kept=True,
+        csv="size",
+    )
+    params_nonzero: Count | None = key(
+        "parameters that neither masks nor the silence behind them hold at zero",
+        "size",
+        kept=True,
+        csv="size",
+    )
+    params_compact: Count | None = key(
+        "numbers in all parameters after surgery", "size", kept=True, csv="size"
+    )
+    connections_dense: Count | None = key(
+        "2-D kernels of all prunable convolutions plus weights of all prunable linear layers; all "
+        "layers are prunable but the output's",
+        "size",
+        kept=True,
+        csv="size",
+    )
+    connections_nonzero: Count | None = key(
+        "prunable kernels with a weight left", "size", kept=True, csv="size"
+    )
+    connections_compact: Count | None = key(
+        "the same kernels after surgery", "size", kept=True, csv="size"
+    )
+    macs_dense: Count | None = key(
+        "multiply-adds of convolutions and linear layers, 1 per multiply-add, without biases: "
+        "fvcore's `conv` + `linear`",
+        "size",
+        kept=True,
+        csv="size",
+    )
+    macs_nonzero: Count | None = key(
+        "per layer, dense multiply-adds x share of weights left", "size", kept=True, csv="size"
+    )
+    macs_compact: Count | None = key("multiply-adds after surgery", "size", kept=True, csv="size")
+    norm_ops_dense: Count | None = key(
+        "operations of batch norms in eval mode, 2 per element (a scale and a shift); never part "
+        "of MACs",
+        "size",
+        kept=True,
+    )
+    norm_ops_compact: Count | None = key("the same after surgery", "size", kept=True)
+    pool_ops_dense: Count | None = key(
+        "operations of pooling, 1 per element that is read; never part of MACs", "size", kept=True
+    )
+    pool_ops_compact: Count | None = key("the same after surgery", "size", kept=True)
+    bytes_dense: Count | None = key("4 bytes x `params_dense` (float32)", "size", kept=True)
+    bytes_compact: Count | None = key("4 bytes x `params_compact`", "size", kept=True)
+    bytes_sparse: Count | None = key(
+        "the compact network with each tensor in the smallest of five formats: all values; "
+        "bitmask or list of positions over weights; bitmask or list over 2-D kernels. A position "
+        "takes as many whole bytes as the tensor's largest one needs",
+        "size",
+        kept=True,
+    )
+    bytes_index: Count | None = key(
+        "the part of `bytes_sparse` that is bitmasks and positions", "size", kept=True
+    )
+    score_histogram: Histogram | None = key(
+        "at the prune stage: the scores of all units in 64 bins between `low` and `high`, equally "
+        'wide on `scale` ("linear"; "log" where scores are positive and span more than a factor '
+        "of 100, at most eight decades); `below`: units under `low`, zeros among them; `gone`: "
+        "units that an earlier pass had pruned",
+        "budget",
+    )
+    mask_sample: MaskSample | None = key(
+        "at the prune stage: kept or not, one bit for each of 4,096 prunable weights (`weights`), "
+        "the same ones under every method and seed; `kept`: base64, the first weight in the "
+        "highest bit",
+        "budget",
+    )
+
+    test_top1_error: Percent | None = key(
+        "% of test images whose label is not the highest logit, at the last epoch",
+        "quality",
+        csv="error",
+    )
+    test_top5_error: Percent | None = key(
+        "% of test images whose label is not among the five highest logits", "quality", csv="error"
+    )
+    validation_top1_error: Percent | None = key(
+        "`test_top1_error`, on the images that choices are made on", "quality", csv="error"
+    )
+    validation_top5_error: Percent | None = key(
+        "`test_top5_error`, on the images that choices are made on", "quality"
+    )
+    train_loss: float | None = key(
+        "mean cross-entropy over the last epoch, while training, without penalties",
+        "quality",
+        csv="last",
+    )
+    validation_loss: float | None = key(
+        "mean cross-entropy over the validation images", "quality", csv="last"
+    )
+    test_loss: float | None = key("mean cross-entropy over the test images", "quality", csv="last")
+    curve_loss: list[float] | None = key(
+        "`train_loss` of every epoch of the stage. No epoch passes over the validation images: "
+        "nothing is chosen by it, and it would cost time",
+        "quality",
+    )
+    curve_error: list[Percent] | None = key(
+        "% of wrong answers in every epoch, on the (augmented) images as they were trained on",
+        "quality",
+    )
+
+    seconds_train: Seconds | None = key("wall clock of the stage's training", "cost", csv="total")
+    seconds_penalty: Seconds | None = key(
+        "the penalty's part of it, without its gradient; on a GPU by the GPU's own clock",
+        "cost",
+        csv="total",
+    )
+    seconds_prune: Seconds | None = key(
+        "wall clock of scoring, selecting and masking", "cost", csv="total"
+    )
+    energy_joules: Annotated[float, Field(ge=0)] | None = key(
+        "what the device (of several that train jointly, all of them) took during the stage, by "
+        "its own counter: an NVIDIA GPU's (NVML, with the extra `energy`; Volta or newer), else "
+        "all packages of the CPU (Linux, `/sys/class/powercap/intel-rapl:N`, which often only "
+        "root may read). None where it cannot be read. Host and memory of a GPU run are not in "
+        "it; **all that ran on the device is**, so that stages side by side, or other people's "
+        "work, are counted in each. A run's energy is the sum over its stages, and none where one "
+        "lacks it",
+        "cost",
+        csv="joules",
+    )
+    images_per_second: float | None = key(
+        "training images x epochs / `seconds_train`", "cost", csv="last"
+    )
+    peak_memory_bytes: Count | None = key(
+        "highest allocation on the GPU; on a CPU the process' largest resident size; of several "
+        "that train jointly the first one's",
+        "cost",
+        csv="last",
+    )
+    devices: Count | None = key(
+        "number of devices that trained the stage jointly; 1 where nothing is trained",
+        "cost",
+        details=True,
+    )
+    resumed: Count | None = key(
+        "number of times another process went on with the training from a saved epoch; "
+        "`seconds_train` adds up all parts, without what was lost between the last save and a kill",
+        "cost",
+    )
+    trained_on: list[dict[str, Any]] | None = key(
+        "where a training went on with another number of threads or devices or on other hardware: "
+        "for each part, in order, its `epochs`, `threads` (none on a GPU), `devices` and "
+        "`device_name`; none: all epochs were computed alike",
+        "cost",
+    )
+    micro_batch: Count | None = key(
+        "images per pass through the network where a whole batch did not fit into memory, so that "
+        "gradients were summed over its parts; none: whole batches fitted",
+        "cost",
+        details=True,
+    )
+    diverged_epoch: Count | None = key(
+        "of a failed record: the first epoch of the stage whose mean loss is not a finite number; "
+        "none: it failed otherwise",
+        "cost",
+        details=True,
+    )
+    train_images: Count | None = key("number of training images")
+    validation_images: Count | None = key("number of validation images")
+    test_images: Count | None = key("number of test images")
+    image_shape: list[int] | None = key("channels, height, width of an image", details=True)
+    classes: Count | None = key("number of classes", details=True)
+    mean: list[float] | None = key("subtracted from the pixels, by channel", details=True)
+    sd: list[float] | None = key("the pixels are divided by it, by channel", details=True)
+    device: str | None = key("cpu or cuda")
+    device_name: str | None = key("the hardware's name")
+    threads: int | None = key("number of threads on a CPU")
+    versions: dict[str, str] | None = key("of Python and the libraries that compute")
+    commit: str | None = key("of the checkout that ssbench ran from")
+    time: str | None = key("when the stage ended, UTC")
+
+
+KEYS = Keys(Record)
