@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import platform
+import resource
 import tempfile
 import time
 import traceback
@@ -44,10 +45,10 @@ from ssbench.experiment.stage import Run
 from ssbench.method.registry import discover
 from ssbench.models.registry import build
 from ssbench.pipeline.export import compact_network, describe, export
+from ssbench.pipeline.precheck import check_methods, check_networks
 from ssbench.pipeline.stages import carry_out
 from ssbench.pipeline.workbench import Workbench
 from ssbench.pruning.lazy_imports import flop_count_analysis, torch_pruning
-from ssbench.trial import try_methods, try_networks
 
 TORCHVISION = """
 densenet121 efficientnet_b0 googlenet mnasnet0_5 mobilenet_v2 mobilenet_v3_small regnet_x_400mf
@@ -164,7 +165,7 @@ def _examine(line: Line) -> None:
     line.pixels = smallest_image(line.name)
     workbench = Workbench(dataset(line.pixels or PIXELS[-1]), torch.device("cpu"))
     runs = plan(experiment(line.name), discover(), workbench.dataset.fingerprint, "zoo")
-    refused = try_networks(runs, workbench, [line.name])
+    refused = check_networks(runs, workbench, [line.name])
     if refused:
         line.verdict, line.reason = "refused", refused[runs[0].id].split(": ", 2)[-1]
         return
@@ -179,7 +180,7 @@ def _examine(line: Line) -> None:
         try:
             line.shares[each["label"]] = _prune(line, run, workbench)
         except Exception:
-            refusal = try_methods([run], workbench, [line.name])
+            refusal = check_methods([run], workbench, [line.name])
             if not refusal:
                 raise
             refused |= refusal
@@ -199,8 +200,8 @@ def _prune(line: Line, run: Run, workbench: Workbench) -> float:
     line.difference = max(line.difference, record["surgery_difference"])
     if run.method.grain == "filter":
         facts = {
-            "model": line.name, "classes": CLASSES, "image_shape": list(workbench.train.image_shape),
-            "mean": [0.0] * 3, "sd": [1.0] * 3,
+            "model": line.name, "classes": CLASSES, "mean": [0.0] * 3, "sd": [1.0] * 3,
+            "image_shape": list(workbench.train.image_shape),
         }  # fmt: skip
         network, difference = compact_network(facts, tensors)
         with tempfile.TemporaryDirectory() as folder:
@@ -209,27 +210,25 @@ def _prune(line: Line, run: Run, workbench: Workbench) -> float:
     return float(record["params_compact"] / record["params_dense"])
 
 
-def _child(name: str, end: Connection) -> None:
+def _child(name: str, seconds: int, end: Connection) -> None:
     warnings.simplefilter("ignore")
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))  # what else runs here costs none
     end.send(examine(name))
 
 
-def limited(name: str, seconds: float) -> Line:
-    """Examine a network in a process of its own, which ends after some seconds."""
+def limited(name: str, seconds: int) -> Line:
+    """Examine a network in a process of its own, which ends after some seconds of computing."""
     context = multiprocessing.get_context("fork")  # what is imported need not be imported again
     here, there = context.Pipe()
-    process = context.Process(target=_child, args=(name, there))
+    process = context.Process(target=_child, args=(name, seconds, there))
     process.start()
     there.close()
-    found = Line(name, reason=f"not finished after {seconds:g} s")
     try:
-        if here.poll(seconds):
-            found = here.recv()
+        return here.recv()  # type: ignore[no-any-return]
     except EOFError:
-        found.reason = "the process ended"
-    process.kill()
-    process.join()
-    return found
+        return Line(name, reason=f"ended by itself, or after {seconds} s")
+    finally:
+        process.join()
 
 
 def table(lines: Sequence[Line]) -> str:
@@ -281,8 +280,8 @@ def _cells(line: Line, labels: Sequence[str]) -> list[str]:
     ]
 
 
-def run(names: Sequence[str], seconds: float, tell: Callable[[Line], None]) -> list[Line]:
-    """Examine networks one after the other, each at most for some seconds."""
+def run(names: Sequence[str], seconds: int, tell: Callable[[Line], None]) -> list[Line]:
+    """Examine networks one after the other, each for at most some seconds of computing."""
     import_module("timm")
     torch_pruning()
     flop_count_analysis()
@@ -298,7 +297,9 @@ def main() -> None:
     """Print what became of every network, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=[""], help="words in the names")
-    parser.add_argument("--limit", type=float, default=180, help="seconds for each network")
+    parser.add_argument(
+        "--limit", type=int, default=120, help="seconds of computing for each network"
+    )
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     names = [name for name in NAMES if any(word in name for word in options.only)]

@@ -29,13 +29,13 @@ from ssbench.experiment.variants import variants
 from ssbench.method.registry import discover
 from ssbench.models.pretrained import fetch
 from ssbench.pipeline.feasibility import check_reach
+from ssbench.pipeline.precheck import Refused, check_methods, check_networks
 from ssbench.pipeline.record import records
 from ssbench.pipeline.workbench import Workbench
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
 from ssbench.training import device
 from ssbench.training.interrupt import SAVE_EVERY
-from ssbench.trial import Refused, try_methods, try_networks
 
 
 @dataclass(frozen=True)
@@ -162,10 +162,10 @@ def make_ready(
         fetch(weights)
     done = store.finished()
     left = [run for run in runs if run.stage.id not in done]
-    refused = try_networks(left, workbench, models)
+    refused = check_networks(left, workbench, models)
     left = [run for run in left if run.id not in refused]
     check_reach(left, workbench, source)
-    refused |= try_methods(left, workbench, models)
+    refused |= check_methods(left, workbench, models)
     if len(refused) == len(runs):
         reasons = dict.fromkeys(refused.values())
         raise BadInputError("\n".join(f"{source}: {reason}" for reason in reasons))

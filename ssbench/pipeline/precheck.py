@@ -23,10 +23,10 @@ from ssbench.experiment.stage import Run, Stage
 from ssbench.method.contract import Method
 from ssbench.pipeline.stages import carry_out
 from ssbench.pipeline.workbench import Workbench
-from ssbench.plain import check_weights
 from ssbench.pruning.counting import count
 from ssbench.pruning.equivalence import compact_certified, noise
 from ssbench.pruning.graph.structure import structure_of
+from ssbench.pruning.plain_weights import check_weights
 from ssbench.pruning.surgery import zeroed_parameters
 from ssbench.training.backward import out_of_memory
 from ssbench.training.recipe import Recipe
@@ -41,7 +41,7 @@ Refused = dict[str, str]
 """By run id, why the run cannot be carried out."""
 
 
-def try_networks(runs: Sequence[Run], workbench: Workbench, models: Sequence[str]) -> Refused:
+def check_networks(runs: Sequence[Run], workbench: Workbench, models: Sequence[str]) -> Refused:
     """Try the network of every run.
 
     Args:
@@ -56,8 +56,8 @@ def try_networks(runs: Sequence[Run], workbench: Workbench, models: Sequence[str
     return _refused(runs, workbench, models, name, _try_network)
 
 
-def try_methods(runs: Sequence[Run], workbench: Workbench, models: Sequence[str]) -> Refused:
-    """Try the method of every run on its network; arguments as for `try_networks`.
+def check_methods(runs: Sequence[Run], workbench: Workbench, models: Sequence[str]) -> Refused:
+    """Try the method of every run on its network; arguments as for `check_networks`.
 
     Methods from elsewhere are left out: what their code does to this process would reach the
     other runs.
