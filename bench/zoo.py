@@ -130,8 +130,11 @@ def torch_macs(network: nn.Module, example: torch.Tensor) -> int:
     """Multiply-adds as torch counts them: half of its floating-point operations."""
     counter = FlopCounterMode(display=False)
     torch.backends.mha.set_fastpath_enabled(False)  # torch counts nothing in it
-    with torch.no_grad(), counter:
-        network.eval().requires_grad_(False)(example)
+    try:
+        with torch.no_grad(), counter:
+            network.eval().requires_grad_(False)(example)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
     return int(counter.get_total_flops()) // 2
 
 
@@ -175,7 +178,7 @@ def _examine(line: Line) -> None:
     if dense.macs != theirs:
         line.reason = f"{dense.macs:,} multiply-adds, and torch counts {theirs:,}"
         return
-    refused: dict[str, str] = {}
+    missing: dict[str, str] = {}
     for each, run in zip(METHODS, runs, strict=True):
         try:
             line.shares[each["label"]] = _prune(line, run, workbench)
@@ -183,12 +186,12 @@ def _examine(line: Line) -> None:
             refusal = check_methods([run], workbench, [line.name])
             if not refusal:
                 raise
-            refused |= refusal
+            missing |= refusal
             line.shares[each["label"]] = None
     whole = {label: line.shares[label] for label in WHOLE}
     line.off = [n for n, share in whole.items() if share and abs(share - KEPT) > TOLERANCE]
     line.verdict = "works"
-    line.reason = "; ".join(dict.fromkeys(text.split(": ", 2)[-1] for text in refused.values()))
+    line.reason = "; ".join(dict.fromkeys(text.split(": ", 2)[-1] for text in missing.values()))
 
 
 def _prune(line: Line, run: Run, workbench: Workbench) -> float:

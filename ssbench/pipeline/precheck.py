@@ -70,7 +70,7 @@ def check_methods(runs: Sequence[Run], workbench: Workbench, models: Sequence[st
     return _refused([run for run in ours if run.budget], workbench, models, kind, _try_method)
 
 
-_tried: dict[tuple[object, ...], str | None] = {}
+_checked: dict[tuple[object, ...], str | None] = {}
 """What this process found before: `ssbench.cli.separate` prepares an experiment again and again."""
 
 
@@ -86,10 +86,10 @@ def _refused(
     found: Refused = {}
     for run in runs:
         key = (attempt.__name__, *kind(run), shape, classes)
-        if key not in _tried:
+        if key not in _checked:
             small = small or _small(workbench)
-            _tried[key] = _reason(attempt, run, small)
-        if reason := _tried[key]:
+            _checked[key] = _reason(attempt, run, small)
+        if reason := _checked[key]:
             found[run.id] = f"models.{models.index(run.stage.model)}: {run.stage.model}: {reason}"
     return found
 
