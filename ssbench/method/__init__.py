@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ssbench.method.gradients import gradients as gradients
     from ssbench.method.gradients import scratch_copy as scratch_copy
     from ssbench.method.gradients import weights_of as weights_of
-    from ssbench.method.groups import group_importance as group_importance
-    from ssbench.method.kernels import kernel_norms as kernel_norms
+    from ssbench.method.group_importance import group_importance as group_importance
+    from ssbench.method.kernel_norms import kernel_norms as kernel_norms
     from ssbench.method.search_space import Choice as Choice
     from ssbench.method.search_space import LogUniform as LogUniform
     from ssbench.method.search_space import Search as Search
@@ -55,8 +55,8 @@ _HOME = {
         "wants",
     ),
     "ssbench.method.gradients": ("balanced", "gradients", "scratch_copy", "weights_of"),
-    "ssbench.method.groups": ("group_importance",),
-    "ssbench.method.kernels": ("kernel_norms",),
+    "ssbench.method.group_importance": ("group_importance",),
+    "ssbench.method.kernel_norms": ("kernel_norms",),
     "ssbench.method.search_space": ("Choice", "LogUniform", "Search", "Uniform"),
     "ssbench.pruning.graph.layers": ("Layer",),
     "ssbench.pruning.graph.structure": ("Structure", "structure_of"),

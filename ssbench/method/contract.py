@@ -25,8 +25,8 @@ from typing import Any, ClassVar, Literal, Protocol, get_args
 from torch import Tensor, nn
 
 from ssbench.method.gradients import balanced, gradients, scratch_copy, weights_of
-from ssbench.method.groups import group_importance
-from ssbench.method.kernels import kernel_norms
+from ssbench.method.group_importance import group_importance
+from ssbench.method.kernel_norms import kernel_norms
 from ssbench.method.search_space import Choice, LogUniform, Search, Uniform
 from ssbench.pruning.graph.layers import Layer
 from ssbench.pruning.graph.structure import Structure, structure_of
