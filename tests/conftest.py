@@ -1,5 +1,6 @@
 """What many tests share: the command line in this process, and small experiments."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,12 @@ def invoke(
         return Ended(code, printed.out, printed.err)
 
     return call
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _data_root(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is kept of data sets goes to a folder of the tests."""
+    os.environ.setdefault("SSBENCH_DATA", str(tmp_path_factory.mktemp("sets")))
 
 
 @pytest.fixture(autouse=True)

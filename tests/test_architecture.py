@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,11 @@ def test_modules_stay_small_enough_to_read() -> None:
     long = {n: len(p.read_text().splitlines()) for n, p in MODULES.items()}
     del long["ssbench.storage.schema"]  # one table, of all keys
     assert {name: lines for name, lines in long.items() if lines > 300} == {}
+
+
+def test_no_name_of_the_contract_is_hidden_by_a_module() -> None:
+    """Importing a module binds its name on the package, over what the contract offers by it."""
+    import_module("ssbench.method.registry").discover()
+    contract = import_module("ssbench.method")
+    for name, home in contract._MODULE_OF.items():
+        assert getattr(contract, name) is getattr(import_module(home), name), name

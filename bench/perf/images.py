@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from bench.perf.measure import heading, interleaved, quartiles
-from ssbench.data.folder_loader import FolderLoader, read_image
+from ssbench.data.folder_loader import FolderLoader
 from ssbench.data.image_folder import Files
+from ssbench.data.picture import read_image
 from ssbench.data.registry import open_dataset
 from ssbench.training.device import resolve
 

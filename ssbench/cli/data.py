@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
@@ -11,9 +12,10 @@ from rich.table import Table
 
 from ssbench.data.dataset import DataSet
 from ssbench.data.download import fetch
-from ssbench.data.folder_loader import read_image
 from ssbench.data.image_folder import Files
+from ssbench.data.picture import BACKGROUND
 from ssbench.data.registry import DATASETS, check, open_dataset
+from ssbench.data.remarks import print_remarks
 from ssbench.data.torchvision_sets import DEBIAN
 from ssbench.errors import BadInputError
 from ssbench.storage.files import make_folder
@@ -39,8 +41,9 @@ def data(name: str, root: Path, console: Console) -> None:
     dataset = open_dataset(name, root, "data")
     for split in (dataset.train, dataset.validation, dataset.test):
         if isinstance(split, Files):
-            _decode(split)
+            split.verify()
     console.print(_table(dataset))
+    print_remarks(dataset, console)
 
 
 def _in_other_layout(name: str, root: Path) -> bool:
@@ -62,12 +65,6 @@ def _download(url: str, path: Path) -> None:
         shutil.copyfileobj(answer, file)
 
 
-def _decode(split: Files) -> None:
-    """Read every image once: one that is damaged is named now, and not in the middle of a run."""
-    for path in split.paths:
-        read_image(split.root / path)
-
-
 def _table(dataset: DataSet) -> Table:
     table = Table("", "", title=dataset.name, show_header=False)
     table.add_row("image", " x ".join(map(str, dataset.train.image_shape)))
@@ -83,5 +80,19 @@ def _table(dataset: DataSet) -> Table:
     standard = dataset.standard
     shift = "random crop" if isinstance(dataset.train, Files) else f"shift {standard.shift}"
     table.add_row("augmentation", f"{shift}, {'flip' if standard.flip else 'no flip'}")
+    for rule, count in _converted(dataset).items():
+        table.add_row(rule, f"{count:,} images")
     table.add_row("fingerprint", dataset.fingerprint)
     return table
+
+
+def _converted(dataset: DataSet) -> Counter[str]:
+    """How many images of a folder each rule of `ssbench.data.picture` changes."""
+    said = {
+        "grey": "16 bits or floats, scaled",
+        "transparent": f"transparent, on {BACKGROUND}",
+        "turned": "rotated as EXIF says",
+    }
+    splits = [s for s in (dataset.train, dataset.validation, dataset.test) if isinstance(s, Files)]
+    seen = [each for s in splits if not s.plain for each in s.found.values()]
+    return Counter(said[rule] for each in seen for rule in each.rules)

@@ -42,7 +42,9 @@ def _list_methods(console: Console, files: list[Path]) -> None:
 
     found, broken = None if files else describe.described(), dict[str, str]()
     if found is None:
-        found, broken = lists.imported_methods(files)
+        from ssbench.cli import inventory
+
+        found, broken = inventory.imported_methods(files)
     lists.methods(console, found)
     for name, reason in broken.items():
         console.print(f"{name}: cannot be loaded: {reason}", style="red", markup=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -11,21 +10,7 @@ from rich.table import Table
 from ssbench.data.registry import DATASETS
 from ssbench.experiment.spec import load, shipped
 from ssbench.method.describe import Described
-from ssbench.method.registry import MethodFile, discover
 from ssbench.models.registry import IMAGENET, MODELS
-
-
-def imported_methods(files: Sequence[Path]) -> tuple[list[Described], dict[str, str]]:
-    """Import every method; return what they say of themselves, and why others are broken."""
-    registry = discover(files)
-    return [_described(name, file) for name, file in registry.methods.items()], registry.broken
-
-
-def _described(name: str, file: MethodFile) -> Described:
-    method = file.cls()
-    summary = (file.cls.__doc__ or "").strip().splitlines()[0]
-    search = dict(method.search)
-    return Described(name, method.grain, method.settings, summary, method.paper, search)
 
 
 def methods(console: Console, found: Sequence[Described]) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from ssbench.analysis import claims as claims_
 from ssbench.analysis.published import collect
+from ssbench.data.remarks import print_remarks
 from ssbench.errors import BadInputError
 from ssbench.executors import estimate, progress
 from ssbench.executors.ray.cluster import reach
@@ -42,6 +43,7 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     if options.executor == "ray" and not options.dry_run:
         reach(options.address)
     ready = prepare(argument, options)
+    print_remarks(ready.workbench.dataset, log)
     if options.dry_run:
         possible = [run for run in ready.runs if run.id not in ready.refused]
         console.print(estimate.tree(ready.runs, ready.store), soft_wrap=True)

@@ -49,6 +49,7 @@ class DataSet:
 
     Attributes:
         fixed: the normalisation, where it is not that of the training images.
+        remarks: what a user has to know of the files, each in one line.
     """
 
     name: str
@@ -58,6 +59,7 @@ class DataSet:
     test: Split | Files
     standard: Augmentation = Augmentation()
     fixed: Normalisation | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:

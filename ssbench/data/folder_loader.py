@@ -11,16 +11,16 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ssbench.data.dataset import Normalisation
 from ssbench.data.image_folder import Files
+from ssbench.data.picture import read_image
 from ssbench.data.shard import WHOLE, Shard
 from ssbench.errors import BadInputError
 
@@ -100,10 +100,20 @@ class FolderLoader:
 def _undisturbed(_: int) -> None:
     """Let a process that reads images go on when all processes are asked to stop.
 
-    The one that trains needs it to the end of the epoch, and then ends it.
+    The one that trains needs it to the end of the epoch, and then ends it. Where that does not
+    happen, because an exception holds the loader, Python asks its children to stop when it exits,
+    and waits for them without a limit: a SIGTERM of its own ends this process.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    Thread(target=_end_when_asked_by, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_when_asked_by(parent: int) -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 class _Reader:
@@ -126,23 +136,28 @@ class _Reader:
             persistent_workers=stay,
             pin_memory=self._pin_memory,
             worker_init_fn=_undisturbed,
+            collate_fn=_collated,
             generator=torch.Generator(),  # else it draws from the global one, which gates use
         )
 
     def read(self, batches: list[list[Item]]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Read batches in their order; a pass inside of another one has workers of its own."""
+        """Read batches in their order; a pass inside of another one has workers of its own.
+
+        Raises:
+            BadInputError: an image cannot be read; names it.
+        """
         if self._reading:
-            yield from self._loading(batches, stay=False)
+            yield from map(_sound, self._loading(batches, stay=False))
             return
         self._reading, self._asked[:] = True, batches
         try:
-            yield from self._loader
+            yield from map(_sound, self._loader)
         finally:
             self._reading = False
 
 
-class _Images(Dataset[tuple[Tensor, int]]):
-    """Reads one image: uint8 [3, size, size]."""
+class _Images(Dataset[tuple[Tensor, int] | BadInputError]):
+    """Reads one image: uint8 [3, size, size], or says why it cannot be read."""
 
     def __init__(self, split: Files, crop: bool, flip: bool) -> None:
         from torchvision.transforms import v2
@@ -155,9 +170,13 @@ class _Images(Dataset[tuple[Tensor, int]]):
         self.evaluation, self.training = v2.Compose(middle), v2.Compose(random)
         self.to_tensor = v2.functional.pil_to_tensor
 
-    def __getitem__(self, item: Item) -> tuple[Tensor, int]:
+    def __getitem__(self, item: Item) -> tuple[Tensor, int] | BadInputError:
         number, seed = item
-        image = read_image(self.split.root / self.split.paths[number])
+        try:
+            path = self.split.root / self.split.paths[number]
+            image = read_image(path, plain=self.split.plain)
+        except BadInputError as error:
+            return error
         if seed < 0:
             return self.to_tensor(self.evaluation(image)), self.labels[number]
         with torch.random.fork_rng(devices=[]):  # the transforms draw from the global generator
@@ -166,16 +185,14 @@ class _Images(Dataset[tuple[Tensor, int]]):
             return self.to_tensor(self.training(image)), self.labels[number]
 
 
-def read_image(path: Path) -> Image.Image:
-    """Decode an image to RGB.
+def _collated(items: list[tuple[Tensor, int] | BadInputError]) -> Any:
+    """Make a batch, or hand over the first error: raised in a worker, it would become a trace."""
+    wrong = next((item for item in items if isinstance(item, BadInputError)), None)
+    return wrong or default_collate(items)
 
-    Raises:
-        BadInputError: names the file that cannot be read.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise BadInputError(
-            f"{path}: no image that can be read ({error}); replace or remove it"
-        ) from error
+
+def _sound(batch: Any) -> tuple[Tensor, Tensor]:
+    if isinstance(batch, BadInputError):
+        raise batch
+    images, labels = batch
+    return images, labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,16 +17,23 @@ def imagenet(root: Path) -> DataSet:
     It needs an account at image-net.org and cannot be fetched: put it, unpacked, in
     ``ROOT/imagenet/train/CLASS/*.JPEG`` and ``ROOT/imagenet/val/CLASS/*.JPEG``.
     """
-    return folder(root / "imagenet", "imagenet", "dataset")
+    return folder(root / "imagenet", "imagenet", "dataset", root, plain=True)
 
 
-def folder(root: Path, name: str, place: str) -> DataSet:
+def folder(root: Path, name: str, place: str, keep: Path, *, plain: bool = False) -> DataSet:
     """Open a folder of images by class, 224 pixels, with ImageNet's normalisation.
+
+    ``keep`` is the folder of all data sets; ``plain`` as in `ssbench.data.image_folder.Files`.
 
     Raises:
         BadInputError: the folder is not laid out as `ssbench.data.image_folder` says.
     """
-    classes, train, validation, test = splits(root, place)
+    found = splits(root, place)
+    train, validation, test = (
+        replace(part, plain=plain, keep=keep)
+        for part in (found.train, found.validation, found.test)
+    )
     mean, sd = (255 * torch.tensor(values).reshape(3, 1, 1) for values in (MEAN, SD))
     standard = Augmentation(1, True)
-    return DataSet(name, classes, train, validation, test, standard, (mean, sd))
+    said = found.remarks
+    return DataSet(name, found.classes, train, validation, test, standard, (mean, sd), said)

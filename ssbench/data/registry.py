@@ -149,7 +149,7 @@ def open_dataset(name: str, root: Path, place: str = "dataset") -> DataSet:
         path = Path(name.removeprefix(FOLDER)).expanduser()
         from ssbench.data.folder_set import folder  # needs torch
 
-        return folder(path, dataset_name(name), place)
+        return folder(path, dataset_name(name), place, root)
     return DATASETS[name].open(root)
 
 

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from ssbench.method.contract import prunable_weights as prunable_weights
     from ssbench.method.contract import to_grain as to_grain
     from ssbench.method.contract import wants as wants
-    from ssbench.method.gradients import balanced as balanced
-    from ssbench.method.gradients import gradients as gradients
-    from ssbench.method.gradients import scratch_copy as scratch_copy
-    from ssbench.method.gradients import weights_of as weights_of
-    from ssbench.method.group_importance import group_importance as group_importance
-    from ssbench.method.kernel_norms import kernel_norms as kernel_norms
+    from ssbench.method.filter_groups import group_importance as group_importance
+    from ssbench.method.loss_gradients import balanced as balanced
+    from ssbench.method.loss_gradients import gradients as gradients
+    from ssbench.method.loss_gradients import scratch_copy as scratch_copy
+    from ssbench.method.loss_gradients import weights_of as weights_of
+    from ssbench.method.norms import kernel_norms as kernel_norms
     from ssbench.method.search_space import Choice as Choice
     from ssbench.method.search_space import LogUniform as LogUniform
     from ssbench.method.search_space import Search as Search
@@ -54,9 +54,9 @@ _HOME = {
         "to_grain",
         "wants",
     ),
-    "ssbench.method.gradients": ("balanced", "gradients", "scratch_copy", "weights_of"),
-    "ssbench.method.group_importance": ("group_importance",),
-    "ssbench.method.kernel_norms": ("kernel_norms",),
+    "ssbench.method.loss_gradients": ("balanced", "gradients", "scratch_copy", "weights_of"),
+    "ssbench.method.filter_groups": ("group_importance",),
+    "ssbench.method.norms": ("kernel_norms",),
     "ssbench.method.search_space": ("Choice", "LogUniform", "Search", "Uniform"),
     "ssbench.pruning.graph.layers": ("Layer",),
     "ssbench.pruning.graph.structure": ("Structure", "structure_of"),

@@ -24,9 +24,9 @@ from typing import Any, ClassVar, Literal, Protocol, get_args
 
 from torch import Tensor, nn
 
-from ssbench.method.gradients import balanced, gradients, scratch_copy, weights_of
-from ssbench.method.group_importance import group_importance
-from ssbench.method.kernel_norms import kernel_norms
+from ssbench.method.filter_groups import group_importance
+from ssbench.method.loss_gradients import balanced, gradients, scratch_copy, weights_of
+from ssbench.method.norms import kernel_norms
 from ssbench.method.search_space import Choice, LogUniform, Search, Uniform
 from ssbench.pruning.graph.layers import Layer
 from ssbench.pruning.graph.structure import Structure, structure_of

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ssbench.data.remarks import print_remarks
 from ssbench.errors import BadInputError
 from ssbench.executors import progress
 from ssbench.executors.session import Options
@@ -57,6 +58,7 @@ def tune(
     if trials < 1:
         raise BadInputError(f"--trials {trials}: make at least 1")
     ready = prepare(argument, options, seeds)
+    print_remarks(ready.place.workbench.dataset, log)
     if options.dry_run:
         printing.foretell(ready, trials, console)
         return Outcome()

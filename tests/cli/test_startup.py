@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ssbench.cli import lists
+from ssbench.cli import inventory
 from ssbench.method import describe
 from ssbench.paths import method_folder
 
@@ -70,7 +70,7 @@ print("pruning:", sorted({SLOW!r} & sys.modules.keys()))
 
 
 def test_what_files_say_is_what_the_imported_methods_say() -> None:
-    imported, broken = lists.imported_methods([])
+    imported, broken = inventory.imported_methods([])
     assert broken == {}
     read = describe.described()
     assert read is not None

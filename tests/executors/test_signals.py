@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -145,11 +146,66 @@ def test_processes_that_read_images_go_on(tmp_path: Path) -> None:
     found = [next(batches)]
     (reader,) = multiprocessing.active_children()
     assert reader.pid
-    for number in (signal.SIGINT, signal.SIGTERM):
-        os.kill(reader.pid, number)
+    for number in ("INT", "TERM", "HUP"):
+        subprocess.run(["kill", f"-{number}", str(reader.pid)], check=True)  # as a scheduler does
         time.sleep(0.1)
     found += list(batches)
     assert len(found) == len(train)
+
+
+HELD: list[object] = []
+
+
+def fail_in_a_pass(root: Path) -> None:
+    dataset, train = opened(root)
+    HELD.append(loader := FolderLoader(train, dataset.normalisation, 2, workers=2))
+    for _ in loader.in_order():
+        sys.exit(4)
+
+
+def test_a_process_of_several_ends_when_a_pass_over_images_fails(tmp_path: Path) -> None:
+    root = make_pictures(tmp_path, classes=2, count=8)
+    process = multiprocessing.get_context("fork").Process(target=fail_in_a_pass, args=(root,))
+    process.start()
+    process.join(100)
+    if process.exitcode is None:
+        process.kill()
+    assert process.exitcode == 4
+
+
+READS = """
+import sys
+from pathlib import Path
+from ssbench.data.registry import open_dataset
+from ssbench.data.folder_loader import FolderLoader
+
+root, ends = Path(sys.argv[1]), sys.argv[2]
+dataset = open_dataset(f"imagefolder:{root}", root)
+loader = FolderLoader(dataset.train, dataset.normalisation, 2, workers=2)
+for images, _ in loader.in_order():
+    if ends == "fault":
+        raise ArithmeticError("in the middle of a pass")
+"""
+
+
+@pytest.mark.parametrize(
+    ("ends", "says"),
+    [
+        ("fault", "ArithmeticError: in the middle of a pass"),
+        ("image", "BadInputError: {}/train/class1/3.jpg: no image that can be read"),
+    ],
+)
+def test_a_process_ends_when_a_pass_over_images_fails(ends: str, says: str, tmp_path: Path) -> None:
+    """It waited for ever for those that read, which did not hear that they were to end."""
+    make_pictures(tmp_path, classes=2, count=8)
+    if ends == "image":
+        path = tmp_path / "train/class1/3.jpg"
+        path.write_bytes(path.read_bytes()[:3000])
+    command = [sys.executable, "-c", READS, str(tmp_path), ends]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert process.returncode == 1, process.stderr
+    assert says.format(tmp_path) in process.stderr
+    assert "DataLoader worker" not in process.stderr
 
 
 LONG = EXPERIMENT.replace("train = { epochs = 1", "train = { epochs = 12")

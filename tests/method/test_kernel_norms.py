@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ssbench.method.kernel_norms import kernel_norms
+from ssbench.method.norms import kernel_norms
 
 SHAPES = [(6, 4, 3, 3), (5, 1, 5, 1), (3, 2, 1, 1), (4, 7)]
 

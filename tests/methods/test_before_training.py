@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssbench.method.contract import offer, prunable_weights, to_grain
-from ssbench.method.derivatives import balanced
+from ssbench.method.loss_gradients import balanced
 from ssbench.method.registry import discover
 from ssbench.models.registry import MODELS
 from tests.methods.nets import Tiny, data

@@ -1,0 +1,210 @@
+"""One image file as RGB with 8 bits, and what can be wrong with it.
+
+- Grey of 16 bits is scaled, 0 to 65535 becoming 0 to 255; grey of floats has its white at 1.
+- What is transparent shows a white background, as in a browser.
+- The rotation that EXIF asks for is applied; of several frames or pages the first one counts.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ssbench.errors import BadInputError
+
+Rule = Literal["grey", "transparent", "turned"]
+BACKGROUND = "white"
+ORIENTATION = 0x0112
+"""The EXIF tag."""
+NARROW = 1000
+"""Ratio of the sides: more would take gigabytes once the shorter one is resized to 256 pixels."""
+_FLIPS = Image.Transpose
+_TURNS = {
+    2: _FLIPS.FLIP_LEFT_RIGHT,
+    3: _FLIPS.ROTATE_180,
+    4: _FLIPS.FLIP_TOP_BOTTOM,
+    5: _FLIPS.TRANSPOSE,
+    6: _FLIPS.ROTATE_270,
+    7: _FLIPS.TRANSVERSE,
+    8: _FLIPS.ROTATE_90,
+}
+"""What makes an image of each orientation upright (EXIF 2.32, section 4.6.4)."""
+_WHITE = {"I": 65535, "F": 1}
+"""The values that are white. Pillow gives PNG and PGM of 16 bits as I or as I;16."""
+_ANIMATED = ("GIF", "TIFF", "WEBP", "PNG")
+"""Formats whose further frames are pictures; in a JPEG they are previews and depth maps."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was found in a file.
+
+    Attributes:
+        rules: those that change pixels, compared with a plain conversion to RGB.
+        frames: whether there are more than the first one.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    frames: bool = False
+
+
+def read_image(path: Path, *, plain: bool = False) -> Image.Image:
+    """Decode an image to RGB.
+
+    Args:
+        path: the file.
+        plain: convert only, as torchvision does: no rule of this module is applied.
+
+    Raises:
+        BadInputError: names the file that cannot be read.
+    """
+    with quiet(), _opened(path) as image:
+        return image.convert("RGB") if plain else _decoded(image)[0]
+
+
+def examine(path: Path, *, decode: bool) -> Seen:
+    """Find out which rules an image needs; without ``decode`` mostly by its header.
+
+    Threads may do so side by side; whoever starts them keeps Pillow `quiet`.
+
+    Raises:
+        BadInputError: names the file that cannot be read.
+    """
+    with _opened(path) as image:
+        frames = image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1
+        if decode or image.has_transparency_data:
+            return Seen(_decoded(image)[1], frames)
+        _refuse(image)
+        grey: tuple[Rule, ...] = ("grey",) if _is_deep(image) else ()
+        turned: tuple[Rule, ...] = ("turned",) if _turn(image) is not None else ()
+        return Seen((*grey, *turned), frames)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within it Pillow warns of nothing: its warnings (large, corrupt EXIF) name no file.
+
+    Only one thread of a process may be in it.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def shown(path: Path) -> str:
+    """A path on one line, whatever characters are in its names."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a file, and say which one it is whatever goes wrong within."""
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise OSError(_absence(path))
+        with Image.open(path) as image:
+            yield image
+    except MemoryError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise BadInputError(f"{shown(path)}: too large ({error}); shrink or remove it") from error
+    except UnidentifiedImageError as error:
+        what = "in a known format" if path.stat().st_size else "but an empty file"
+        raise BadInputError(f"{shown(path)}: no image {what}; replace or remove it") from error
+    except Exception as error:  # damaged bytes lead decoders to any of a dozen errors
+        raise BadInputError(
+            f"{shown(path)}: no image that can be read ({error}); replace or remove it"
+        ) from error
+
+
+def _absence(path: Path) -> str:
+    if path.is_symlink():
+        return f"a link to {shown(path.readlink())}, where no file is"
+    return "no regular file" if path.exists() else "missing"
+
+
+def _decoded(image: Image.Image) -> tuple[Image.Image, tuple[Rule, ...]]:
+    """The first frame as RGB, and the rules that it took."""
+    rules: list[Rule] = []
+    _refuse(image)
+    image.load()
+    turn = _turn(image)
+    if _is_deep(image):
+        image = _eight_bits(image)
+        rules.append("grey")
+    if image.has_transparency_data:
+        layers = image.convert("RGBA")
+        lowest, _ = layers.getchannel("A").getextrema()
+        if lowest != 255:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), layers)
+            rules.append("transparent")
+    image = image.convert("RGB")
+    if turn is not None:
+        image = image.transpose(turn)
+        rules.append("turned")
+    return image, tuple(rules)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What makes the image upright; Pillow turns a TIFF by itself when it is loaded."""
+    try:
+        orientation = image.getexif().get(ORIENTATION)
+    except Exception:  # the EXIF block is damaged, and the image may be sound
+        return None
+    return _TURNS.get(orientation) if isinstance(orientation, int) else None
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode in _WHITE or image.mode.startswith("I;16")
+
+
+def _refuse(image: Image.Image) -> None:
+    """Refuse what has no defined colours, and what is too narrow to be cut to a square.
+
+    Raises:
+        ValueError: says what that is.
+    """
+    if max(image.size) > NARROW * min(image.size):
+        raise ValueError(f"{image.width} x {image.height} pixels are too narrow")
+    if image.mode == "I" and image.format not in ("PNG", "PPM"):
+        raise ValueError("grey of 32 bits or with a sign has no defined white: save it as 16 bits")
+    if image.format in ("EPS", "WMF"):
+        raise ValueError(f"{image.format} draws and has no pixels: save it as PNG")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale deep grey to 8 bits (PNG specification, third edition, section 12.4).
+
+    Raises:
+        ValueError: a value is below black or above white.
+    """
+    values = np.asarray(image)
+    if image.mode == "F":
+        if not (values.min() >= 0 and values.max() <= _WHITE["F"]):
+            raise ValueError(
+                f"grey of floats is from 0 to 1, but here from {values.min():g} to "
+                f"{values.max():g}: scale it"
+            )
+        return Image.fromarray(np.rint(values * np.float64(255)).astype(np.uint8))
+    white = _white(image)
+    if not (values.min() >= 0 and values.max() <= white):
+        raise ValueError(f"grey is from 0 to {white}, but here up to {values.max()}")
+    scaled = (values.astype(np.uint64) * 255 + white // 2) // white
+    grey = Image.fromarray(scaled.astype(np.uint8))
+    hidden = image.info.get("transparency")
+    if isinstance(hidden, int):
+        grey.putalpha(Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _white(image: Image.Image) -> int:
+    """The value of white: a TIFF may have 12 of the 16 bits."""
+    bits = getattr(image, "tag_v2", {}).get(258, (16,)) if image.format == "TIFF" else (16,)
+    return 4095 if tuple(bits) == (12,) else _WHITE["I"]

@@ -1,0 +1,182 @@
+"""What lies in a folder of images by class: images, and everything else, said or ignored by rule.
+
+A class has all images below its folder. Links are followed. Names with a dot in front and those
+that file managers and archives leave behind are ignored.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ssbench.data.picture import shown
+from ssbench.errors import BadInputError
+
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
+LITTER = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx", "@eadir"})
+PARTS = ("train", "val")
+SHOWN = 5
+"""So many names does a message have at most."""
+
+
+@dataclass
+class Tree:
+    """The images of a part by class, relative to the root, and the other files.
+
+    Attributes:
+        classes: in alphabetical order, and so are the paths of each.
+        others: files that are no images by their names.
+    """
+
+    classes: dict[str, list[str]] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+
+
+def read_tree(root: Path, part: str, place: str) -> Tree:
+    """Find the classes of a part and their images.
+
+    Raises:
+        BadInputError: an image has no class, a class no image, a link leads nowhere or in a
+            circle, a folder cannot be read, or there are fewer than two classes; names it.
+    """
+    tree = Tree()
+    for entry in _entries(root / part, place):
+        path = f"{part}/{entry.name}"
+        if not _is_folder(entry, place):
+            if _is_image(path):
+                raise BadInputError(
+                    f"{place}: {shown(root / path)} lies in no class; move it into a folder of its "
+                    f"class below {shown(root / part)}"
+                )
+            tree.others.append(path)
+            continue
+        below = list(_below(root, path, place))
+        images = [found for found in below if _is_image(found)]
+        tree.others += [found for found in below if not _is_image(found)]
+        if not images:
+            raise BadInputError(
+                f"{place}: {shown(root / path)} holds no image ({', '.join(SUFFIXES)}); add some, "
+                "or remove the folder from train and val"
+            )
+        tree.classes[entry.name] = images
+    if len(tree.classes) < 2:
+        raise BadInputError(
+            f"{place}: {shown(root / part)} has {len(tree.classes)} folders of classes; need two"
+        )
+    return tree
+
+
+def same_classes(train: Iterable[str], test: Iterable[str], place: str) -> None:
+    """See that both parts have the same classes.
+
+    Raises:
+        BadInputError: names those that only one has, and near ones of the other.
+    """
+    different = sorted(set(train) ^ set(test))
+    if not different:
+        return
+    names = ", ".join(map(repr, different[:SHOWN])) + (" …" if len(different) > SHOWN else "")
+    hint = ""
+    if alike(different):
+        hint = "; some differ only in case or in how Unicode writes their accents: rename them"
+    raise BadInputError(
+        f"{place}: train and val have different classes: {names} is in one of them only{hint}"
+    )
+
+
+def alike(names: Iterable[str]) -> list[list[str]]:
+    """Names that a file system may take for the same: by case and Unicode's composition."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+        groups.setdefault(key, []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def remarks(root: Path, trees: Iterable[Tree], place: str) -> list[str]:
+    """Say what is not used, and which classes are easily taken for each other."""
+    said = []
+    others = [path for tree in trees for path in tree.others]
+    if others:
+        kinds = Counter(Path(path).suffix.lower() or "no suffix" for path in others)
+        told = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(SHOWN))
+        said.append(
+            f"{place}: left out {len(others)} files that are no images by their names ({told}), "
+            f"{shown(Path(others[0]))} for one"
+        )
+    beside = [e.name for e in _entries(root, place) if e.name not in PARTS and e.is_dir()]
+    if beside:
+        names = ", ".join(shown(Path(name)) for name in beside[:SHOWN])
+        said.append(f"{place}: only train and val are used of {shown(root)}, and not {names}")
+    for tree in trees:
+        for group in alike(tree.classes):
+            said.append(f"{place}: {' and '.join(map(repr, group))} are different classes")
+        break  # both parts have the same classes
+    return said
+
+
+def _entries(folder: Path, place: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            kept = [e for e in entries if not _ignored(e.name)]
+    except OSError as error:
+        raise BadInputError(
+            f"{place}: {shown(folder)} cannot be read ({error.strerror}); make it readable"
+        ) from error
+    return sorted(kept, key=lambda entry: entry.name)
+
+
+def _ignored(name: str) -> bool:
+    return name.startswith(".") or name.lower() in LITTER
+
+
+def _below(root: Path, folder: str, place: str) -> Iterator[str]:
+    """Every file below a folder, in alphabetical order; paths are relative to the root."""
+    waiting: list[tuple[str, bool, tuple[tuple[int, int], ...]]] = [
+        (folder, True, (_identity((root / folder).parent),))
+    ]
+    while waiting:
+        path, is_folder, above = waiting.pop()
+        if not is_folder:
+            yield path
+            continue
+        own = _identity(root / path)
+        if own in above:
+            raise BadInputError(
+                f"{place}: {shown(root / path)} is a link to a folder that it lies in; remove it"
+            )
+        found = _entries(root / path, place)
+        waiting += [
+            (f"{path}/{e.name}", _is_folder(e, place), (*above, own)) for e in reversed(found)
+        ]
+
+
+def _is_folder(entry: os.DirEntry[str], place: str) -> bool:
+    """Whether this is a folder or a link to one.
+
+    Raises:
+        BadInputError: it is a link that leads nowhere.
+    """
+    path = Path(entry.path)
+    if entry.is_symlink() and not path.exists():
+        raise BadInputError(
+            f"{place}: {shown(path)} is a link to {shown(path.readlink())}, where nothing is; put "
+            "the images there or remove the link"
+        )
+    return entry.is_dir()
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(SUFFIXES)
