@@ -38,6 +38,11 @@ class GradualMagnitude(Method):
         "begin": Uniform(0.0, 0.4),
         "end": Uniform(0.5, 1.0),
     }
+    limits: ClassVar[Mapping[str, tuple[float, float, str]]] = {
+        "begin": (0, 1, "it is a share of the training"),
+        "end": (1e-3, 1, "it is a share of the training, and pruning takes time"),
+        "renewals": (1, 1e5, "masks are renewed after a step of the training"),
+    }
     grain: Grain = "weight"
     begin: float = 0.0
     end: float = 0.75

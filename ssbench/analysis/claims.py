@@ -121,6 +121,9 @@ def _settle(claim: Claim, rows: Sequence[Row]) -> Settled:
         better, than = (find_row(there, name) for name in (claim.better, claim.than))
     except BadInputError as error:
         return Settled(claim, "undecided", None, str(error))
+    if better.like.dataset != than.like.dataset:
+        why = f"measured on {better.like.dataset} and on {than.like.dataset}"
+        return Settled(claim, "undecided", None, why)
     less, more = (row.values("test_top1_error") for row in (better, than))
     shared = len(less.keys() & more.keys())
     interval = stats.difference(more, less, max(better.resolution, than.resolution))

@@ -10,6 +10,7 @@ from typing import Literal
 
 from ssbench.analysis import stats, wording
 from ssbench.analysis.find_row import title
+from ssbench.analysis.images import shown
 from ssbench.analysis.notes import devices, versions
 from ssbench.analysis.rows import Row
 from ssbench.storage.manifest_of_results import flat, manifest
@@ -133,6 +134,7 @@ def _conditions(
     found = [
         f"{what}: {' | '.join(before) or wording.ABSENT} -> {' | '.join(after) or wording.ABSENT}"
         for what, (before, after) in {
+            "images": [_images(group) for group in records],
             "hardware": [devices(group) for group in records],
             "versions": [versions(group) for group in records],
             "commit": [_commits(group) for group in records],
@@ -143,8 +145,12 @@ def _conditions(
     return found + [
         f"{key}: {before.get(key, wording.ABSENT)} -> {after.get(key, wording.ABSENT)}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key)
+        if before.get(key) != after.get(key) and key != "data"
     ]
+
+
+def _images(records: Sequence[Record]) -> list[str]:
+    return sorted({f"{record.dataset} {shown(record)}" for record in records})
 
 
 def _commits(records: Sequence[Record]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ssbench.analysis import wording
-from ssbench.analysis.rows import CLOSE, UNFAIR, Row
+from ssbench.analysis.rows import CLOSE, UNFAIR, Row, by_budget
 from ssbench.storage.records import RunRecords
 from ssbench.storage.schema import Record
 
@@ -102,12 +102,44 @@ def warnings(rows: Sequence[Row]) -> list[str]:
         ("total epochs", "epochs_total"),
         ("numbers of training images", "train_images"),
         ("numbers of test images", "test_images"),
+        ("versions of the protocol", "protocol"),
     ):
         distinct = sorted({getattr(record, key) for record in finals} - {None})
         if len(distinct) > 1:
             numbers = wording.listing([str(value) for value in distinct])
             found.append(f"The rows differ in their {what}: {numbers}.")
+    unknown = [row for row in rows if any(not run.final.data_fingerprint for run in row.done)]
+    if unknown and any(record.data_fingerprint for record in finals):
+        names = listed(row.name for row in unknown)
+        found.append(
+            f"On which images these rows were measured was not recorded: {names}. That they are "
+            "those of the other rows cannot be checked."
+        )
+    return [*found, *_no_effect(rows)]
+
+
+def _no_effect(rows: Sequence[Row]) -> list[str]:
+    """Say which rows of a budget are equal to the last digit: a setting of theirs does nothing."""
+    found = []
+    for group in by_budget(rows).values():
+        equal: dict[tuple[object, ...], list[Row]] = {}
+        for row in group:
+            if row.done and not row.collapsed() and all(run.final.curve_loss for run in row.done):
+                equal.setdefault(tuple(_outcome(run) for run in row.done), []).append(row)
+        found += [
+            f"{listed(row.name for row in same)} ({wording.asked(*same[0].budget)}): the same "
+            "results to the last digit at every seed. What sets these rows apart changes nothing."
+            for same in equal.values()
+            if len(same) > 1
+        ]
     return found
+
+
+def _outcome(run: RunRecords) -> tuple[object, ...]:
+    """What two trainings that differ in anything hardly share."""
+    final = run.final
+    curve = tuple(final.curve_loss or ())
+    return final.seed, curve, final.test_loss, final.params_nonzero, final.threshold
 
 
 def superseded(older: Sequence[RunRecords]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from ssbench.analysis import stats
 from ssbench.analysis.grouping import alike, names
+from ssbench.analysis.images import told_apart
 from ssbench.storage.records import RunRecords
 from ssbench.storage.schema import Record
 
@@ -122,7 +123,7 @@ def make_rows(runs: Iterable[RunRecords]) -> tuple[list[Row], list[RunRecords]]:
         The rows, and the older runs that a newer one of the same row and seed replaces: a method
         that was changed and run again leaves both in the folder.
     """
-    groups, older = alike(runs)
+    groups, older = alike(told_apart(runs))
     rows = [
         Row(
             name=name,

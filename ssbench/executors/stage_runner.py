@@ -11,6 +11,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from ssbench.data.image_folder import Files
 from ssbench.errors import BadInputError, DamagedError, DivergedError, NoRoomError, RunFailedError
 from ssbench.experiment.stage import Run, Stage
 from ssbench.pipeline.record import Record, now
@@ -106,15 +107,7 @@ class StageRunner:
             partials,
             warn,
         )
-        self._facts = describe(workbench.device) | {
-            "train_images": len(workbench.train),
-            "validation_images": len(workbench.validation),
-            "test_images": len(workbench.test),
-            "image_shape": list(workbench.example.shape[1:]),
-            "classes": workbench.dataset.classes,
-            "mean": workbench.normalisation[0].flatten().tolist(),
-            "sd": workbench.normalisation[1].flatten().tolist(),
-        }
+        self._where = describe(workbench.device)
 
     @property
     def _store(self) -> CheckpointStore:
@@ -185,11 +178,27 @@ class StageRunner:
                 self._forget(stage)  # with more memory it could go on; of all else that is in vain
             lost = is_lost(self._workbench.device)
             raise StageFailedError(_reason(stage, error), _failure(error), lost=lost) from error
-        return tensors, record | self._facts | {"time": now()}
+        return tensors, record | self._where | _seen(stage, self._workbench) | {"time": now()}
 
     def _forget(self, stage: Stage) -> None:
         if self._partials:
             self._partials.forget(stage.id)
+
+
+def _seen(stage: Stage, workbench: Workbench) -> Record:
+    """The images that a stage saw."""
+    its = workbench.fitted(stage.preprocessing)
+    in_folder = isinstance(its.dataset.train, Files)
+    return {
+        "train_images": len(its.train),
+        "validation_images": len(its.validation),
+        "test_images": len(its.test),
+        "image_shape": list(its.example.shape[1:]),
+        "classes": its.dataset.classes,
+        "mean": its.normalisation[0].flatten().tolist(),
+        "sd": its.normalisation[1].flatten().tolist(),
+        "preprocessing": stage.preprocessing.facts() if in_folder else None,
+    }
 
 
 def _failure(error: Exception) -> Record:

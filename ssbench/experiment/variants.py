@@ -18,6 +18,7 @@ from ssbench.experiment.spec import Experiment, MethodSpec
 from ssbench.method.contract import Method, wants
 from ssbench.method.registry import MethodFile, Registry
 from ssbench.pruning.budget import Budget
+from ssbench.ranges import ANY_NUMBER, outside
 
 MOST_TOLD = 3
 """So many values of one setting show that it differs; there are three units."""
@@ -201,6 +202,8 @@ def make_method(file: MethodFile, settings: Mapping[str, Any], place: str) -> Me
         except ValidationError as error:
             found = message(error.errors(include_url=False)[0])
             raise BadInputError(f"{place}.{name}: {found} (found {value!r})") from error
+        if wrong := outside(value, file.cls.limits.get(name, ANY_NUMBER)):
+            raise BadInputError(f"{place}.{name}: {wrong} (found {value!r})")
     try:
         return file.cls(**checked)
     except (ValueError, TypeError) as error:

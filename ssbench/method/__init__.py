@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     from ssbench.pruning.graph.structure import Structure as Structure
     from ssbench.pruning.graph.structure import structure_of as structure_of
     from ssbench.pruning.lazy_imports import torch_pruning as torch_pruning
+    from ssbench.ranges import Limit as Limit
     from ssbench.training.recipe import ParameterGroup as ParameterGroup
 
 _HOME = {
+    "ssbench.ranges": ("Limit",),
     "ssbench.method.contract": (
         "Batches",
         "GRAINS",
@@ -71,6 +73,7 @@ __all__ = [
     "Choice",
     "Grain",
     "Layer",
+    "Limit",
     "LogUniform",
     "Method",
     "ParameterGroup",

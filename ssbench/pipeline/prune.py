@@ -22,10 +22,12 @@ from ssbench.pruning.equivalence import compact_certified
 from ssbench.pruning.graph.structure import Structure, structure_of
 from ssbench.pruning.mask_sample import mask_sample
 from ssbench.pruning.masking import alive, keep_masked
+from ssbench.pruning.scores import checked
 from ssbench.pruning.select import Selection, select
 from ssbench.pruning.sizes import byte_sizes, make_share, operations, sizes
 from ssbench.pruning.surgery import zeroed_parameters
 from ssbench.pruning.units import Units
+from ssbench.pruning.untouched import untouched
 from ssbench.seeds import derive
 from ssbench.training.recipe import Recipe
 from ssbench.training.rng import draws, restore_draws
@@ -164,11 +166,12 @@ def _select(
     torch.manual_seed(derive(stage.seed, "scores"))
     batches = partial(_batches, stage, workbench)
     facts = {"images": len(workbench.train), "batches": batches, "example": workbench.example}
-    scores = offer(method.scores, model, **facts)
-    scores = {name: _without(score, gone.get(name)) for name, score in scores.items()}
+    given = offer(method.scores, model, **facts)
     plain = workbench.model(stage.model, stage.seed)
     structure = structure_of(plain)
     shapes = {name: parameter.shape for name, parameter in plain.named_parameters()}
+    scores = checked(given, structure, shapes, method.grain, method.leaves_out)
+    scores = {name: _without(score, gone.get(name)) for name, score in scores.items()}
     units = Units.of(structure, scores, shapes)
     dense = workbench.dense(stage.model)
     return select(units, budget, dense, make_share(budget, plain, dense), method.own_threshold)
@@ -227,4 +230,8 @@ def _pruned(
     record |= sizes("dense", dense) | sizes("compact", counted)
     record |= operations("dense", dense) | operations("compact", counted)
     record |= byte_sizes(model, small)
+    assert by.units is not None
+    gap = untouched(by.units, dense)
+    record["layers_untouched"] = len(gap.layers)
+    record |= {"params_untouched": gap.params, "macs_untouched": gap.macs}
     return record | sizes("nonzero", nonzero(dense, model, zeros))

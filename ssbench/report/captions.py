@@ -21,6 +21,7 @@ def table_caption(rows: Sequence[Row]) -> str:
         "MACs: convolution and linear layers, one image, 1 per multiply-add.",
         epochs_words(rows),
         *split_words(rows),
+        *facts.untouched_words(rows),
         *facts.sentences(rows),
         *bold_words(list(by_budget(rows).values())),
         *gap_words(rows),

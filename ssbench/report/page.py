@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ssbench.analysis import claims as claims_
 from ssbench.analysis import facts as facts_
-from ssbench.analysis import wording
+from ssbench.analysis import images, wording
 from ssbench.analysis.findings import Findings, Overall, findings, overall
 from ssbench.analysis.headline import headline
 from ssbench.analysis.limits import limits
@@ -146,7 +146,11 @@ def _page(
         title=title,
         headline=headline([(title, rows) for title, rows, _ in parts]).sentences,
         facts=tuple(facts(rows)),
-        warnings=(*warnings, *superseded(older)),
+        warnings=(
+            *warnings,
+            *images.warnings(row.like.dataset for row in rows),
+            *superseded(older),
+        ),
         sections=tuple(_named(sections)),
         failures=tuple(Failure.of(run) for row in rows for run in row.failed),
         rows=tuple(rows),

@@ -34,7 +34,22 @@ EDITS = {
     "no own threshold": ("kept = [0.5, 0.1]", 'kept = ["own"]', "budget.kept", "threshold"),
     "duplicate runs": ('grain = "connection"', 'grain = ["connection", "connection"]',
                        "both ask for the run", "take one of them out"),
-    "duplicate seeds": ("seeds = [0]", "seeds = [0, 0]", "both ask for the run", "take one"),
+    "duplicate seeds": ("seeds = [0]", "seeds = [0, 0]", "seeds: names the seed 0 twice", "once"),
+    "a share twice": ("[0.5, 0.1]", "[0.1, 0.10]", "budget.kept: 0.1 and 0.1 both read 10 %",
+                      "name each once"),
+    "shares that read alike": ("[0.5, 0.1]", "[0.1, 0.1000001]", "both read 10 %", "each once"),
+    "a network under two names": ('["vgg6"]', '["resnet50", "torchvision:resnet50"]', "models.1",
+                                  "is the network of models.0 (resnet50); take one out"),
+    "a tag of weights that are not used": ('["vgg6"]', '["timm:resnet18.a1_in1k"]', "models.0",
+                                           "write 'timm:resnet18', or start = 'published'"),
+    "a tag of weights that there are none of": ('["vgg6"]', '["timm:resnet18.a1_in2k"]',
+                                                "models.0", "did you mean 'a1_in1k'"),
+    "a name that timm has given up": ('["vgg6"]', '["timm:tv_resnet50"]', "models.0",
+                                      "write 'timm:resnet50', or start = 'published'"),
+    "a momentum of Adam's": ("epochs = 1, lr = 0.05", 'epochs = 1, optimizer = "adam", '
+                             "momentum = 0.5", "train: adam has no momentum", "take it out"),
+    "Nesterov without momentum": ("epochs = 1, lr = 0.05", "epochs = 1, momentum = 0.0, nesterov "
+                                  "= true", "train: nesterov changes nothing", "take it out"),
     "malformed TOML": ("seeds = [0]", "seeds = [0", "not valid TOML", "line"),
 }  # fmt: skip
 

@@ -54,6 +54,7 @@ def identity(row: Row) -> dict[str, Cell]:
         "origin": "measured",
         "experiment": like.experiment,
         "dataset": like.dataset,
+        "data_fingerprint": like.data_fingerprint,
         "model": like.model,
         "method": like.method,
         "name": row.name,
