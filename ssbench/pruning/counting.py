@@ -110,7 +110,7 @@ def count(model: nn.Module, example: Tensor) -> Counts:
     layers = {layer.name for layer in structure.layers}
     analysis = _analysed(model, example)
     by_module = analysis.by_module_and_operator()
-    _refuse_gaps(model, analysis, layers)
+    _refuse_gaps(model, analysis, structure)
     layer_macs = {name: sum(int(by_module[name][op]) for op in _COUNTED) for name in layers}
     return Counts(
         params=sum(parameter.numel() for parameter in model.parameters()),
@@ -185,15 +185,17 @@ def _sizes(value: Any) -> list[int]:
     return sizes
 
 
-def _refuse_gaps(network: nn.Module, analysis: Any, layers: set[str]) -> None:
+def _refuse_gaps(network: nn.Module, analysis: Any, structure: Structure) -> None:
     """Raise if anything that may multiply and add has not been counted."""
-    kind = type(network).__name__
+    kind, graph = type(network).__name__, structure.graph
+    layers = {layer.name for layer in structure.layers}
     unknown = sorted(set(analysis.unsupported_ops()) - _FREE)
     if unknown:
         where = [f"{name} in {_innermost(analysis, name) or 'forward()'}" for name in unknown]
         raise RunFailedError(f"{kind}: the multiply-adds of {', '.join(where)} cannot be counted")
     modules = dict(network.named_modules())
-    # An attention of torch's multiplies with the weights of its parts, and never calls these.
+    # Modules whose weights a function multiplies with, and which are never called themselves.
+    used = {str(n.target).rpartition(".")[0] for n in graph.nodes if n.op == "get_attr"}
     called_for = tuple(f"{n}." for n, m in modules.items() if isinstance(m, nn.MultiheadAttention))
     uncalled = sorted(
         name
@@ -202,6 +204,7 @@ def _refuse_gaps(network: nn.Module, analysis: Any, layers: set[str]) -> None:
         or (
             any(True for _ in modules[name].parameters(recurse=False))
             and not name.startswith(called_for or "\0")
+            and name not in used
         )
     )
     if uncalled:
