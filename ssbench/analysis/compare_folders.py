@@ -10,6 +10,7 @@ from typing import Literal
 
 from ssbench.analysis import stats, wording
 from ssbench.analysis.find_row import title
+from ssbench.analysis.grouping import UNPROTECTED
 from ssbench.analysis.images import shown
 from ssbench.analysis.notes import devices, versions
 from ssbench.analysis.rows import Row
@@ -92,8 +93,9 @@ def changes(first: Sequence[Row], second: Sequence[Row], folders: tuple[Path, Pa
 
 def _key(row: Row) -> str:
     like = row.like
-    parts = (like.dataset, like.model, row.name, *row.budget)
-    return json.dumps(parts)
+    # Only beside its twin with a floor does the name of a row without one say so.
+    name = row.name.replace(f", {UNPROTECTED}", "")
+    return json.dumps((like.dataset, like.model, name, like.protection or 0.0, *row.budget))
 
 
 def _full_title(row: Row) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ssbench.analysis import wording
-from ssbench.analysis.rows import CLOSE, UNFAIR, Row, by_budget
+from ssbench.analysis.leaks import leaks
+from ssbench.analysis.rows import CLOSE, Row, by_budget
 from ssbench.storage.records import RunRecords
 from ssbench.storage.schema import Record
 
@@ -28,7 +29,7 @@ def notes(rows: Sequence[Row], call: Callable[[Row], str] = lambda row: row.name
         call: what a footnote calls a row.
     """
     kinds: tuple[tuple[str, str, Callable[[Row], str | None]], ...] = (
-        ("†", "a whole layer lost all its weights", _collapse),
+        ("†", "collapsed and does not compete", _collapse),
         ("‡", "failed", _failure),
         (
             "§",
@@ -48,8 +49,12 @@ def notes(rows: Sequence[Row], call: Callable[[Row], str] = lambda row: row.name
 
 
 def _collapse(row: Row) -> str | None:
-    seeds = row.collapsed()
-    return f"in {seeds} of {len(row.done)} seeds" if seeds else None
+    counts = (
+        (row.collapsed(), "a whole layer lost all its weights"),
+        (row.at_chance(), "no better than guessing"),
+    )
+    said = [f"{what} in {seeds} of {len(row.done)} seeds" for seeds, what in counts if seeds]
+    return ", ".join(said) or None
 
 
 def _failure(row: Row) -> str | None:
@@ -71,8 +76,10 @@ def _miss(row: Row) -> str | None:
     miss, asked = row.miss(), row.like.budget_asked
     if miss is None or not isinstance(asked, float | int) or abs(miss) <= CLOSE:
         return None
-    left_out = ", too much to compete for bold" if miss > UNFAIR else ""
-    return f"{100 * asked * (1 + miss):.4g} %{left_out}"
+    left_out = f", too {'much' if miss > 0 else 'little'} to compete" if row.off_budget else ""
+    free = row.off_budget and not row.like.protection and row.like.scope != "layerwise"
+    remedy = "; protection or scope = 'layerwise' may come nearer" if free else ""
+    return f"{100 * asked * (1 + miss):.4g} %{left_out}{remedy}"
 
 
 def _protection(row: Row) -> str | None:
@@ -115,7 +122,7 @@ def warnings(rows: Sequence[Row]) -> list[str]:
             f"On which images these rows were measured was not recorded: {names}. That they are "
             "those of the other rows cannot be checked."
         )
-    return [*found, *_no_effect(rows)]
+    return [*found, *_no_effect(rows), *leaks(rows)]
 
 
 def _no_effect(rows: Sequence[Row]) -> list[str]:

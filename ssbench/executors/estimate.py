@@ -142,6 +142,8 @@ def _line(run: Run, stage: Stage, *, done: bool) -> str:
         what = stage.retrain if stage.retrain != "finetune" else what
     if stage.budget:
         kept = f"{share(stage.budget.kept)} of {stage.budget.unit}"
+        floor = stage.budget.protection
+        kept += f", floor {100 * floor:g} %" if floor else ""
         what = ", ".join(part for part in (what, "" if what else run.label, kept) if part)
     plural = "" if stage.epochs == 1 else "s"
     epochs = f"{stage.epochs} epoch{plural}" if stage.epochs else ""

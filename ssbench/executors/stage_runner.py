@@ -9,21 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from ssbench.data.image_folder import Files
 from ssbench.errors import BadInputError, DamagedError, DivergedError, NoRoomError, RunFailedError
 from ssbench.experiment.stage import Run, Stage
+from ssbench.pipeline.prune import missed_budget
 from ssbench.pipeline.record import Record, now
 from ssbench.pipeline.resume import ResumePoints
 from ssbench.pipeline.stages import carry_out
 from ssbench.pipeline.state import Tensors
-from ssbench.pipeline.workbench import Workbench
+from ssbench.pipeline.workbench import ChangedDataError, Workbench
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
 from ssbench.training.backward import out_of_memory
 from ssbench.training.checkpoint import UNSAVED
 from ssbench.training.device import describe, is_lost
+from ssbench.training.interrupt import STOP
 from ssbench.training.loop import Epoch, Listener
 
 
@@ -92,6 +95,8 @@ class StageRunner:
         store: where stages are kept; None: nowhere, so that only `compute` works.
         partials: where trainings are saved between epochs, to go on from there; None: nowhere.
         warn: is told, in one line, of every stage that is damaged and computed anew.
+        isolated: whether one stage alone is carried out in this process, so that whatever is wrong
+            is its failure.
     """
 
     def __init__(
@@ -100,6 +105,8 @@ class StageRunner:
         store: CheckpointStore | None,
         partials: ResumePoints | None = None,
         warn: Callable[[str], None] = lambda _: None,
+        *,
+        isolated: bool = False,
     ) -> None:
         self._workbench, self._kept_in, self._partials, self._warn = (
             workbench,
@@ -108,6 +115,7 @@ class StageRunner:
             warn,
         )
         self._where = describe(workbench.device)
+        self._isolated = isolated
 
     @property
     def _store(self) -> CheckpointStore:
@@ -133,7 +141,8 @@ class StageRunner:
                 return
             before = self._before(stage, begins)
             begins(stage)
-            tensors, record = self.compute(stage, before, listen)
+            found = self._as_twin(stage, before)
+            tensors, record = found or self.compute(stage, before, listen)
             self._store.save(stage.id, tensors, record)
             self._forget(stage)
 
@@ -158,26 +167,49 @@ class StageRunner:
         self.carry_out(stage.parent, lambda _: None, begins)
         return self._store.tensors(stage.parent.id)
 
+    def _as_twin(self, stage: Stage, before: Mapping[str, Tensor]) -> tuple[Tensors, Record] | None:
+        """What the same run without a floor gave, where it began with the very same tensors.
+
+        None where they differ, or where that stage is not done: then there is a stage to compute.
+        """
+        twin = stage.twin
+        if twin is None or twin.parent is None or not self._store.has(twin.id):
+            return None
+        try:
+            theirs = self._store.tensors(twin.parent.id)
+            if theirs.keys() != before.keys():
+                return None
+            if not all(torch.equal(theirs[name], tensor) for name, tensor in before.items()):
+                return None
+            return self._store.tensors(twin.id), self._store.record(twin.id)
+        except DamagedError:
+            return None
+
     def compute(
         self, stage: Stage, before: Mapping[str, Tensor], listen: Listener
     ) -> tuple[Tensors, Record]:
         """Carry out a stage; ``before`` are the tensors that its parent left.
 
         Raises:
-            StageFailedError: whatever a method raised; the other runs must go on.
+            StageFailedError: whatever a method raised, if it were ``SystemExit``; the other runs
+                must go on.
             Stopped: the process is to end.
             BadInputError: the input is at fault.
         """
         saver = self._partials.saver(stage) if self._partials else UNSAVED
         try:
             tensors, record = carry_out(stage, self._workbench, before, listen, saver)
-        except BadInputError:
-            raise
-        except Exception as error:
+        except BaseException as error:
+            if STOP.wanted(error) or not (self._isolated or isinstance(error, _OF_METHODS)):
+                raise
+            if isinstance(error, BadInputError) and not self._isolated:
+                raise
             if not (out_of_memory(error) or isinstance(error, NoRoomError)):
                 self._forget(stage)  # with more memory it could go on; of all else that is in vain
-            lost = is_lost(self._workbench.device)
+            lost = is_lost(self._workbench.device) or isinstance(error, ChangedDataError)
             raise StageFailedError(_reason(stage, error), _failure(error), lost=lost) from error
+        if said := missed_budget(stage, record):
+            self._warn(said)
         return tensors, record | self._where | _seen(stage, self._workbench) | {"time": now()}
 
     def _forget(self, stage: Stage) -> None:
@@ -195,13 +227,18 @@ def _seen(stage: Stage, workbench: Workbench) -> Record:
         "test_images": len(its.test),
         "image_shape": list(its.example.shape[1:]),
         "classes": its.dataset.classes,
+        "test_guess_error": its.dataset.guess_error,
         "mean": its.normalisation[0].flatten().tolist(),
         "sd": its.normalisation[1].flatten().tolist(),
         "preprocessing": stage.preprocessing.facts() if in_folder else None,
     }
 
 
-def _failure(error: Exception) -> Record:
+_OF_METHODS = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
+"""What a method's code may raise that is no more than a failure of its run."""
+
+
+def _failure(error: BaseException) -> Record:
     """What a record says of a failure beside the reason."""
     return {"diverged_epoch": error.epoch} if isinstance(error, DivergedError) else {}
 
@@ -214,12 +251,13 @@ def failed_elsewhere(results: Results, stage: Stage) -> StageFailedError | None:
     return StageFailedError(str(last["reason"]), {"diverged_epoch": last.get("diverged_epoch")})
 
 
-def _reason(stage: Stage, error: Exception) -> str:
+def _reason(stage: Stage, error: BaseException) -> str:
     """Say in one line what happened and where."""
-    if isinstance(error, RunFailedError):
+    if isinstance(error, RunFailedError | BadInputError):
         return f"{stage.kind}: {error}"
     if out_of_memory(error):
         return f"{stage.kind}: out of memory ({error})"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}, line {frame.lineno}"
-    return f"{stage.kind}: {type(error).__name__}: {error} ({place})"
+    said = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return f"{stage.kind}: {said} ({place})"

@@ -18,7 +18,7 @@ from ssbench.errors import BadInputError, message, nearest
 from ssbench.experiment.overrides import override
 from ssbench.experiment.retraining import Retrain
 from ssbench.paths import bench_folder
-from ssbench.pruning.budget import Budget, Kept, Passes, Protection, Unit
+from ssbench.pruning.budget import FLOOR, Budget, Kept, Passes, Protection, Scope, Unit
 from ssbench.ranges import within
 from ssbench.storage.toml import read_toml, refuse_depth
 from ssbench.training.recipe import LearningRate, Recipe
@@ -35,8 +35,11 @@ class BudgetSpec(BaseModel):
 
     unit: Unit | None = None
     kept: list[Kept] | Kept | None = None
-    scope: Literal["global", "layerwise"] | None = None
-    protection: Protection | None = None
+    scope: Scope | None = None
+    """None: as the method's authors prune."""
+    protection: list[Protection] | Protection | None = None
+    """A list is for rows with one threshold for the whole network, each of which then stands there
+    once for every value; None: [0, `FLOOR`]. A number is for all rows."""
     passes: Passes | None = None
 
     @field_validator("kept")
@@ -56,11 +59,38 @@ class BudgetSpec(BaseModel):
             shares[read] = value
         return values or None
 
-    def expand(self, common: BudgetSpec) -> list[Budget]:
-        """List the budgets, taking from ``common`` what is not said here."""
-        merged = common.model_dump(exclude_none=True) | self.model_dump(exclude_none=True)
+    @field_validator("protection")
+    @classmethod
+    def _floors(cls, protection: list[float] | float | None) -> list[float] | float | None:
+        values = protection if isinstance(protection, list) else [protection or 0.0]
+        if not values or len(set(values)) != len(values):
+            raise ValueError("name at least one share, each once")
+        for value in values:
+            if not 0 <= value < 1:
+                raise ValueError(f"{value} is outside [0, 1)")
+        return protection
+
+    def expand(self, common: BudgetSpec, scope: Scope = "global") -> list[Budget]:
+        """List the budgets.
+
+        Args:
+            common: has what is not said here.
+            scope: of the method, where neither says one.
+        """
+        said = common.model_dump(exclude_none=True) | self.model_dump(exclude_none=True)
+        merged: dict[str, Any] = {"scope": scope} | said
         shares = merged.pop("kept", [0.5, 0.25, 0.125, 0.0625, 0.03125])
-        return [Budget(kept=share, **merged) for share in shares]
+        floors = merged.pop("protection", [0.0, FLOOR])
+        if not isinstance(floors, list):
+            return [Budget(kept=share, protection=floors, **merged) for share in shares]
+        found = []
+        for number, floor in enumerate(floors):
+            for share in shares:
+                if merged["scope"] == "global" and share != "own":
+                    found.append(Budget(kept=share, protection=floor, **merged))
+                elif not number:  # no threshold of the network's that could empty a layer
+                    found.append(Budget(kept=share, **merged))
+        return found
 
 
 class MethodSpec(BaseModel):

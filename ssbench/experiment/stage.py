@@ -59,6 +59,8 @@ class Stage:
     """Of the images of a folder: that of the published weights."""
     method_file: str | None = None
     """A hash of the file of ``method``."""
+    twin: Stage | None = field(default=None, repr=False, compare=False)
+    """The last stage of the same run without a floor: where that never acted, the two are one."""
     said: str = field(default="", repr=False, compare=False)
     """All that ``id`` is made of, as JSON in which seed and parent are left open."""
     alike: str = field(default="", repr=False, compare=False)
@@ -199,10 +201,11 @@ def at_seed(stage: Stage, seed: int, known: Known) -> Stage:
     found = known.get((stage.id, seed))
     if found is None:
         parent = at_seed(stage.parent, seed, known) if stage.parent else None
+        twin = at_seed(stage.twin, seed, known) if stage.twin else None
         stage_id = _id(stage.said, seed, parent.id if parent else stage.fingerprint)
         # Half the time that dataclasses.replace takes; plans have hundreds of thousands of stages.
         found = known[stage.id, seed] = object.__new__(Stage)
-        vars(found).update(vars(stage), id=stage_id, parent=parent, seed=seed)
+        vars(found).update(vars(stage), id=stage_id, parent=parent, seed=seed, twin=twin)
     return found
 
 

@@ -28,6 +28,7 @@ from ssbench.method.filter_groups import group_importance
 from ssbench.method.loss_gradients import balanced, gradients, scratch_copy, weights_of
 from ssbench.method.norms import kernel_norms
 from ssbench.method.search_space import Choice, LogUniform, Search, Uniform
+from ssbench.pruning.budget import Scope
 from ssbench.pruning.graph.layers import Layer
 from ssbench.pruning.graph.structure import Structure, structure_of
 from ssbench.pruning.lazy_imports import torch_pruning
@@ -75,6 +76,14 @@ class Method(ABC):
     @abstractmethod
     def grain(self) -> Grain:
         """The unit that one score stands for; "none" where nothing is pruned."""
+
+    @property
+    def scope(self) -> Scope:
+        """How its authors prune: one threshold for the network, or the same share of every layer.
+
+        A budget of an experiment may say otherwise.
+        """
+        return "global"
 
     @property
     def rounds(self) -> int:
@@ -201,6 +210,7 @@ __all__ = [
     "Method",
     "ParameterGroup",
     "Pruning",
+    "Scope",
     "Scores",
     "Search",
     "Structure",

@@ -61,8 +61,9 @@ class Description(BaseModel):
 def load(folder: str | Path) -> nn.Module:
     """Load an exported network: plain torch, in eval mode, on the CPU.
 
-    It takes images [N, C, H, W] normalised as in training: values from 0 to 1, less ``mean``, over
-    ``sd`` (by channel), both in the folder's description, see `read`.
+    It takes images [N, C, H, W] normalised as in training: values as the data set stores them (0 to
+    255; digits 0 to 16), less ``mean``, over ``sd`` (by channel), both in the folder's description,
+    see `read`.
 
     Args:
         folder: what ``ssbench export --to`` wrote, in the format safetensors.

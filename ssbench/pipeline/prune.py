@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ssbench.experiment.stage import Stage
-from ssbench.method.contract import Method, offer
+from ssbench.method.contract import Method
 from ssbench.models.state_dict import restore
+from ssbench.pipeline.hooks import call
 from ssbench.pipeline.state import State, Tensors
 from ssbench.pipeline.workbench import Workbench
-from ssbench.pruning.budget import Budget
+from ssbench.pruning.budget import FLOOR, TOLERANCE, Budget
 from ssbench.pruning.counting import count, nonzero
 from ssbench.pruning.equivalence import compact_certified
 from ssbench.pruning.graph.structure import Structure, structure_of
@@ -47,13 +48,30 @@ def prune(
         restore(model, came.weights)
     model.eval()
     selection = _select_in_rounds(method, model, budget, stage, workbench, came.zeros)
-    offer(method.detach, model)
+    call(method, "detach", model, workbench)
     structure = structure_of(model)
     zeros = _zero(model, structure, selection.masks)
     seconds = time.perf_counter() - began
     record = _pruned(stage, workbench, model, zeros, selection) | {"seconds_prune": seconds}
     left = State(dict(model.state_dict()), zeros, _early(stage, workbench, came))
     return left.pack(), record | workbench.measure(model)
+
+
+def missed_budget(stage: Stage, record: Mapping[str, Any]) -> str:
+    """Say that a pruning came nowhere near its budget, and what to do; nothing where it did."""
+    budget, reached = stage.budget, record.get("budget_reached")
+    if stage.kind != "prune" or budget is None or budget.kept == "own" or reached is None:
+        return ""
+    if abs(reached - budget.kept) <= TOLERANCE * budget.kept:
+        return ""
+    remedy = "ask for a larger share, or give it a finer grain"
+    if budget.scope == "global" and not budget.protection:
+        remedy = f"set budget.protection = {FLOOR} or budget.scope = 'layerwise'"
+    return (
+        f"{stage.model}, {type(stage.method).__name__}, seed {stage.seed}: {100 * reached:.3g} % "
+        f"of {budget.unit} stay where {100 * budget.kept:.4g} % was asked, and no cut comes nearer;"
+        f" such a row does not compete: {remedy}"
+    )
 
 
 def asked_of(stage: Stage) -> tuple[Method, Budget]:
@@ -74,7 +92,7 @@ def attached(stage: Stage, workbench: Workbench, weights: Mapping[str, Tensor]) 
     model = workbench.place(model)
     if stage.method:
         torch.manual_seed(derive(stage.seed, "attach"))
-        offer(stage.method.attach, model, fresh=not (weights or stage.start))
+        call(stage.method, "attach", model, workbench, fresh=not (weights or stage.start))
     return workbench.place(model)
 
 
@@ -128,7 +146,7 @@ def _early(stage: Stage, workbench: Workbench, came: State) -> Tensors:
         return came.early
     model = attached(parent, workbench, {})
     restore(model, came.early)
-    offer(method.detach, model.eval())
+    call(method, "detach", model.eval(), workbench)
     return dict(model.state_dict())
 
 
@@ -164,9 +182,9 @@ def _select(
 ) -> Selection:
     """Score and select; what ``gone`` says was pruned earlier stays so."""
     torch.manual_seed(derive(stage.seed, "scores"))
-    batches = partial(_batches, stage, workbench)
-    facts = {"images": len(workbench.train), "batches": batches, "example": workbench.example}
-    given = offer(method.scores, model, **facts)
+    batches, example = partial(_batches, stage, workbench), workbench.example.clone()
+    facts = {"images": len(workbench.train), "batches": batches, "example": example}
+    given = call(method, "scores", model, workbench, **facts)
     plain = workbench.model(stage.model, stage.seed)
     structure = structure_of(plain)
     shapes = {name: parameter.shape for name, parameter in plain.named_parameters()}

@@ -389,6 +389,11 @@ class Record(BaseModel):
         "run",
         details=True,
     )
+    test_guess_error: Percent | None = key(
+        "% of test images that are not of their most frequent class: the error of who always "
+        "answers with that class",
+        details=True,
+    )
     mean: list[float] | None = key("subtracted from the pixels, by channel", details=True)
     sd: list[float] | None = key("the pixels are divided by it, by channel", details=True)
     device: str | None = key("cpu or cuda")

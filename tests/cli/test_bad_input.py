@@ -74,7 +74,7 @@ def test_an_unreachable_share_of_params_is_found_before_training(
     tiny: Path, invoke: Invoke
 ) -> None:
     unit = 'budget = { unit = "params", kept = [0.001] }'
-    tiny.write_text(TINY.replace("budget = { kept = [0.5, 0.1] }", unit))
+    tiny.write_text(TINY.replace("budget = { kept = [0.5, 0.1], protection = 0.0 }", unit))
     ended = invoke("run", tiny)
     assert ended.code == 2
     assert "0.001 of params cannot be reached" in ended.err
@@ -82,7 +82,7 @@ def test_an_unreachable_share_of_params_is_found_before_training(
 
 def test_layerwise_needs_one_unit_in_every_layer(tiny: Path, invoke: Invoke) -> None:
     unit = 'budget = { scope = "layerwise", kept = [0.0001] }'
-    tiny.write_text(TINY.replace("budget = { kept = [0.5, 0.1] }", unit))
+    tiny.write_text(TINY.replace("budget = { kept = [0.5, 0.1], protection = 0.0 }", unit))
     ended = invoke("run", tiny)
     assert ended.code == 2
     assert "in every layer" in ended.err

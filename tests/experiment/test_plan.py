@@ -32,18 +32,19 @@ def test_quickstart_shares_what_can_be_shared() -> None:
     made = runs(bench_folder() / "quickstart.toml")
     every = stages(made)
     kinds = [stage.kind for stage in every]
-    # Three seeds of: a plain training and those of slimming, L0 and synaptic strength; seven
-    # pruned variants at five budgets; the dense network.
-    assert len(made) == 3 * (1 + 7 * 5) == 108
-    assert kinds.count("train") == 3 * 4
-    assert kinds.count("prune") == 3 * 7 * 5
-    assert kinds.count("finetune") == 108
+    # Three seeds of: a plain training and those of slimming, L0, the lasso and synaptic strength;
+    # at four budgets eight variants with one threshold, each with and without a floor, and one
+    # that prunes layer by layer; the dense network.
+    assert len(made) == 3 * (1 + (2 * 8 + 1) * 4) == 207
+    assert kinds.count("train") == 3 * 5
+    assert kinds.count("prune") == 3 * 17 * 4
+    assert kinds.count("finetune") == 207
     assert {run.stage.epochs_total for run in made} == {30}
     labels = {run.label for run in made}
     assert labels == {
         "dense", "random (connection)", "magnitude (connection)",
         "magnitude (weight, by connections)", "magnitude (weight, by params)", "network-slimming",
-        "l0", "synaptic-strength",
+        "l0", "synaptic-strength", "connection-lasso", "magnitude (filter)",
     }  # fmt: skip
 
 
