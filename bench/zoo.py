@@ -167,7 +167,8 @@ def examine(name: str) -> Line:
 def _examine(line: Line) -> None:
     line.pixels = smallest_image(line.name)
     workbench = Workbench(dataset(line.pixels or PIXELS[-1]), torch.device("cpu"))
-    runs = plan(experiment(line.name), discover(), workbench.dataset.fingerprint, "zoo")
+    planned = plan(experiment(line.name), discover(), workbench.dataset.fingerprint, "zoo")
+    runs = [run for run in planned if run.budget and not run.budget.protection]
     refused = check_networks(runs, workbench, [line.name])
     if refused:
         line.verdict, line.reason = "refused", refused[runs[0].id].split(": ", 2)[-1]
