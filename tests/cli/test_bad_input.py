@@ -30,7 +30,7 @@ EDITS = {
     "budget over 1": ("kept = [0.5, 0.1]", "kept = [1.5]", "budget.kept", "outside (0, 1]"),
     "budget 0": ("kept = [0.5, 0.1]", "kept = [0.0]", "budget.kept", "outside (0, 1]"),
     "budget out of reach": ("kept = [0.5, 0.1]", "kept = [0.00001]", "budget.kept",
-                            "cannot be reached"),
+                            "is out of reach"),
     "no own threshold": ("kept = [0.5, 0.1]", 'kept = ["own"]', "budget.kept", "threshold"),
     "duplicate runs": ('grain = "connection"', 'grain = ["connection", "connection"]',
                        "both ask for the run", "take one of them out"),
@@ -77,7 +77,7 @@ def test_an_unreachable_share_of_params_is_found_before_training(
     tiny.write_text(TINY.replace("budget = { kept = [0.5, 0.1], protection = 0.0 }", unit))
     ended = invoke("run", tiny)
     assert ended.code == 2
-    assert "0.001 of params cannot be reached" in ended.err
+    assert "0.001 of params is out of reach" in ended.err
 
 
 def test_layerwise_needs_one_unit_in_every_layer(tiny: Path, invoke: Invoke) -> None:

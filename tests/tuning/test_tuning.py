@@ -363,7 +363,7 @@ WRONG = {
     "an unknown key": ('methods = [{ name = "dense" }]', ("--set", "tune.seed=[1]"),
                        "tune.seed: unknown key; did you mean 'seeds'"),
     "a budget out of reach": ('methods = [{ name = "connection-lasso", budget.kept = 1e-5 }]', (),
-                              "cannot be reached"),
+                              "is out of reach"),
     "a rate without effect": ('methods = [{ name = "snip", finetune_lr = 0.1 }]', (),
                               "methods.0.finetune_lr: snip prunes before training"),
 }  # fmt: skip

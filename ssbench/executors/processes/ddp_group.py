@@ -1,4 +1,4 @@
-"""Carry out each stage by several processes jointly, each on a device of its own."""
+"""Run each stage in several processes jointly, each on its own device."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ssbench.training.distributed.launch import Place, meeting_point
 TIMEOUT = 600.0
 """Seconds that a process waits for the others in an exchange."""
 HEARING = 3.0
-"""Seconds in which the others can say what they failed of, when one has failed."""
+"""Seconds in which the other processes can report their failure after one has failed."""
 
 
 def check(devices: int, device: torch.device, runs: Sequence[Run]) -> None:
-    """See that every training can be done by so many devices.
+    """Check that this number of devices can do every training.
 
     Raises:
         BadInputError: why not, and the remedy.
@@ -33,9 +33,9 @@ def check(devices: int, device: torch.device, runs: Sequence[Run]) -> None:
     here = torch.cuda.device_count() if device.type == "cuda" else cores()
     what = "CUDA devices" if device.type == "cuda" else "cores"
     if devices > here:
-        raise BadInputError(f"--devices {devices}: this machine has {here} {what} to be used")
+        raise BadInputError(f"--devices {devices}: this machine has {here} {what} to use")
     if ":" in str(device):
-        raise BadInputError(f"--devices {devices}: the first ones are taken; choose --device cuda")
+        raise BadInputError(f"--devices {devices}: uses the first devices; choose --device cuda")
     if find_spec("lightning_fabric") is None:
         raise BadInputError(f"--devices {devices} needs: pip install 'ssbench[distributed]'")
     if any(stage.recipe and stage.recipe.compile for run in runs for stage in run.stages):
@@ -43,7 +43,7 @@ def check(devices: int, device: torch.device, runs: Sequence[Run]) -> None:
 
 
 class DDPGroup:
-    """Processes that carry out a stage jointly; the first one saves it and tells of it."""
+    """Processes that run a stage jointly; the first one saves it and reports."""
 
     def __init__(self, setup: Setup, devices: int) -> None:
         self.stage: Stage | None = None
@@ -54,47 +54,47 @@ class DDPGroup:
 
     @property
     def pipes(self) -> Sequence[Connection]:
-        """Those of all processes, as any of them may die."""
+        """The pipes of all processes, as any of them may die."""
         return [member.pipe for member in self._members]
 
     def give(self, stage: Stage) -> None:
-        """Tell the first one, which finds out what is to be done."""
+        """Send the stage to the first process, which finds out what to do."""
         self.stage = stage
         for member in self._members:
-            member.stage = stage  # which fails should any process die
+            member.stage = stage  # which fails if any process dies
         self._members[0].give(stage)
 
     def message(self) -> Message | None:
-        """Hear what one of them says; when one fails, all are ended."""
+        """Receive a message of one process; end all when one fails."""
         speaker = next(member for member in self._members if member.pipe.poll())
-        said = speaker.message()
-        if isinstance(said, Failed):
-            said = self._reason(speaker, said)
+        message = speaker.message()
+        if isinstance(message, Failed):
+            message = self._reason(speaker, message)
             self.lost = True
             self.stop()
-        elif isinstance(said, Halted):
+        elif isinstance(message, Halted):
             self.lost = True
-            self.stop()  # the others are on their way into the next epoch
-        elif isinstance(said, Began):
-            self._help(said.stage)
+            self.stop()  # the others have started the next epoch
+        elif isinstance(message, Began):
+            self._help(message.stage)
             return None
-        elif isinstance(said, Done | Busy):
+        elif isinstance(message, Done | Busy):
             self.stage = None
             for member in self._members:
                 member.stage = None
-        return said
+        return message
 
     def ask(self) -> None:
-        """Tell the first one, which saves the epoch that all are at."""
+        """Ask the first process to stop, which saves the current epoch."""
         self._members[0].ask()
 
     def _help(self, stage: Stage) -> None:
-        """Let the others help with a training; what is none is the first one's alone."""
+        """Let the others help with a training; the first one does other stages alone."""
         for member in self._members[1:] if stage.recipe else ():
             member.give(stage)
 
     def dismiss(self) -> None:
-        """Tell all processes to end; the helpers, which save nothing, are killed."""
+        """Tell the first process to end, and kill the helpers, which save nothing."""
         for member in self._members[1:]:
             if self.stage:
                 member.process.kill()
@@ -102,14 +102,14 @@ class DDPGroup:
         self._members[0].dismiss()
 
     def stop(self) -> None:
-        """End all processes, and wait until they have ended."""
+        """End all processes and wait for them."""
         self.dismiss()
         for member in self._members:
             member.stop()
 
-    def _reason(self, speaker: Process, said: Failed) -> Failed:
-        """Find what the stage failed of: the end of one process is a failure of all others."""
-        found = {speaker: said}
+    def _reason(self, speaker: Process, message: Failed) -> Failed:
+        """Find the first cause of a failure: when one process ends, all others fail."""
+        found = {speaker: message}
         deadline = time.monotonic() + HEARING
         while (left := deadline - time.monotonic()) > 0 and not any(m.lost for m in found):
             silent = {member.pipe: member for member in self._members if member not in found}
