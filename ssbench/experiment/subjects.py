@@ -1,4 +1,4 @@
-"""What is tuned: each method of an experiment on each of its networks, over a space of its own."""
+"""The subjects of tuning: each method of an experiment on each of its networks."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ssbench.experiment.variants import make_method
 from ssbench.method.search_space import Choice, Search, Space, Value, described
 
 FINETUNE_LR = "finetune_lr"
-"""What may be tuned for every method that is finetuned; see `ssbench.experiment.spec.TuneSpec`."""
+"""A learning rate to tune for every finetuned method; see `ssbench.experiment.spec.TuneSpec`."""
 _KIND = ("unit", "scope", "protection", "passes")
-"""What of a budget sets two entries of an experiment apart; its shares do not."""
+"""Fields of a budget that distinguish two entries of an experiment; its shares do not."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One method on one network, whose hyper-parameters are chosen together.
+    """One method on one network; its hyper-parameters are chosen together.
 
     Attributes:
-        variant: the method as the experiment has it, on this network alone.
-        space: what is chosen, and among which values; empty where there is nothing to tune.
-        first: the values that the experiment gives, or the method's file: those of the first trial.
+        variant: the experiment's method, on this network alone.
+        space: the values to choose from; empty if there is nothing to tune.
+        first: the values of the first trial: the experiment's, or those of the method's file.
     """
 
     model: str
@@ -35,12 +35,12 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """How people call it."""
+        """Its name for people."""
         return f"{self.variant.label} on {self.model}"
 
     @property
     def key(self) -> dict[str, Any]:
-        """What it is recognised by: all that tuning does not choose, as JSON values."""
+        """Its identity: everything that tuning does not choose, as JSON values."""
         settings = self.variant.method.settings | {FINETUNE_LR: self.variant.finetune_lr}
         budget = self.variant.budgets[0]
         return {
@@ -67,19 +67,18 @@ class Subject:
 
 
 def subjects(experiment: Experiment, chosen: Sequence[Variant], source: str) -> list[Subject]:
-    """List the subjects of an experiment, those with nothing to tune too.
+    """List the subjects of an experiment, including those with nothing to tune.
 
     Raises:
-        BadInputError: an entry lists several values of what is to be tuned, or its learning rate
-            is not in the grid; names ``source`` and the key.
+        BadInputError: an entry lists several values of a tuned hyper-parameter, or its learning
+            rate is not in the grid; names ``source`` and the key.
     """
     found: list[Subject] = []
     for subject in _all(experiment, chosen, source):
         if any(other.key == subject.key for other in found):
             raise BadInputError(
                 f"{source}: {subject.variant.place}: several values of what tuning chooses "
-                f"({', '.join(subject.space)}); give one, with which the first trial is made, "
-                "or none"
+                f"({', '.join(subject.space)}); give one, for the first trial, or none"
             )
         found.append(subject)
     return found
@@ -105,5 +104,5 @@ def _all(experiment: Experiment, chosen: Sequence[Variant], source: str) -> Iter
 
 
 def spaces(subject: Subject) -> str:
-    """The space of a subject in one line."""
+    """Return the space of a subject in one line."""
     return "; ".join(f"{name}: {words}" for name, words in described(subject.space).items())

@@ -305,8 +305,8 @@ def test_what_was_chosen_fits_one_experiment_only(tmp_path: Path, invoke: Invoke
     assert tuned(Path("results/one"))["seeds"] == [7, 8]
     for override, words in (
         ("train.epochs=2", "train.epochs: 1 there, 2 here"),
-        ("seeds=[0, 8]", "seeds: 8 was tuned on"),
-        ("tune.finetune_lr=[1e-6, 1.0]", "holds no magnitude (weight) on vgg6, chosen among"),
+        ("seeds=[0, 8]", "seeds: 8 was used for tuning"),
+        ("tune.finetune_lr=[1e-6, 1.0]", "holds no magnitude (weight) on vgg6 with the space"),
         ("methods.magnitude.grain=filter", "holds no magnitude (filter) on vgg6"),
     ):
         ended = invoke("run", path, "--tuned", file, "--set", override)
