@@ -185,7 +185,7 @@ def test_without_any_image_for_validation_the_folder_is_refused(root: Path) -> N
 
 
 HARMS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "stray": (lambda r: picture(1).save(r / "train/x.png"), "train/x.png belongs to no class; move"),
+    "stray": (lambda r: picture(1).save(r / "train/x.png"), "train/x.png belongs to no class"),
     "empty class": (lambda r: (r / "train/ant").mkdir(), "train/ant holds no image"),
     "no image": (lambda r: (r / "val/ant/below").mkdir(parents=True), "val/ant holds no image"),
     "dangling image": (
@@ -316,7 +316,8 @@ def test_of_several_frames_it_is_said_that_the_first_one_counts(root: Path) -> N
     more = [picture(120), picture(121)]
     picture(122).save(root / "train/cat/x.gif", save_all=True, append_images=more)
     (said,) = remarks(splits(root)[0])
-    assert "only the first frame or page counts of 1 images with several, for example train/cat/x.gif" in said
+    assert "only the first frame or page counts of 1 images with several" in said
+    assert "train/cat/x.gif" in said
 
 
 def test_what_was_found_is_kept_and_damage_to_that_does_no_harm(

@@ -70,9 +70,9 @@ WRONG: dict[str, tuple[object, str]] = {
         {name: torch.full_like(score, -math.inf) for name, score in kernels().items()},
         f"all scores are minus infinity, those of {FIRST} first; give finite ones",
     ),
-    "complex": (changed(lambda s: s * 1j), f"{FIRST} are no plain real numbers (complex64"),
+    "complex": (changed(lambda s: s * 1j), f"{FIRST} are not plain real numbers (complex64"),
     "sparse": (changed(lambda s: s.to_sparse()), "give their magnitudes, or a dense tensor"),
-    "nowhere": (changed(lambda s: s.to("meta")), f"{FIRST} are no plain real numbers (float32"),
+    "nowhere": (changed(lambda s: s.to("meta")), f"{FIRST} are not plain real numbers (float32"),
     "huge floats": (changed(lambda s: s.double() + 1e301), f"{FIRST} reach 1e+301, more than"),
     "huge integers": (
         changed(lambda s: s.long() + 2**60),
@@ -80,7 +80,7 @@ WRONG: dict[str, tuple[object, str]] = {
     ),
     "a layer left out": (
         {name: score for name, score in kernels().items() if name != FIRST},
-        f"scores lack {FIRST}: what has no score is never pruned; score every prunable layer, or "
+        f"scores lack {FIRST}: layers without scores are never pruned; score every prunable layer, or "
         "say in the method's class variable leaves_out",
     ),
     "nothing": ({}, f"scores lack {FIRST}, features.3.weight, features.7.weight and others"),
