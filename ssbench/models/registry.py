@@ -1,8 +1,8 @@
-"""Every network by name: of this package, of torchvision for ImageNet, and any other of theirs.
+"""Every network by name: ssbench's, and those of torchvision and timm.
 
 >>> build("resnet56", 3, 10)
 >>> build("resnet50", 3, 1000)
->>> build("timm:resnet10t", 3, 1000)      # where timm is installed
+>>> build("timm:resnet10t", 3, 1000)      # needs timm
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Network:
     Attributes:
         builder: "module:function" in `ssbench.models`, so that listing needs no torch.
         params: numbers in all parameters, with ten classes.
-        image: the sides in pixels that it takes.
-        channels: of the images that ``params`` is counted for; others may be asked for.
+        image: side lengths in pixels that it accepts.
+        channels: of the images for which ``params`` counts; others are possible.
     """
 
     builder: str
@@ -93,12 +93,12 @@ MODELS: dict[str, Network] = {
         823_722,
     ),
 }
-"""The networks for small images; each is built by a function of `ssbench.models`."""
+"""The networks for small images; functions of `ssbench.models` build them."""
 
 
 @dataclass(frozen=True)
 class ForImageNet:
-    """A network of torchvision's for 224 pixels and a thousand classes, under a name of ours."""
+    """A network of torchvision for 224 pixels and a thousand classes, under ssbench's name."""
 
     torchvision: str
     summary: str
@@ -126,10 +126,10 @@ TORCHVISION, TIMM = "torchvision:", "timm:"
 
 
 def check(name: str, place: str) -> None:
-    """See that a network can be named so.
+    """Check that a network of this name exists.
 
     Raises:
-        BadInputError: names ``place`` and what is near, or the package that is not installed.
+        BadInputError: names ``place`` and similar names, or the missing package.
     """
     theirs = torchvision_name(name)
     if theirs is not None:
@@ -154,10 +154,10 @@ def build(name: str, channels: int, classes: int, place: str = "model") -> nn.Mo
         name: one of `MODELS` or `IMAGENET`, ``torchvision:NAME`` or ``timm:NAME``.
         channels: of the images.
         classes: the width of its output.
-        place: what named it, for errors.
+        place: the key that names it, for errors.
 
     Raises:
-        BadInputError: it is unknown, or takes colour images only.
+        BadInputError: an unknown name, or the network takes only colour images.
     """
     check(name, place)
     if name in MODELS:
@@ -174,7 +174,7 @@ def build(name: str, channels: int, classes: int, place: str = "model") -> nn.Mo
 
 
 def torchvision_name(name: str) -> str | None:
-    """What torchvision calls a network; None where it is not one of theirs."""
+    """Return torchvision's name of a network; None if it is not torchvision's."""
     if name in IMAGENET:
         return IMAGENET[name].torchvision
     return name.removeprefix(TORCHVISION) if name.startswith(TORCHVISION) else None
@@ -190,7 +190,7 @@ def _torchvision_names() -> list[str]:
 def _torchvision(name: str, classes: int) -> nn.Module:
     import torchvision
 
-    # These two have outputs besides the logits while they train.
+    # In training these two have more outputs than the logits.
     plain = {"aux_logits": False, "init_weights": True}
     more = plain if name in ("googlenet", "inception_v3") else {}
     model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **more)
@@ -218,7 +218,7 @@ def _check_timm(name: str, place: str) -> None:
 
 
 def check_untagged(name: str, place: str) -> None:
-    """See that a network which begins with random weights is not named by published ones.
+    """Check that the name of a network with random weights has no tag of published ones.
 
     Raises:
         BadInputError: the name has a tag of timm's; names ``place`` and the plain name.
@@ -233,13 +233,13 @@ def check_untagged(name: str, place: str) -> None:
         theirs, tagged, tag = renamed.partition(".")
     if renamed or tagged:
         raise BadInputError(
-            f"{place}: {name!r} names the weights {tag!r} of {theirs!r}, but trainings begin with "
+            f"{place}: {name!r} names the weights {tag!r} of {theirs!r}, but trainings start with "
             f"random ones; write {TIMM + theirs!r}, or start = 'published'"
         )
 
 
 def network(name: str) -> str:
-    """The one name of a network that has several, such as resnet50 and torchvision:resnet50."""
+    """Return the same name for all names of a network: resnet50 and torchvision:resnet50."""
     theirs = torchvision_name(name)
     if theirs is not None:
         return TORCHVISION + theirs

@@ -282,7 +282,7 @@ def test_rows_are_found_by_name_and_budget(folder: Folder) -> None:
         ("m@0.5", r"several rows fit; write one of: m \(weight\); m \(filter\)|m \(filter\); m"),
         ("filter", "several rows fit; write one of: m .filter.@0.5:params"),
         ("filter@0.3", "no row with this budget"),
-        ("filter@x", "'x' is no share"),
+        ("filter@x", "'x' is not a share"),
         ("m (filtre)@0.5", "did you mean 'm .filter.'"),
         ("", "no row of this name"),
     ):

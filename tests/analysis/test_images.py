@@ -56,7 +56,7 @@ def test_the_same_images_are_said_only_where_records_say_so(folder: Folder) -> N
     folder.row("older", [2, 2.1, 2.2])
     assert same not in limits()
     assert "Every seed is tested on 5,000 images; not all records say on which ones." in limits()
-    assert "was not recorded: older." in said(folder)
+    assert "do not name their images: older." in said(folder)
     folder.row("c", [2, 2.1, 2.2], data_fingerprint=OTHER, **PHOTOS)
     assert f"digits: {same}" not in limits()
     assert f"imagefolder:x: {same}" in limits()
@@ -94,7 +94,7 @@ def folders(tmp_path: Path, second: str | None, **changed: object) -> list[Path]
 
 @pytest.mark.parametrize(
     ("images", "parts", "warns"),
-    [(ONE, 1, ""), (OTHER, 2, "on different images"), (None, 1, "was not recorded: two")],
+    [(ONE, 1, ""), (OTHER, 2, "on different images"), (None, 1, "do not name their images: two")],
 )
 def test_folders_are_merged_by_their_images(
     tmp_path: Path, images: str | None, parts: int, warns: str

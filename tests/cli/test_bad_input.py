@@ -47,9 +47,9 @@ EDITS = {
     "a name that timm has given up": ('["vgg6"]', '["timm:tv_resnet50"]', "models.0",
                                       "write 'timm:resnet50', or start = 'published'"),
     "a momentum of Adam's": ("epochs = 1, lr = 0.05", 'epochs = 1, optimizer = "adam", '
-                             "momentum = 0.5", "train: adam has no momentum", "take it out"),
+                             "momentum = 0.5", "train: adam has no momentum", "remove it"),
     "Nesterov without momentum": ("epochs = 1, lr = 0.05", "epochs = 1, momentum = 0.0, nesterov "
-                                  "= true", "train: nesterov changes nothing", "take it out"),
+                                  "= true", "train: nesterov changes nothing", "remove it"),
     "malformed TOML": ("seeds = [0]", "seeds = [0", "not valid TOML", "line"),
 }  # fmt: skip
 

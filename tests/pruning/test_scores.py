@@ -80,8 +80,8 @@ WRONG: dict[str, tuple[object, str]] = {
     ),
     "a layer left out": (
         {name: score for name, score in kernels().items() if name != FIRST},
-        f"scores lack {FIRST}: layers without scores are never pruned; score every prunable layer, or "
-        "say in the method's class variable leaves_out",
+        f"scores lack {FIRST}: layers without scores are never pruned; score every prunable layer, "
+        "or name those without scores in the method's class variable leaves_out",
     ),
     "nothing": ({}, f"scores lack {FIRST}, features.3.weight, features.7.weight and others"),
 }
