@@ -1,4 +1,4 @@
-"""The ways in which ssbench stops: the input is wrong, or one run could not be finished."""
+"""Errors: bad input, damaged files, and runs that failed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def wrong(error: ValidationError, whole: str = "the file") -> str:
-    """Say in one line what a schema found first, and where: ``budget.kept: input should be …``.
+    """Write a schema's first error and its place in one line: ``budget.kept: input should be …``.
 
     Args:
-        error: what pydantic raised.
-        whole: names the place where no key is at fault.
+        error: pydantic's error.
+        whole: the place to name when no single key is at fault.
     """
     detail = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in detail["loc"]) or whole
@@ -24,13 +24,13 @@ def wrong(error: ValidationError, whole: str = "the file") -> str:
 
 
 def message(detail: ErrorDetails) -> str:
-    """Write one finding of a schema in lower case, without pydantic's own prefix."""
+    """Write one error of a schema in lower case, without pydantic's prefix."""
     text = detail["msg"].removeprefix("Value error, ")
     return text[0].lower() + text[1:]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Say which known name was probably meant, and which there are."""
+    """Suggest the known name that was probably meant, and list all known names."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
@@ -41,26 +41,26 @@ Fault = Literal["damaged", "other-version"]
 
 
 class BadInputError(Exception):
-    """Something the user wrote or asked for cannot be used; ends with exit code 2.
+    """Unusable input: a file, value or option that the user gave. Exit code 2.
 
     The message names the place (file, key path or option), what is wrong and the remedy.
     """
 
 
 class DamagedError(BadInputError):
-    """A file that ssbench wrote is not as it was written, or not of this version.
+    """A file that ssbench wrote was altered since, or belongs to another version.
 
-    What can be computed anew is: whoever can do that catches it.
+    Code that can recompute the content catches it.
     """
 
     def __init__(self, place: str, what: str, remedy: str, fault: Fault = "damaged") -> None:
         super().__init__(f"{place}: {what}; {remedy}")
         self.told = f"{place}: {what}"
-        """The message without the remedy, for those who apply one themselves."""
+        """The message without the remedy, for callers that apply a remedy themselves."""
         self.fault = fault
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Cross to another process as what it is."""
+        """Support pickling, so that the error keeps its type across processes."""
         return _damaged, (str(self), self.told, self.fault)
 
 
@@ -71,18 +71,18 @@ def _damaged(message: str, told: str, fault: Fault) -> DamagedError:
 
 
 class RunFailedError(Exception):
-    """One run cannot go on (diverged, out of memory, a method raised); the other runs do."""
+    """One run cannot continue (diverged, out of memory, a method raised); the other runs do."""
 
 
 class NoRoomError(RunFailedError):
-    """Memory does not suffice for a training step."""
+    """Not enough memory for a training step."""
 
 
 class DivergedError(RunFailedError):
-    """The loss of a training is no longer a finite number.
+    """The training loss is no longer finite.
 
     Attributes:
-        epoch: the first one of the stage of which that is so.
+        epoch: the first epoch of the stage with such a loss.
     """
 
     def __init__(self, loss: float, epoch: int, of: int) -> None:
