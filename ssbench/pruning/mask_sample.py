@@ -28,7 +28,7 @@ def mask_sample(
     Args:
         structure: of the network.
         model: the plain network; its shapes alone decide which weights are sampled.
-        masks: boolean, by weight name, in the weight's shape; without a mask, the weight is kept whole.
+        masks: boolean, by weight name, in the weight's shape; default: keep all.
 
     Returns:
         ``weights``, the number sampled, and ``kept``, one bit for each (base64, the first weight in

@@ -1,4 +1,4 @@
-"""One colour and one marker for each method, in every figure of a report."""
+"""Give each method one colour and one marker in every figure of a report."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross"
           "triangle-left")  # fmt: skip
 DASHES = ((1, 0), (6, 2), (2, 2), (7, 2, 2, 2))
 CONTROL = "#84898f"
-"""Random controls, whatever their grain: what every method has to beat."""
+"""For random controls of any grain, which every method has to beat."""
 DENSE = "#84898f"
 
 
 @dataclass(frozen=True)
 class Looks:
-    """The looks of the methods by name, in the order in which legends list them."""
+    """Colours, markers and dashes of the methods by name, in the order of legends."""
 
     colours: dict[str, str]
     shapes: dict[str, str]
@@ -32,7 +32,7 @@ class Looks:
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Looks:
-        """Give every pruned method its looks; those of all tables together are told apart."""
+        """Choose distinct styles for all pruned methods of a report."""
         names: dict[str, bool] = {}
         for row in rows:
             if not row.is_dense:
@@ -50,11 +50,11 @@ class Looks:
         return found
 
     def only(self, names: Sequence[str]) -> list[str]:
-        """Return the names that are there, in the legend's order."""
+        """Return those of the names that have a style, in the legend's order."""
         return [name for name in self.colours if name in names]
 
     def colour(self, names: Sequence[str], field: str = "method", **how: Any) -> alt.Color:
-        """Encode the method as its colour, with a legend of the names that are there."""
+        """Encode the method as its colour, with a legend of these names."""
         import altair as alt
 
         shown = self.only(names)
@@ -72,7 +72,7 @@ class Looks:
         return alt.Shape(f"{field}:N", scale=scale, title=None, **how)
 
     def dash(self, names: Sequence[str]) -> alt.StrokeDashValue:
-        """Encode the method as the dashes of its line, without a legend, whose marks they fray."""
+        """Encode the method as the dashes of its line; dashes would break a legend's marks."""
         import altair as alt
 
         dashed = [name for name in self.only(names) if self.dashes[name] != DASHES[0]]
@@ -89,7 +89,7 @@ class Looks:
 
 
 def legend(names: Sequence[str], width: int = 800) -> alt.Legend:
-    """Return a legend below a figure of some pixels, in as many columns as there is room for."""
+    """Return a legend below a figure of this width, with as many columns as fit."""
     import altair as alt
 
     longest = max((len(name) for name in names), default=1)

@@ -1,4 +1,4 @@
-"""Captions of the paper's tables: what is counted, and what bold can mean in each layout."""
+"""Captions of the paper's tables: what the columns count, and what bold means in each layout."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ssbench.analysis.rows import UNFAIR, Row
 from ssbench.report.captions import bold_words, epochs_words, gap_words, rule_words, spread_words
 
 _COUNTED = (
-    "Params and MACs are those of nonzero weights, means over seeds. MACs stand in the place of "
-    "FLOPs: convolution and linear layers, one image, 1 per multiply-add."
+    "Params and MACs count nonzero weights, means over seeds. MACs replace FLOPs: convolution and "
+    "linear layers, one image, 1 per multiply-add."
 )
 _ERRORS = ("test_top1_error", "test_top5_error")
 
@@ -20,17 +20,17 @@ def by_network(number: int, rows: Sequence[Row], budgets: Sequence[Sequence[Row]
     """Return the caption of table 1 or 2.
 
     Args:
-        number: of the table.
-        rows: all that it shows.
-        budgets: the same, by network and budget: only rows of one of these compete.
+        number: the table's number.
+        rows: all rows of the table.
+        budgets: the same rows by network and budget; only rows of one group compete.
     """
     errors = "test error" if number == 1 else "top-1 and top-5 test error"
     sentences = [
         f"{_models(rows)} on {rows[0].like.dataset}, dense and pruned by each method: {errors} of "
         f"the last epoch in %{spread_words(rows)}.",
-        "Variant: the method and the share that was to be kept.",
+        "Variant: the method and the requested share.",
         _COUNTED,
-        "Pruned: the missing share of the dense network's." if number == 1 else "",
+        "Pruned: the share of the dense network that was removed." if number == 1 else "",
         epochs_words(rows),
         *bold_words(budgets),
         _each(number, "Only rows of one network and budget compete."),
@@ -40,11 +40,11 @@ def by_network(number: int, rows: Sequence[Row], budgets: Sequence[Sequence[Row]
 
 
 def by_size(rows: Sequence[Row]) -> str:
-    """Return the caption of table 3, of rows in the order of their params."""
+    """Return the caption of table 3; rows come in the order of their params."""
     sentences = [
         f"Pruned networks among dense ones of other designs on {rows[0].like.dataset}, by params: "
         f"top-1 and top-5 test error of the last epoch in %{spread_words(rows)}.",
-        "Variant: the method and the share that was to be kept.",
+        "Variant: the method and the requested share.",
         _COUNTED,
         epochs_words(rows),
         *_bold_by_size(rows),
@@ -68,7 +68,7 @@ def _bold_by_size(rows: Sequence[Row]) -> list[str]:
         return ["No bold: no two rows have a result."]
     against = f"among all rows with no more params (up to {100 * UNFAIR:g} % more are allowed)"
     alone = (
-        "a row without such a rival, as the smallest network, is never bold. Each error "
+        "a row without such a rival, like the smallest network, is never bold. Each error "
         "column has its own bold."
     )
     if counts == [1]:
