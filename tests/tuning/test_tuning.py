@@ -180,7 +180,7 @@ def test_more_trials_go_on_and_as_many_do_nothing(tmp_path: Path, invoke: Invoke
     before = {p: p.stat().st_mtime_ns for p in (bit_by_bit / "tuning").glob("*s/*")}
     again = invoke("tune", path, "--trials", 6, "--results", "b")
     assert again.code == 0
-    assert "all is done: every method has its 6 trials" in again.out
+    assert "nothing to do: every method has its 6 trials" in again.out
     assert "trial" not in again.err
     assert {p: p.stat().st_mtime_ns for p in (bit_by_bit / "tuning").glob("*s/*")} == before
     assert invoke("tune", path, "--trials", 2, "--results", "b", "--quiet").code == 0
