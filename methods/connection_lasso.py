@@ -38,6 +38,9 @@ class ConnectionLasso(Method):
     paper: ClassVar[str] = "control; group lasso as in Wen et al., NeurIPS 2016"
     grain: ClassVar[Grain] = "connection"
     search: ClassVar[Mapping[str, Search]] = {"lambda": LogUniform(1e-5, 1e-1)}
+    limits: ClassVar[Mapping[str, tuple[float, float, str]]] = {
+        "lambda": (0, 1e3, "the penalty pulls towards zero; a stronger one leaves no network"),
+    }
     lambda_: float = 1e-4
 
     def penalty(self, model: nn.Module) -> Tensor:

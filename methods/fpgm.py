@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ssbench.method import (
     Grain,
     Method,
+    Scope,
     Scores,
     group_importance,
     prunable_weights,
@@ -21,9 +22,8 @@ class Fpgm(Method):
     """Score a filter by the sum of its distances to the other filters of its layer.
 
     Filters near the geometric median can be replaced by the others. Distances grow with the number
-    of weights in a filter: the sum is divided by its mean over the layer, so that one threshold
-    can serve all layers, where the paper prunes each layer by the same share (a budget's
-    ``scope = "layerwise"``).
+    of weights in a filter: the sum is divided by its mean over the layer, so that a budget's
+    ``scope = "global"`` makes sense too; the paper prunes each layer by the same share.
 
     Attributes:
         distance: ``paper``, Euclidean between the filters. ``torch-pruning``: as that
@@ -33,6 +33,7 @@ class Fpgm(Method):
 
     paper: ClassVar[str] = "He et al., CVPR 2019"
     grain: ClassVar[Grain] = "filter"
+    scope: ClassVar[Scope] = "layerwise"
     distance: Literal["paper", "torch-pruning"] = "paper"
 
     def scores(self, model: nn.Module, *, example: Tensor | None = None) -> Scores:

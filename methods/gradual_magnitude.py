@@ -11,6 +11,7 @@ from ssbench.method import (
     Grain,
     Method,
     Pruning,
+    Scope,
     Scores,
     Search,
     Uniform,
@@ -24,7 +25,7 @@ class GradualMagnitude(Method):
     """Prune small weights in many steps while the network trains.
 
     Eq. 1 of the paper: at a time t from 0 (begin) to 1 (end) the share s (1 - (1 - t)^3) is
-    pruned, s being the budget's final one. What is gone stays gone.
+    pruned, s being the budget's final one, of every layer alike. What is gone stays gone.
 
     Attributes:
         grain: the unit that is kept or pruned.
@@ -38,6 +39,12 @@ class GradualMagnitude(Method):
         "begin": Uniform(0.0, 0.4),
         "end": Uniform(0.5, 1.0),
     }
+    limits: ClassVar[Mapping[str, tuple[float, float, str]]] = {
+        "begin": (0, 1, "it is a share of the training"),
+        "end": (1e-3, 1, "it is a share of the training, and pruning takes time"),
+        "renewals": (1, 1e5, "masks are renewed after a step of the training"),
+    }
+    scope: ClassVar[Scope] = "layerwise"
     grain: Grain = "weight"
     begin: float = 0.0
     end: float = 0.75

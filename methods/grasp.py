@@ -29,7 +29,9 @@ class Grasp(Method):
 
     Eq. 8 of the paper (arXiv 2002.07376): taking w away changes the squared norm of the gradient g
     by -w * (H g), H being the Hessian, to first order (and a factor of 2). The paper removes the
-    weights whose removal leaves most of it; here the highest scores are kept, hence the sign. A
+    weights whose removal leaves most of it; here the highest scores are kept, hence the sign. The
+    gradient and the Hessian are by the weights of all convolutions and linear layers, the
+    classifier's among them, as in the authors' code; scored are those that may be pruned. A
     kernel or filter gets the sum over its weights, which is what taking it away as a whole
     does to first order.
 
@@ -43,6 +45,10 @@ class Grasp(Method):
     paper: ClassVar[str] = "Wang et al., ICLR 2020"
     before_training: ClassVar[bool] = True
     search: ClassVar[Mapping[str, Search]] = {"temperature": LogUniform(1.0, 1e3)}
+    limits: ClassVar[Mapping[str, tuple[float, float, str]]] = {
+        "images_per_class": (1, 1e5, "the loss is that of one batch"),
+        "temperature": (1e-3, 1e6, "logits are divided by it"),
+    }
     grain: Grain = "weight"
     images_per_class: int = 10
     temperature: float = 200.0
@@ -55,7 +61,12 @@ class Grasp(Method):
         network = scratch_copy(model, batch_statistics=True)
         images, labels = balanced(batches, self.images_per_class, classes)
         found = gradients(
-            network, images, labels, temperature=self.temperature, differentiable=True
+            network,
+            images,
+            labels,
+            temperature=self.temperature,
+            differentiable=True,
+            output=True,
         )
         flow = torch.stack([(g.detach() * g).sum() for g in found.values()]).sum()
         weights = weights_of(network)

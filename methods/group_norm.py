@@ -27,6 +27,9 @@ class GroupNorm(Method):
     paper: ClassVar[str] = "Fang et al., CVPR 2023"
     grain: ClassVar[Grain] = "filter"
     search: ClassVar[Mapping[str, Search]] = {"p": Choice((1, 2))}
+    limits: ClassVar[Mapping[str, tuple[float, float, str]]] = {
+        "p": (1, 10, "a norm has an exponent from 1, and powers over 10 leave single precision"),
+    }
     p: int = 2
 
     def scores(self, model: nn.Module, *, example: Tensor | None = None) -> Scores:

@@ -3,7 +3,14 @@
 One gate per output map of a convolution and per input unit of a linear layer. In training, a gate
 is drawn once per minibatch (eq. 10 to 12); at test time it is fixed and without noise (eq. 13).
 
-    loss = cross-entropy + 1/N * sum_g P(z_g != 0) * sum_{w in g} (lambda + weight_decay/2 * w^2)
+    loss = cross-entropy + sum_g P(z_g != 0) * sum_{w in g} (lambda/N + decay/2 * w^2)
+
+Only lambda is divided by N, the number of training images. The paper's formula divides both, but
+its L2 part is N times the weight decay: the authors' WRN and MLP code passes N * weight_decay.
+For WRN-28-10 they divide the weight decay of gated layers by 1 - 0.3, the share of gates that is
+open at first: 5e-4 / 0.7 = 7.14e-4. Here that is the rule for all networks, with the recipe's
+weight decay and ``drop_rate``. The authors' MLP code does not divide, and their LeNet-5 code
+passes 5e-4 itself and so decays by 5e-4 / 60,000 = 8.3e-9; ``weight_decay`` gives such values.
 
 A decision of this project: where a batch norm follows the convolution directly, the gate
 multiplies the batch norm's output. Before it, a gate in (0, 1] would be divided out again, so that
@@ -43,7 +50,8 @@ class L0(Method):
     Attributes:
         lambda_: price of one weight behind an open gate, over N (paper: 0.001 or 0.002 for
             WRN-28-10; the authors' advice is to tune it).
-        weight_decay: the L2 part of the price of gated weights, also over N.
+        weight_decay: the decay of a weight behind an open gate, as in an optimiser. By default
+            the recipe's / (1 - drop_rate).
         drop_rate: initial probability of a closed gate (paper: 0.3 for WRN, 0.5 for LeNet).
         gate_lr: learning rate of the gates relative to the recipe's.
         gates: ``all``, or ``blocks``: only convolutions with a batch norm of their own behind them,
@@ -59,8 +67,15 @@ class L0(Method):
         "lambda": LogUniform(1e-4, 1e-1),
         "gate_lr": LogUniform(1.0, 1e3),
     }
+    limits: ClassVar[Mapping[str, tuple[float, float, str]]] = {
+        "lambda": (0, 1e4, "it is a price, and divided by the number of images"),
+        "weight_decay": (0, 1, "a larger one takes more than the weight itself in a few steps"),
+        "drop_rate": (0.001, 0.999, "it is a probability, and log alpha is its logit"),
+        "gate_lr": (1e-3, 1e5, "it multiplies the recipe's learning rate"),
+    }
+    leaves_out: ClassVar[str] = "layers without a gate, where gates = 'blocks'"
     lambda_: float = 1e-3
-    weight_decay: float = 5e-4
+    weight_decay: float | None = None
     drop_rate: float = 0.3
     gate_lr: float = 1.0
     gates: Literal["all", "blocks"] = "all"
@@ -76,14 +91,23 @@ class L0(Method):
             site.register_forward_hook(_free_parameters, always_call=True)
         model.register_forward_pre_hook(_draw_gates)
 
-    def penalty(self, model: nn.Module, *, images: int = 1) -> Tensor:
-        """Price the groups by the probability that their gate is not zero, over N images."""
+    def penalty(self, model: nn.Module, *, images: int = 1, weight_decay: float = 0.0) -> Tensor:
+        """Price the groups by the probability that their gate is not zero.
+
+        Args:
+            model: with its gates.
+            images: N.
+            weight_decay: the recipe's.
+        """
+        decay = self.weight_decay
+        if decay is None:
+            decay = weight_decay / (1 - self.drop_rate)
         layers = _gated(model)
         weights, squares = zip(*(_groups(module_of(model, layer)) for layer in layers), strict=True)
         sizes = torch.cat([torch.full_like(s, n) for n, s in zip(weights, squares, strict=True)])
-        price = self.lambda_ * sizes + 0.5 * self.weight_decay * torch.cat(squares)
+        price = self.lambda_ / images * sizes + 0.5 * decay * torch.cat(squares)
         log_alpha = torch.cat([_gate(model, layer).log_alpha for layer in layers])
-        return _probability(log_alpha).dot(price) / images
+        return _probability(log_alpha).dot(price)
 
     def parameter_groups(self, model: nn.Module) -> list[ParameterGroup]:
         """Leave the decay of gated weights to the penalty; gates have none."""

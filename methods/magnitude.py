@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from ssbench.method import Grain, Method, Scores, prunable_weights, to_grain
+from ssbench.method import Grain, Method, Scope, Scores, prunable_weights, to_grain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,11 @@ class Magnitude(Method):
     paper: ClassVar[str] = "Han et al., NeurIPS 2015; Li et al., ICLR 2017; Mao et al., CVPRW 2017"
     grain: Grain = "weight"
     norm: Literal["l1", "l2"] = "l1"
+
+    @property
+    def scope(self) -> Scope:
+        """Filters layer by layer, as Li et al. do: norms over unlike fan-ins do not compare."""
+        return "layerwise" if self.grain == "filter" else "global"
 
     def scores(self, model: nn.Module) -> Scores:
         """Give each unit the norm of its weights."""

@@ -34,6 +34,11 @@ class NetworkSlimming(Method):
     paper: ClassVar[str] = "Liu et al., ICCV 2017"
     grain: ClassVar[Grain] = "filter"
     search: ClassVar[Mapping[str, Search]] = {"lambda": LogUniform(1e-5, 1e-1)}
+    limits: ClassVar[Mapping[str, tuple[float, float, str]]] = {
+        "lambda": (0, 1e3, "the penalty pulls towards zero; a stronger one leaves no network"),
+        "scale": (1e-6, 1e3, "channels start open, at a scale over zero"),
+    }
+    leaves_out: ClassVar[str] = "layers without a batch norm on either side"
     lambda_: float = 1e-4
     scale: float = 0.5
 

@@ -34,6 +34,9 @@ class Snip(Method):
 
     paper: ClassVar[str] = "Lee et al., ICLR 2019"
     before_training: ClassVar[bool] = True
+    limits: ClassVar[dict[str, tuple[float, float, str]]] = {
+        "images_per_class": (1, 1e5, "the loss is that of one batch"),
+    }
     grain: Grain = "weight"
     images_per_class: int = 10
 

@@ -51,6 +51,9 @@ class SynapticStrength(Method):
     paper: ClassVar[str] = "Lin et al., NeurIPS 2018"
     grain: ClassVar[Grain] = "connection"
     search: ClassVar[Mapping[str, Search]] = {"lambda": LogUniform(1e-5, 1e-1)}
+    limits: ClassVar[Mapping[str, tuple[float, float, str]]] = {
+        "lambda": (0, 1e3, "the penalty pulls towards zero; a stronger one leaves no network"),
+    }
     lambda_: float = 1e-4
 
     def attach(self, model: nn.Module) -> None:

@@ -26,6 +26,9 @@ class Synflow(Method):
 
     paper: ClassVar[str] = "Tanaka et al., NeurIPS 2020"
     before_training: ClassVar[bool] = True
+    limits: ClassVar[dict[str, tuple[float, float, str]]] = {
+        "rounds": (1, 1e4, "each round scores and prunes the whole network"),
+    }
     grain: Grain = "weight"
     rounds: int = 100
 

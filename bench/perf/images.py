@@ -98,7 +98,7 @@ def resized(
         pin_memory=device.type == "cuda",
         collate_fn=list,
     )
-    crop = v2.Compose([v2.RandomResizedCrop(files.size, antialias=True), v2.RandomHorizontalFlip()])
+    crop = v2.Compose([v2.RandomResizedCrop(files.preprocessing.crop), v2.RandomHorizontalFlip()])
     mean, sd = (part.to(device) for part in dataset.normalisation)
 
     def on_the_device() -> None:

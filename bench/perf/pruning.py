@@ -58,9 +58,7 @@ def main() -> None:
     zeros = zeroed_parameters(structure, model, masks)
     for name, mask in zeros.items():
         model.get_parameter(name).data.mul_(mask)
-    values = interleaved(
-        {"surgery": lambda: compact(model, structure, masks, example)}, options.rounds
-    )
+    values = interleaved({"surgery": lambda: compact(model, structure, masks)}, options.rounds)
     print(f"{'surgery, connection':34} {_spread(values['surgery'])}")
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssbench.analysis import stats
-from ssbench.analysis.find_row import find_row
+from ssbench.analysis.find_row import find_row, title
 from ssbench.analysis.rows import Row
 from ssbench.errors import BadInputError, wrong
 from ssbench.storage.toml import read_toml
@@ -70,8 +70,8 @@ class Settled:
 CAPTION = (
     f"A claim is supported where the whole {100 * stats.LEVEL:.0f} % interval of the paired "
     "difference in test error lies above the margin that it names, contradicted where all of it "
-    "lies below, and undecided otherwise. The claims were written down beside the experiment; "
-    "nothing is corrected for their number."
+    "lies below, and undecided otherwise, also where a row collapsed or missed its budget. The "
+    "claims were written down beside the experiment; nothing is corrected for their number."
 )
 
 
@@ -111,6 +111,16 @@ def settle(claims: Iterable[Claim], rows: Sequence[Row]) -> list[Settled]:
     return [_settle(claim, rows) for claim in claims]
 
 
+def _out(row: Row) -> str:
+    """Why a claim cannot rest on a row; nothing where it can."""
+    if row.broken:
+        return f"{title(row)} collapsed; {_REMEDY}"
+    return f"{title(row)} missed its budget; {_REMEDY}" if row.off_budget else ""
+
+
+_REMEDY = "claim it of a row with a floor in every layer (budget.protection)"
+
+
 def _settle(claim: Claim, rows: Sequence[Row]) -> Settled:
     there = [
         row
@@ -121,6 +131,11 @@ def _settle(claim: Claim, rows: Sequence[Row]) -> Settled:
         better, than = (find_row(there, name) for name in (claim.better, claim.than))
     except BadInputError as error:
         return Settled(claim, "undecided", None, str(error))
+    if better.like.dataset != than.like.dataset:
+        why = f"measured on {better.like.dataset} and on {than.like.dataset}"
+        return Settled(claim, "undecided", None, why)
+    if out := [why for row in (better, than) if (why := _out(row))]:
+        return Settled(claim, "undecided", None, "; ".join(out))
     less, more = (row.values("test_top1_error") for row in (better, than))
     shared = len(less.keys() & more.keys())
     interval = stats.difference(more, less, max(better.resolution, than.resolution))

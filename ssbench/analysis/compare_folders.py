@@ -10,6 +10,8 @@ from typing import Literal
 
 from ssbench.analysis import stats, wording
 from ssbench.analysis.find_row import title
+from ssbench.analysis.grouping import UNPROTECTED
+from ssbench.analysis.images import shown
 from ssbench.analysis.notes import devices, versions
 from ssbench.analysis.rows import Row
 from ssbench.storage.manifest_of_results import flat, manifest
@@ -91,8 +93,9 @@ def changes(first: Sequence[Row], second: Sequence[Row], folders: tuple[Path, Pa
 
 def _key(row: Row) -> str:
     like = row.like
-    parts = (like.dataset, like.model, row.name, *row.budget)
-    return json.dumps(parts)
+    # Only beside its twin with a floor does the name of a row without one say so.
+    name = row.name.replace(f", {UNPROTECTED}", "")
+    return json.dumps((like.dataset, like.model, name, like.protection or 0.0, *row.budget))
 
 
 def _full_title(row: Row) -> str:
@@ -133,6 +136,7 @@ def _conditions(
     found = [
         f"{what}: {' | '.join(before) or wording.ABSENT} -> {' | '.join(after) or wording.ABSENT}"
         for what, (before, after) in {
+            "images": [_images(group) for group in records],
             "hardware": [devices(group) for group in records],
             "versions": [versions(group) for group in records],
             "commit": [_commits(group) for group in records],
@@ -143,8 +147,12 @@ def _conditions(
     return found + [
         f"{key}: {before.get(key, wording.ABSENT)} -> {after.get(key, wording.ABSENT)}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key)
+        if before.get(key) != after.get(key) and key != "data"
     ]
+
+
+def _images(records: Sequence[Record]) -> list[str]:
+    return sorted({f"{record.dataset} {shown(record)}" for record in records})
 
 
 def _commits(records: Sequence[Record]) -> list[str]:

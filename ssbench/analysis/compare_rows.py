@@ -34,7 +34,8 @@ class Receipt:
         settings: the methods' hyper-parameters.
         costs: what each took, per seed.
         sizes: what each left of the network, and its error.
-        verdict: whether the row with the lower mean error errs less.
+        verdict: whether the row with the lower mean error errs less; None: measured on different
+            images, so that errors by seed are no pairs.
     """
 
     first: str
@@ -44,7 +45,7 @@ class Receipt:
     settings: tuple[Item, ...]
     costs: tuple[Item, ...]
     sizes: tuple[Item, ...]
-    verdict: Pair
+    verdict: Pair | None
 
 
 def receipt(first: Row, second: Row) -> Receipt:
@@ -63,8 +64,14 @@ def receipt(first: Row, second: Row) -> Receipt:
         tuple(_settings(first.like, second.like)),
         tuple(Item(what, say(first), say(second)) for what, say in _COSTS),
         tuple(Item(what, say(first), say(second)) for what, say in _SIZES),
-        judge(better, worse, ""),
+        judge(better, worse, "") if _same_images(first, second) else None,
     )
+
+
+def _same_images(first: Row, second: Row) -> bool:
+    """Whether nothing says that two rows were measured on different images."""
+    one, two = ({r.data_fingerprint for r in _finals(row)} - {None} for row in (first, second))
+    return first.like.dataset == second.like.dataset and (not one or not two or one == two)
 
 
 def _error(row: Row) -> float:
@@ -127,6 +134,8 @@ def _tuning(row: Row) -> str:
 _CONDITIONS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("experiment", _each("experiment")),
     ("data set", _each("dataset")),
+    ("images (fingerprint)", _each("data_fingerprint")),
+    ("preprocessing", _each("preprocessing")),
     ("model", _each("model")),
     ("dense params / connections / MACs", _convention),
     ("images to train / validate / test", _images),
@@ -147,6 +156,7 @@ _CONDITIONS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("micro-batches", _each("micro_batch")),
     ("hardware", _of_finals(devices)),
     ("versions", _of_finals(versions)),
+    ("protocol", _each("protocol")),
     ("commit", _of_finals(_commits)),
 )
 

@@ -6,29 +6,49 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ssbench.analysis import wording
-from ssbench.analysis.rows import Row
+from ssbench.analysis.rows import Row, twins
 
 
 @dataclass(frozen=True)
 class Dead:
-    """A layer that lost all its weights in ``seeds`` of ``of`` seeds."""
+    """A layer that lost all its weights in ``seeds`` of ``of`` seeds.
+
+    ``errors`` says what became of the test error, beside that with a floor where there is one.
+    """
 
     name: str
     budget: str
     layer: str
     seeds: int
     of: int
+    errors: str = ""
+
+
+CAPTION = (
+    "A threshold that empties a layer says little about the scores: such rows do not compete, and "
+    "no row is better for beating them."
+)
 
 
 def collapses(rows: Sequence[Row]) -> list[Dead]:
     """List the layers of a (data set, model) that died, in the order of the rows and layers."""
     found = []
+    floors = twins(rows)
     for row in rows:
         for layer in layers_in_order([row]):
             dead = sum(run.final.layers.get(layer) == 0 for run in row.done)
             if dead:
-                found.append(Dead(row.name, wording.asked(*row.budget), layer, dead, len(row.done)))
+                budget, errors = wording.asked(*row.budget), _errors(row, floors.get(row))
+                found.append(Dead(row.name, budget, layer, dead, len(row.done), errors))
     return found
+
+
+def _errors(row: Row, twin: Row | None) -> str:
+    """The test error of a row that lost a layer, and that of its twin with a floor."""
+    said = f"test error {wording.error(row.spread('test_top1_error'))} %"
+    if twin is None:
+        return said
+    return f"{said}, with a floor in every layer {wording.error(twin.spread('test_top1_error'))} %"
 
 
 def layers_in_order(rows: Sequence[Row]) -> list[str]:
@@ -50,6 +70,8 @@ def lines(dead: Sequence[Dead]) -> list[str]:
     for entry in dead:
         places.setdefault((entry.name, entry.budget), []).append(entry)
     return [
-        f"{name} at {budget}: " + ", ".join(f"{e.layer} ({e.seeds} of {e.of} seeds)" for e in found)
+        f"{name} at {budget}: "
+        + ", ".join(f"{e.layer} ({e.seeds} of {e.of} seeds)" for e in found)
+        + f"; {found[0].errors}"
         for (name, budget), found in places.items()
     ]

@@ -144,5 +144,23 @@ def split_words(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+def untouched_words(rows: Sequence[Row]) -> list[str]:
+    """Say what a method could not prune of the network, where it could not prune all."""
+    gaps: dict[str, list[str]] = {}
+    for row in rows:
+        for final in (run.final for run in row.done[:1]):
+            count, params, macs = (
+                final.layers_untouched, final.params_untouched, final.macs_untouched,
+            )  # fmt: skip
+            if count and params is not None and macs is not None:
+                gap = (
+                    f"{count} layer{'' if count == 1 else 's'} "
+                    f"({params / (final.params_dense or 1):.1%} of params, "
+                    f"{macs / (final.macs_dense or 1):.1%} of MACs)"
+                )
+                gaps.setdefault(gap, []).append(row.name)
+    return [f"Out of reach of {_once(names)}: {gap}." for gap, names in gaps.items()]
+
+
 def _once(names: Sequence[str]) -> str:
     return wording.listing(list(dict.fromkeys(names)))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from ssbench.analysis import claims as claims_
 from ssbench.analysis import mask_overlap, pareto, ranking, verdicts
 from ssbench.analysis.coverage import Coverage, coverage
-from ssbench.analysis.dead_layers import Dead, collapses, lines
+from ssbench.analysis.dead_layers import CAPTION, Dead, collapses, lines
 from ssbench.analysis.pareto import Areas, Front
-from ssbench.analysis.rows import Row
+from ssbench.analysis.rows import Row, twins
 
 SHOWN = 10
 """So many pairs of masks are listed; all are in the figure, and in `Findings.overlaps`."""
@@ -56,7 +56,7 @@ class Findings:
             Block("Verdicts", verdicts.caption(self.verdicts), _texts(self.verdicts)),
             Block("Pareto front", pareto.FRONT_CAPTION, _texts(self.fronts)),
             Block("Area under the curve", pareto.AREA_CAPTION, _texts(self.areas)),
-            Block("Layers without a weight", "", tuple(lines(self.dead))),
+            Block("Layers without a weight", CAPTION, tuple(lines(self.dead))),
             Block("Overlap of masks", self._overlap_caption(), _texts(self.most_alike())),
         ]
         return [block for block in found if block.entries]
@@ -84,6 +84,7 @@ def _texts(items: Sequence[object]) -> tuple[str, ...]:
 
 def findings(rows: Sequence[Row]) -> Findings:
     """Draw the conclusions from the rows of one (data set, model)."""
+    without_floor = twins(rows)
     areas = [pareto.areas(rows, unit) for unit in pareto.UNITS]
     return Findings(
         coverage(rows),
@@ -91,7 +92,7 @@ def findings(rows: Sequence[Row]) -> Findings:
         tuple(found for unit in pareto.UNITS if (found := pareto.front(rows, unit)).points),
         tuple(found for found in areas if found),
         tuple(collapses(rows)),
-        tuple(mask_overlap.overlaps(rows)),
+        tuple(mask_overlap.overlaps([row for row in rows if row not in without_floor])),
     )
 
 

@@ -14,6 +14,9 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from ssbench.storage.records import RunRecords
 from ssbench.storage.schema import Record
 
+UNPROTECTED = "unprotected"
+"""In the name of a row that one threshold prunes without a floor, where one with a floor is too."""
+
 
 def alike(runs: Iterable[RunRecords]) -> tuple[list[list[RunRecords]], list[RunRecords]]:
     """Part runs into those that differ in the seed alone, one for each seed.
@@ -24,7 +27,7 @@ def alike(runs: Iterable[RunRecords]) -> tuple[list[list[RunRecords]], list[RunR
     """
     plans: dict[str, list[RunRecords]] = defaultdict(list)
     for run in runs:
-        plans[_planned(run.final)].append(run)
+        plans[plan_of(run.final)].append(run)
     groups: list[list[RunRecords]] = []
     older: list[RunRecords] = []
     for _, planned in sorted(plans.items()):
@@ -35,10 +38,15 @@ def alike(runs: Iterable[RunRecords]) -> tuple[list[list[RunRecords]], list[RunR
     return groups, older
 
 
-def _planned(record: Record) -> str:
+def plan_of(record: Record, *, floor: bool = True) -> str:
+    """Write what a run was to be, but for the seed; without ``floor`` also but for its protection.
+
+    Runs that are the same without it are twins: one threshold prunes both.
+    """
     parts = (
         record.dataset, record.model, record.label, record.method, record.settings,
-        record.grain, record.budget_unit, record.budget_asked, record.scope, record.protection,
+        record.grain, record.budget_unit, record.budget_asked, record.scope,
+        *([record.protection] if floor else []),
         record.passes, record.retrain or "finetune", record.start or "random",
         *([record.tuning.model_dump()] if record.tuning else []),
     )  # fmt: skip
@@ -160,6 +168,7 @@ def _name(run: RunRecords, peers: Sequence[RunRecords]) -> str:
         if differs(lambda peer, key=key: peer.final.settings.get(key))  # type: ignore[misc]
     ]
     extra += [say(run) for say in _FACTS if differs(say)]
+    extra += [_floor(run, peers)]
     return ", ".join([final.label, *(words for words in extra if words)])
 
 
@@ -177,9 +186,14 @@ def _grain(run: RunRecords) -> str:
     return "" if run.final.grain in run.final.label else f"by {run.final.grain}"
 
 
-def _protection(run: RunRecords) -> str:
-    share = run.final.protection
-    return "" if share is None else f"protection={share}"
+def _floor(run: RunRecords, peers: Sequence[RunRecords]) -> str:
+    """What the floor of its layers says of a run, beside those of its label."""
+    final = run.final
+    floors = {peer.final.protection for peer in peers if peer.final.protection}
+    if final.protection:
+        return f"protection={final.protection:g}" if len(floors) > 1 else ""
+    free = final.budget_asked in (None, "own") or final.scope == "layerwise"
+    return UNPROTECTED if floors and not free else ""
 
 
 def _compiled(run: RunRecords) -> str:
@@ -198,7 +212,6 @@ def _epochs(run: RunRecords) -> str:
 
 _FACTS: tuple[Callable[[RunRecords], str], ...] = (
     lambda run: run.final.scope or "",
-    _protection,
     lambda run: f"{run.final.passes} passes" if run.final.passes else "",
     _unit,
     _grain,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ssbench.analysis import stats, wording
-from ssbench.analysis.rows import Row, by_budget, rivals
+from ssbench.analysis.rows import Row, by_budget, rivals, twins
 from ssbench.analysis.verdicts import judge
 
 SHOWN = 3
@@ -26,7 +26,6 @@ class Lead:
         where: the budget, with the network and data set where a report has several.
         first: the row; ``error`` is its mean test error in percent.
         second: the row with the next lowest mean.
-        broken: whether a whole layer of it died at every seed: to beat it is little.
         interval: second - first in points of test error; None under `stats.FEW` seeds.
         wins: whether the whole interval of the difference to every other row, each judged alone,
             lies above 0.
@@ -40,7 +39,6 @@ class Lead:
     first: str
     error: float
     second: str
-    broken: bool
     interval: stats.Interval | None
     wins: bool
     steady: bool
@@ -55,18 +53,23 @@ class Lead:
         if self.interval is None:
             return f"next is {self.second}"
         level = f"{100 * stats.LEVEL:.0f} % interval"
-        dead = " (which lost a whole layer)" if self.broken else ""
         return (
-            f"{self.error:.2f} %, {self.interval.mean:z.2f} points below the next, {self.second}"
-            f"{dead}, {level} {self.interval.low:z.2f} to {self.interval.high:z.2f}"
+            f"{self.error:.2f} %, {self.interval.mean:z.2f} points below the next, {self.second}, "
+            f"{level} {self.interval.low:z.2f} to {self.interval.high:z.2f}"
         )
 
 
 @dataclass(frozen=True)
 class Headline:
-    """What the numbers say first; ``leads`` has one for each budget at which rows compete."""
+    """What the numbers say first.
+
+    Attributes:
+        leads: one for each budget at which rows compete.
+        out: the number of rows that do not, as they collapsed or missed their budget.
+    """
 
     leads: tuple[Lead, ...]
+    out: int = 0
 
     @property
     def wins(self) -> list[Lead]:
@@ -78,7 +81,8 @@ class Headline:
         """Who wins where and by how much; how sure that is."""
         if not self.leads:
             return (
-                "No two rows were run at the same budget, so none is better than another.",
+                f"No two rows compete at one budget{self._without()}, so none is better than "
+                "another.",
                 "The tables show what each row reached, not which of them to prefer.",
             )
         return self._who(), self._sure()
@@ -109,7 +113,7 @@ class Headline:
         )
 
     def _sure(self) -> str:
-        how = f"{self._rule()}; not corrected for the number of comparisons"
+        how = f"{self._rule()}; not corrected for the number of comparisons{self._without()}"
         opened = [lead for lead in self.leads if not lead.wins]
         if not opened:
             return f"Every one of these leads holds against each other row alone ({how})."
@@ -126,6 +130,12 @@ class Headline:
             else ""
         )
         return f"{where} the lowest error cannot be told apart from {most}{at_least} ({how})."
+
+    def _without(self) -> str:
+        """How many rows are left out, as a part of a sentence."""
+        plural, verb = ("", "is") if self.out == 1 else ("s", "are")
+        said = f"; {self.out} row{plural} that collapsed or missed the budget {verb} left out"
+        return said if self.out else ""
 
     def _rule(self) -> str:
         """By which rule leads were judged, over how many seeds."""
@@ -149,14 +159,22 @@ def headline(tables: Sequence[tuple[str, Sequence[Row]]]) -> Headline:
         tables: title and rows of each; rows of different tables are not compared, and those that
             do not compete (`ssbench.analysis.rows.rivals`) do not count.
     """
-    found = []
+    found, out = [], 0
     for title, rows in tables:
         place = f" ({title})" if len(tables) > 1 else ""
         for budget, group in by_budget(rows).items():
             competing = rivals(group)
+            out += _left_out(group)
             if competing:
                 found.append(_lead(competing, f"{wording.asked(*budget)}{place}"))
-    return Headline(tuple(found))
+    return Headline(tuple(found), out)
+
+
+def _left_out(group: Sequence[Row]) -> int:
+    """Count the rows of a budget that would compete if they had not collapsed or missed it."""
+    without_floor = twins(group)
+    able = [row for row in group if row.done and not row.is_dense and row not in without_floor]
+    return sum(row.broken or row.off_budget for row in able)
 
 
 def _lead(competing: Mapping[Row, Mapping[int, float]], where: str) -> Lead:
@@ -174,7 +192,6 @@ def _lead(competing: Mapping[Row, Mapping[int, float]], where: str) -> Lead:
         first=first.name,
         error=stats.mean(competing[first].values()),
         second=others[0].name,
-        broken=others[0].collapsed() == len(others[0].done),
         interval=pairs[0].verdict.interval,
         wins=not unsure,
         steady=steady,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from ssbench.analysis import stats, wording
+from ssbench.analysis import images, stats, wording
 from ssbench.analysis.coverage import Coverage
 from ssbench.analysis.facts import split_words
 from ssbench.analysis.findings import Findings, Overall
@@ -98,16 +98,32 @@ def _seeds(rows: Sequence[Row]) -> list[str]:
 
 def _sampling(rows: Sequence[Row]) -> list[str]:
     """The error that drawing the test images leaves, which no seed takes away."""
-    sizes = sorted({n for row in rows for run in row.done if (n := run.final.test_images)})
-    means = [spread.mean for row in rows if (spread := row.spread("test_top1_error"))]
-    if not sizes or not means:
-        return []
-    low, high = _wilson(min(means) / 100, sizes[0])
+    tested = [row for row in rows if row.values("test_images") and row.values("test_top1_error")]
+    datasets = list(dict.fromkeys(row.like.dataset for row in tested))
     return [
-        f"All seeds are tested on the same {sizes[0]:,} images. An error of {min(means):.2f} % on "
-        f"so many says that on all such images it is between {100 * low:.2f} and "
-        f"{100 * high:.2f} % (95 % interval by Wilson); more seeds do not narrow this."
+        f"{f'{name}: ' if len(datasets) > 1 else ''}"
+        f"{_sampled([row for row in tested if row.like.dataset == name])}"
+        for name in datasets
     ]
+
+
+def _sampled(rows: Sequence[Row]) -> str:
+    """The same of the rows of one data set, all with a result."""
+    finals = [run.final for row in rows for run in row.done]
+    sizes = sorted({n for record in finals if (n := record.test_images)})
+    least = min(stats.mean(row.values("test_top1_error").values()) for row in rows)
+    low, high = _wilson(least / 100, sizes[0])
+    if len(sizes) > 1:
+        begin = f"The rows are tested on different numbers of images, {sizes[0]:,} or more."
+    elif images.same(finals):
+        begin = f"All seeds are tested on the same {sizes[0]:,} images."
+    else:
+        begin = f"Every seed is tested on {sizes[0]:,} images; not all records say on which ones."
+    return (
+        f"{begin} An error of {least:.2f} % on so many says that on all such images it is between "
+        f"{100 * low:.2f} and {100 * high:.2f} % (95 % interval by Wilson); more seeds do not "
+        "narrow this."
+    )
 
 
 def _epochs(rows: Sequence[Row]) -> list[str]:

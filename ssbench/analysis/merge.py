@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssbench.analysis import wording
+from ssbench.analysis.images import told_apart
 from ssbench.storage.manifest_of_results import flat, manifest
 from ssbench.storage.records import RunRecords, read_runs
 from ssbench.storage.schema import Record
@@ -26,12 +27,14 @@ class Conditions:
         dense: params, connections and MACs of the dense network: other counts of the same network
             mean another counting convention.
         start: the weights that training began with.
+        prepared: how photographs were; empty: there are none, or an older record does not say.
     """
 
     epochs: int | None
     images: tuple[int | None, ...]
     dense: tuple[int | None, ...]
     start: str
+    prepared: str = ""
 
     def unlike(self, other: Conditions) -> list[str]:
         """Say what differs, one text each: 'total epochs (30, 20)'."""
@@ -40,11 +43,13 @@ class Conditions:
             ("images to train / validate / test", "images"),
             ("dense params / connections / MACs", "dense"),
             ("initial weights", "start"),
+            ("preprocessing", "prepared"),
         )
         return [
             f"{what} ({_said(getattr(self, key))}; {_said(getattr(other, key))})"
             for what, key in facts
             if getattr(self, key) != getattr(other, key)
+            and (key != "prepared" or (self.prepared or _OLDER) != (other.prepared or _OLDER))
         ]
 
 
@@ -80,10 +85,10 @@ def merge(folders: Sequence[Path]) -> Merged:
         BadInputError: a folder without records, or a line that is not a record.
     """
     parts: dict[Key, list[Part]] = defaultdict(list)
-    runs: list[RunRecords] = []
-    for name, folder in zip(_names(folders), folders, strict=True):
-        found = read_runs(folder)
-        runs += found
+    read = [(number, run) for number, path in enumerate(folders) for run in read_runs(path)]
+    runs = told_apart(run for _, run in read)
+    for number, name in enumerate(_names(folders)):
+        found = [run for (origin, _), run in zip(read, runs, strict=True) if origin == number]
         by_table: dict[Key, list[RunRecords]] = defaultdict(list)
         for run in found:
             by_table[run.final.dataset, run.final.model].append(run)
@@ -118,7 +123,27 @@ def conditions(records: Sequence[Record]) -> Conditions:
         images if isinstance(images, tuple) else (),
         dense if isinstance(dense, tuple) else (),
         str(most([r.start for r in records]) or "random"),
+        str(most([_prepared(r) for r in records]) or ""),
     )
+
+
+def _prepared(record: Record) -> str | None:
+    found = record.preprocessing
+    if not found:
+        return None
+    resize = " x ".join(str(side) for side in found.get("resize", ()))
+    scale = [
+        " / ".join(f"{value:.3g}" for value in getattr(record, key, None) or ())
+        for key in ("mean", "sd")
+    ]
+    return (
+        f"resized to {resize}, cut to {found.get('crop')}, {found.get('interpolation')}, "
+        f"mean {scale[0]}, sd {scale[1]}"
+    )
+
+
+_OLDER = "resized to 256, cut to 224, bilinear, mean 124 / 116 / 104, sd 58.4 / 57.1 / 57.4"
+"""The preprocessing of all photographs before records named it."""
 
 
 def _add(parts: list[Part], new: Part) -> None:
@@ -149,7 +174,8 @@ def _recipes(folders: Sequence[Path]) -> list[str]:
     """What the recipes of the folders differ in: rows stay together, but the reader must know."""
     known = [(folder, flat(manifest(folder))) for folder in folders]
     known = [(folder, found) for folder, found in known if found]
-    keys = sorted({key for _, found in known for key in found} - {"name", "dataset", "start"})
+    compared = {"name", "dataset", "start", "data"}
+    keys = sorted({key for _, found in known for key in found} - compared)
     different = [
         f"{key} ({', '.join(str(found.get(key)) for _, found in known)})"
         for key in keys

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ssbench.analysis import wording
-from ssbench.analysis.rows import CLOSE, UNFAIR, Row
+from ssbench.analysis.rows import CLOSE, Row, by_budget
 from ssbench.storage.records import RunRecords
 from ssbench.storage.schema import Record
 
@@ -28,7 +28,7 @@ def notes(rows: Sequence[Row], call: Callable[[Row], str] = lambda row: row.name
         call: what a footnote calls a row.
     """
     kinds: tuple[tuple[str, str, Callable[[Row], str | None]], ...] = (
-        ("†", "a whole layer lost all its weights", _collapse),
+        ("†", "collapsed and does not compete", _collapse),
         ("‡", "failed", _failure),
         (
             "§",
@@ -48,8 +48,12 @@ def notes(rows: Sequence[Row], call: Callable[[Row], str] = lambda row: row.name
 
 
 def _collapse(row: Row) -> str | None:
-    seeds = row.collapsed()
-    return f"in {seeds} of {len(row.done)} seeds" if seeds else None
+    counts = (
+        (row.collapsed(), "a whole layer lost all its weights"),
+        (row.at_chance(), "no better than guessing"),
+    )
+    said = [f"{what} in {seeds} of {len(row.done)} seeds" for seeds, what in counts if seeds]
+    return ", ".join(said) or None
 
 
 def _failure(row: Row) -> str | None:
@@ -71,8 +75,10 @@ def _miss(row: Row) -> str | None:
     miss, asked = row.miss(), row.like.budget_asked
     if miss is None or not isinstance(asked, float | int) or abs(miss) <= CLOSE:
         return None
-    left_out = ", too much to compete for bold" if miss > UNFAIR else ""
-    return f"{100 * asked * (1 + miss):.4g} %{left_out}"
+    left_out = f", too {'much' if miss > 0 else 'little'} to compete" if row.off_budget else ""
+    free = row.off_budget and not row.like.protection and row.like.scope != "layerwise"
+    remedy = "; protection or scope = 'layerwise' may come nearer" if free else ""
+    return f"{100 * asked * (1 + miss):.4g} %{left_out}{remedy}"
 
 
 def _protection(row: Row) -> str | None:
@@ -102,12 +108,44 @@ def warnings(rows: Sequence[Row]) -> list[str]:
         ("total epochs", "epochs_total"),
         ("numbers of training images", "train_images"),
         ("numbers of test images", "test_images"),
+        ("versions of the protocol", "protocol"),
     ):
         distinct = sorted({getattr(record, key) for record in finals} - {None})
         if len(distinct) > 1:
             numbers = wording.listing([str(value) for value in distinct])
             found.append(f"The rows differ in their {what}: {numbers}.")
+    unknown = [row for row in rows if any(not run.final.data_fingerprint for run in row.done)]
+    if unknown and any(record.data_fingerprint for record in finals):
+        names = listed(row.name for row in unknown)
+        found.append(
+            f"On which images these rows were measured was not recorded: {names}. That they are "
+            "those of the other rows cannot be checked."
+        )
+    return [*found, *_no_effect(rows)]
+
+
+def _no_effect(rows: Sequence[Row]) -> list[str]:
+    """Say which rows of a budget are equal to the last digit: a setting of theirs does nothing."""
+    found = []
+    for group in by_budget(rows).values():
+        equal: dict[tuple[object, ...], list[Row]] = {}
+        for row in group:
+            if row.done and not row.collapsed() and all(run.final.curve_loss for run in row.done):
+                equal.setdefault(tuple(_outcome(run) for run in row.done), []).append(row)
+        found += [
+            f"{listed(row.name for row in same)} ({wording.asked(*same[0].budget)}): the same "
+            "results to the last digit at every seed. What sets these rows apart changes nothing."
+            for same in equal.values()
+            if len(same) > 1
+        ]
     return found
+
+
+def _outcome(run: RunRecords) -> tuple[object, ...]:
+    """What two trainings that differ in anything hardly share."""
+    final = run.final
+    curve = tuple(final.curve_loss or ())
+    return final.seed, curve, final.test_loss, final.params_nonzero, final.threshold
 
 
 def superseded(older: Sequence[RunRecords]) -> list[str]:

@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ssbench.analysis import stats, wording
-from ssbench.analysis.rows import UNFAIR, Row, missing_seeds, usual_seeds
+from ssbench.analysis.rows import UNFAIR, Row, missing_seeds, standing, twins, usual_seeds
 
 
 def smaller(row: Row, rows: Sequence[Row], key: str) -> Mapping[Row, dict[int, float]]:
     """Return the errors, by seed, of a row and its rivals: those that have no more params.
 
     A row has rivals with up to `UNFAIR` more params than its own too, as budgets are not met to
-    the last weight. None, not even itself, where it has no rival or no result.
+    the last weight. None, not even itself, where it has no rival or does not stand
+    (`ssbench.analysis.rows.standing`).
 
     Args:
         row: one of ``rows``.
@@ -23,12 +24,13 @@ def smaller(row: Row, rows: Sequence[Row], key: str) -> Mapping[Row, dict[int, f
         key: which error.
     """
     size = row.mean("params_nonzero")
-    if size is None or not row.values(key):
+    able = standing(rows)
+    if size is None or not row.values(key) or row not in able:
         return {}
     limit = size * (1 + UNFAIR)
     found = {
         other: values
-        for other in rows
+        for other in able
         if (params := other.mean("params_nonzero")) is not None
         and params <= limit
         and (values := other.values(key))
@@ -98,11 +100,13 @@ class Areas:
 
 FRONT_CAPTION = (
     "Rows that no other row beats in both mean test error and size (nonzero, mean over seeds), "
-    "from the smallest to the largest. Whether they can be told apart is for the verdicts to say."
+    "from the smallest to the largest; those that collapsed have no part in it. Whether rows can "
+    "be told apart is for the verdicts to say."
 )
 AREA_CAPTION = (
     "Area under test error against the logarithm of the compression ratio (dense / nonzero), "
-    "divided by the width of the range: the mean error in % over the range that all curves span."
+    "divided by the width of the range: the mean error in % over the range that all curves span. "
+    "A curve is not full where a row of it collapsed or missed its budget."
 )
 
 
@@ -120,7 +124,7 @@ def front(rows: Sequence[Row], unit: str) -> Front:
         unit: "params" or "macs".
     """
     points: dict[Row, tuple[float, float]] = {}
-    for row in complete(rows):
+    for row in standing(complete(rows)):
         size, error = row.spread(f"{unit}_nonzero"), row.spread("test_top1_error")
         if size and error:
             points[row] = (size.mean, error.mean)
@@ -140,11 +144,12 @@ def areas(rows: Sequence[Row], unit: str) -> Areas | None:
     Returns:
         None where fewer than two methods have a curve, or their curves share no range.
     """
-    whole = set(complete(rows))
+    whole = {row for row in standing(complete(rows)) if not row.off_budget}
+    without_floor = twins(rows)
     budgets: dict[str, set[object]] = defaultdict(set)
     lines: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        if isinstance(row.budget[0], float | int):
+        if isinstance(row.budget[0], float | int) and row not in without_floor:
             budgets[row.budget[1] or ""].add(row.budget[0])
             lines[row.name].append(row)
     curves, left_out = {}, []

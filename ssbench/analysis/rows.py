@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ssbench.analysis import stats
-from ssbench.analysis.grouping import alike, names
+from ssbench.analysis.grouping import alike, names, plan_of
+from ssbench.analysis.images import told_apart
 from ssbench.storage.records import RunRecords
 from ssbench.storage.schema import Record
 
@@ -16,7 +18,9 @@ Asked = float | Literal["own"] | None
 CLOSE = 0.005
 """A budget counts as met within this share of it."""
 UNFAIR = 0.05
-"""A row that kept this share more than was asked does not compete with those that did not."""
+"""A row that kept this share more or less than was asked does not compete with the others."""
+_ONE_SIDED = 1.645
+"""Standard errors: so far under the error of guessing is no more than luck in 95 of 100 cases."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,20 @@ class Row:
         """Count the seeds in which a whole layer lost all its weights."""
         return sum(any(share == 0 for share in run.final.layers.values()) for run in self.done)
 
+    def at_chance(self) -> int:
+        """Count the seeds in which the network is no better than guessing the commonest class."""
+        return sum(_guesses(run.final) for run in self.done)
+
+    @property
+    def broken(self) -> bool:
+        """Whether in some seed a whole layer died, or nothing was learnt: to beat it is nothing."""
+        return self.collapsed() > 0 or self.at_chance() > 0
+
+    @property
+    def off_budget(self) -> bool:
+        """Whether it kept so much more or less than was asked that it is of another size."""
+        return abs(self.miss() or 0) > UNFAIR
+
     def miss(self) -> float | None:
         """Return (reached - asked) / asked, the furthest of all seeds; None without a share."""
         asked = self.like.budget_asked
@@ -102,6 +120,17 @@ class Row:
         if asked is None or asked == "own" or not reached:
             return None
         return max(((share - asked) / asked for share in reached), key=abs)
+
+
+def _guesses(final: Record) -> bool:
+    """Whether a test error is no lower than that of guessing, but for the sampling of images."""
+    guess = final.test_guess_error
+    if guess is None and final.classes:
+        guess = 100 * (1 - 1 / final.classes)
+    if guess is None or final.test_top1_error is None or not final.test_images:
+        return False
+    error = math.sqrt(guess * (100 - guess) / final.test_images)
+    return final.test_top1_error >= guess - _ONE_SIDED * error
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:
@@ -122,7 +151,7 @@ def make_rows(runs: Iterable[RunRecords]) -> tuple[list[Row], list[RunRecords]]:
         The rows, and the older runs that a newer one of the same row and seed replaces: a method
         that was changed and run again leaves both in the folder.
     """
-    groups, older = alike(runs)
+    groups, older = alike(told_apart(runs))
     rows = [
         Row(
             name=name,
@@ -183,11 +212,61 @@ def missing_seeds(row: Row, usual: Mapping[str, set[int]]) -> set[int]:
     return wanted - {run.final.seed for run in row.done}
 
 
+def twins(rows: Iterable[Row]) -> dict[Row, Row]:
+    """Return each row without a floor whose twin with one has a result, with that twin.
+
+    The twin competes in its place: the floor is the same for all methods.
+    """
+    rows = list(rows)
+    floors = {plan_of(r.like, floor=False): r for r in rows if r.done and r.like.protection}
+    return {
+        row: floors[key]
+        for row in rows
+        if floors and not row.like.protection and (key := plan_of(row.like, floor=False)) in floors
+    }
+
+
+def repeated(rows: Iterable[Row]) -> set[Row]:
+    """Return the rows without a floor whose twin has the same masks: the floor never acted."""
+    keys = ("params_nonzero", "connections_nonzero", "macs_nonzero", "threshold")
+    return {
+        row
+        for row, twin in twins(rows).items()
+        if not row.failed
+        and not any(twin.values("protected").values())
+        and all(row.values(key) == twin.values(key) for key in keys)
+    }
+
+
+def printed(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows that tables print: all but the `repeated` ones."""
+    rows = list(rows)
+    same = repeated(rows)
+    return [row for row in rows if row not in same]
+
+
+def differing(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows without those of a name that at every budget are the same as their twins."""
+    rows = list(rows)
+    same = repeated(rows)
+    names = {row.name for row in rows if row not in same}
+    return [row for row in rows if row.name in names]
+
+
+def standing(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that can be better or worse than others.
+
+    They have a result, have not broken down in any seed, and have no twin that competes for them.
+    """
+    without_floor = twins(rows)
+    return [row for row in rows if row.done and row not in without_floor and not row.broken]
+
+
 def rivals(group: Sequence[Row], key: str = "test_top1_error") -> Mapping[Row, dict[int, float]]:
     """Return the errors, by usual seed, of those rows of a budget that can be compared.
 
     Fewer than two rows, the dense network and budgets "own" give none: such rows are not of one
-    size. Neither does a row belong that kept `UNFAIR` more than was asked, or has no result.
+    size. Neither does a row belong that is not `standing`, or missed its budget by `UNFAIR`.
 
     Args:
         group: the rows of one budget.
@@ -195,7 +274,7 @@ def rivals(group: Sequence[Row], key: str = "test_top1_error") -> Mapping[Row, d
     """
     if group[0].budget[0] in (None, "own"):
         return {}
-    fair = [row for row in group if row.done and (row.miss() or 0) <= UNFAIR]
+    fair = [row for row in standing(group) if not row.off_budget]
     usual = usual_seeds(group)
     found = {}
     for row in fair:

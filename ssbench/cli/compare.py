@@ -94,6 +94,9 @@ def _print_receipt(found: Receipt, console: Console) -> None:
         if items:
             console.print(_table(title, titles, items))
     judged = found.verdict
+    if judged is None:
+        _say(console, "Not judged: the two rows were measured on different images.")
+        return
     _say(console, f"{judged.first} before {judged.second}: {judged.said}")
 
 

@@ -18,6 +18,7 @@ from ssbench.models.exported import Format
 from ssbench.models.registry import check as check_model
 from ssbench.paths import bench_folder
 from ssbench.pipeline import export as export_
+from ssbench.pipeline.feasibility import out_of_reach
 from ssbench.report import freshness
 from ssbench.report.formats.environment import FORMATS
 from ssbench.report.formats.terminal import terminal_table
@@ -48,6 +49,8 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
         console.print(
             str(estimate.estimate(ready.runs, ready.workbench, ready.store)), soft_wrap=True
         )
+        for line in out_of_reach(ready.runs, ready.workbench):
+            console.print(line, soft_wrap=True, markup=False)
         return Outcome()
     make_folder(ready.results.folder, "--results")
     ready.store.prepare()

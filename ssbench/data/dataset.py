@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ssbench.data.image_folder import Files
+from ssbench.data.preprocessing import Preprocessing
 
 Normalisation = tuple[Tensor, Tensor]
 """Mean and standard deviation by channel, each [C, 1, 1], on the scale of the stored values."""
@@ -48,7 +50,7 @@ class DataSet:
     """Three splits: choices are made on validation, results are those on test.
 
     Attributes:
-        fixed: the normalisation, where it is not that of the training images.
+        fixed: the normalisation of images in memory, where it is not that of the training images.
         remarks: what a user has to know of the files, each in one line.
     """
 
@@ -68,10 +70,15 @@ class DataSet:
 
     @cached_property
     def normalisation(self) -> Normalisation:
-        """Mean and standard deviation of the training images, by channel, [C, 1, 1]."""
+        """Mean and standard deviation of the training images, by channel, [C, 1, 1].
+
+        Those of a folder are its preprocessing's.
+        """
+        if isinstance(self.train, Files):
+            how = self.train.preprocessing
+            return _pixels(how.mean), _pixels(how.sd)
         if self.fixed is not None:
             return self.fixed
-        assert isinstance(self.train, Split)  # a folder's is fixed
         if self.train.images.numel() < 10_000_000:
             pixels = self.train.images.double()
             dims = (0, 2, 3)
@@ -79,6 +86,15 @@ class DataSet:
         else:
             mean, sd = _by_counting(self.train.images)
         return mean.float().reshape(-1, 1, 1), sd.float().reshape(-1, 1, 1)
+
+    def prepared(self, how: Preprocessing) -> DataSet:
+        """Return the data set under another preprocessing; images in memory have none."""
+        if not isinstance(self.train, Files) or self.train.preprocessing == how:
+            return self
+        splits = (self.train, self.validation, self.test)
+        files = (replace(part, preprocessing=how) for part in splits if isinstance(part, Files))
+        train, validation, test = files
+        return replace(self, train=train, validation=validation, test=test)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -97,6 +113,11 @@ class DataSet:
         if self.standard != Augmentation():
             digest.update(repr(self.standard).encode())
         return digest.hexdigest()[:16]
+
+
+def _pixels(values: Sequence[float]) -> Tensor:
+    """Values of 0 to 1 by channel on the scale 0 to 255, [C, 1, 1]."""
+    return 255 * torch.tensor(values).reshape(-1, 1, 1)
 
 
 def _by_counting(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Batches of images that are read from the disk, by worker processes where there are many.
 
-Training: a crop of random area and shape (Szegedy et al. 2015), resized, mirrored; evaluation: the
-shorter side resized to 256/224 of the size, the middle cut out.
+Training: a crop of random area and shape (Szegedy et al. 2015), resized, mirrored; evaluation: as
+`ssbench.data.preprocessing.Preprocessing` says.
 """
 
 from __future__ import annotations
@@ -157,15 +157,17 @@ class _Reader:
 
 
 class _Images(Dataset[tuple[Tensor, int] | BadInputError]):
-    """Reads one image: uint8 [3, size, size], or says why it cannot be read."""
+    """Reads one image: uint8 [3, crop, crop], or says why it cannot be read."""
 
     def __init__(self, split: Files, crop: bool, flip: bool) -> None:
         from torchvision.transforms import v2
 
         self.split, self.labels = split, split.labels.tolist()
-        size = split.size
-        middle = [v2.Resize(round(size * 256 / 224), antialias=True), v2.CenterCrop(size)]
-        random: list[Any] = [v2.RandomResizedCrop(size, antialias=True)] if crop else list(middle)
+        how = split.preprocessing
+        filter_ = v2.InterpolationMode(how.interpolation)
+        middle = [v2.Resize(how.resize, filter_), v2.CenterCrop(how.crop)]
+        random: list[Any] = [v2.RandomResizedCrop(how.crop, interpolation=filter_)]
+        random = random if crop else list(middle)
         random += [v2.RandomHorizontalFlip()] if flip else []
         self.evaluation, self.training = v2.Compose(middle), v2.Compose(random)
         self.to_tensor = v2.functional.pil_to_tensor

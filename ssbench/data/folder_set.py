@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from ssbench.data.dataset import Augmentation, DataSet
-from ssbench.data.image_folder import MEAN, SD, splits
+from ssbench.data.image_folder import splits
 
 
 def imagenet(root: Path) -> DataSet:
@@ -21,7 +19,7 @@ def imagenet(root: Path) -> DataSet:
 
 
 def folder(root: Path, name: str, place: str, keep: Path, *, plain: bool = False) -> DataSet:
-    """Open a folder of images by class, 224 pixels, with ImageNet's normalisation.
+    """Open a folder of images by class, with `ssbench.data.preprocessing.STANDARD`.
 
     ``keep`` is the folder of all data sets; ``plain`` as in `ssbench.data.image_folder.Files`.
 
@@ -33,7 +31,5 @@ def folder(root: Path, name: str, place: str, keep: Path, *, plain: bool = False
         replace(part, plain=plain, keep=keep)
         for part in (found.train, found.validation, found.test)
     )
-    mean, sd = (255 * torch.tensor(values).reshape(3, 1, 1) for values in (MEAN, SD))
-    standard = Augmentation(1, True)
-    said = found.remarks
-    return DataSet(name, found.classes, train, validation, test, standard, (mean, sd), said)
+    standard, said = Augmentation(1, True), found.remarks
+    return DataSet(name, found.classes, train, validation, test, standard, remarks=said)

@@ -18,13 +18,11 @@ import numpy as np
 import torch
 
 from ssbench.data.picture import shown
+from ssbench.data.preprocessing import STANDARD, Preprocessing
 from ssbench.data.survey import Found, look, survey
 from ssbench.data.tree import PARTS, SHOWN, read_tree, remarks, same_classes
 from ssbench.errors import BadInputError
 
-SIZE = 224
-MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's, as all of torchvision's networks for 224 pixels expect them, of values 0 to 1."""
 HELD_OUT = 10
 """The most training images of a class that are held out for validation; at most a tenth of them."""
 HASHED_BYTES = 2 << 30
@@ -39,7 +37,7 @@ class Files:
 
     Attributes:
         labels: int64 [N].
-        size: height and width of what the network gets.
+        preprocessing: how an image becomes what the network gets.
         device: where batches go.
         plain: images are converted to RGB as torchvision does, without the rules of
             `ssbench.data.picture`; accuracies published for ImageNet are measured so.
@@ -49,7 +47,7 @@ class Files:
     root: Path
     paths: tuple[str, ...]
     labels: torch.Tensor
-    size: int = SIZE
+    preprocessing: Preprocessing = STANDARD
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     plain: bool = False
     keep: Path | None = None
@@ -64,7 +62,7 @@ class Files:
     @property
     def image_shape(self) -> tuple[int, ...]:
         """Channels, height and width."""
-        return (3, self.size, self.size)
+        return (3, self.preprocessing.crop, self.preprocessing.crop)
 
     @cached_property
     def sizes(self) -> list[int]:
@@ -95,7 +93,8 @@ class Files:
         """A hash of all paths, classes and sizes of files; up to 2 GiB also of their content.
 
         A set like ImageNet's, of 140 GB, is taken at the word of its names and sizes. Images that
-        a plain conversion to RGB would show otherwise are named in it too.
+        a plain conversion to RGB would show otherwise are named in it too. How images are
+        preprocessed is no part of it.
 
         Raises:
             BadInputError: an image cannot be read; names it.
@@ -108,7 +107,7 @@ class Files:
     @cached_property
     def content(self) -> str:
         """A hash of all files, by their content up to 2 GiB."""
-        digest = hashlib.sha256(f"{self.size}".encode())
+        digest = hashlib.sha256(f"{STANDARD.crop}".encode())
         whole = self.is_small
         for path, label, size in zip(self.paths, self.labels.tolist(), self.sizes, strict=True):
             digest.update(f"{path}:{label}:{size}\n".encode(*LOSSLESS))

@@ -158,4 +158,12 @@ def dataset_name(name: str) -> str:
 
     Where the folder lies says nothing about the images, which have a fingerprint.
     """
-    return FOLDER + Path(name.removeprefix(FOLDER)).name if name.startswith(FOLDER) else name
+    if not name.startswith(FOLDER):
+        return name
+    path = Path(name.removeprefix(FOLDER))
+    return FOLDER + (path if path.name not in ("", "..") else path.resolve()).name
+
+
+def in_folder(name: str) -> bool:
+    """Whether the images of a data set lie in a folder of their own, and are photographs."""
+    return name == "imagenet" or name.startswith(FOLDER)

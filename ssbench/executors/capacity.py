@@ -41,10 +41,12 @@ def needed(runs: Sequence[Run], workbench: Workbench) -> int:
     evaluation may outweigh those of a step, also a batch of that.
     """
     clear(workbench.device)
-    for (name, *_), recipe in sorted(kinds(runs).items()):
-        train_briefly(workbench, name, recipe, seconds=0.0)
+    found = kinds(runs)
+    for kind in sorted(found):
+        name, (recipe, how) = kind[0], found[kind]
+        train_briefly(workbench.fitted(how), name, recipe, seconds=0.0)
         if workbench.device.type == "cuda":
-            _evaluate_briefly(workbench, name)
+            _evaluate_briefly(workbench.fitted(how), name)
     if workbench.device.type != "cuda":
         return peak_memory(workbench.device)
     need = torch.cuda.max_memory_reserved(workbench.device) + CUDA_CONTEXT

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from rich.tree import Tree
 
+from ssbench.data.preprocessing import Preprocessing
 from ssbench.executors.progress import duration, share
 from ssbench.experiment.plan import stages
 from ssbench.experiment.stage import Run, Stage
@@ -56,12 +57,13 @@ def estimate(runs: Sequence[Run], workbench: Workbench, store: CheckpointStore) 
     for stage in missing:
         if not stage.recipe:
             continue
-        seen = stage.epochs * len(workbench.train)
+        its = workbench.fitted(stage.preprocessing)
+        seen = stage.epochs * len(its.train)
         kind = kind_of(stage.model, stage.recipe)
         if kind not in speeds:
-            speeds[kind] = train_briefly(workbench, stage.model, stage.recipe)
+            speeds[kind] = train_briefly(its, stage.model, stage.recipe)
         images += seen
-        macs += 3 * workbench.dense(stage.model).macs * seen
+        macs += 3 * its.dense(stage.model).macs * seen
         seconds += seen / speeds[kind]
     return Estimate(len(missing), sum(stage.epochs for stage in missing), images, macs, seconds)
 
@@ -71,10 +73,10 @@ def kind_of(model_name: str, recipe: Recipe) -> Kind:
     return model_name, recipe.batch_size, recipe.precision
 
 
-def kinds(runs: Sequence[Run]) -> dict[Kind, Recipe]:
-    """All kinds of trainings of these runs, each with a recipe of it."""
-    trained = [(s.model, s.recipe) for run in runs for s in run.stages if s.recipe]
-    return {kind_of(model_name, recipe): recipe for model_name, recipe in trained}
+def kinds(runs: Sequence[Run]) -> dict[Kind, tuple[Recipe, Preprocessing]]:
+    """All kinds of trainings of these runs, each with a recipe of it and the images it takes."""
+    trained = [(s, s.recipe) for run in runs for s in run.stages if s.recipe]
+    return {kind_of(s.model, recipe): (recipe, s.preprocessing) for s, recipe in trained}
 
 
 def train_briefly(
@@ -85,6 +87,8 @@ def train_briefly(
     Returns:
         Images per second; infinite where no more than the first step was to be done.
     """
+    size = min(recipe.batch_size, len(workbench.train))  # no batch of the training is larger
+    recipe = recipe.model_copy(update={"batch_size": size})
     with products(recipe.precision):
         return _steps_per_second(workbench, model_name, recipe, seconds) * recipe.batch_size
 
@@ -138,6 +142,8 @@ def _line(run: Run, stage: Stage, *, done: bool) -> str:
         what = stage.retrain if stage.retrain != "finetune" else what
     if stage.budget:
         kept = f"{share(stage.budget.kept)} of {stage.budget.unit}"
+        floor = stage.budget.protection
+        kept += f", floor {100 * floor:g} %" if floor else ""
         what = ", ".join(part for part in (what, "" if what else run.label, kept) if part)
     plural = "" if stage.epochs == 1 else "s"
     epochs = f"{stage.epochs} epoch{plural}" if stage.epochs else ""

@@ -199,6 +199,8 @@ def observer(runs: Sequence[Run], console: Console, *, quiet: bool) -> Quiet:
 def describe(run: Run) -> str:
     """Name a run for people."""
     kept = "" if run.budget is None else f", {share(run.budget.kept)} of {run.budget.unit}"
+    floor = run.budget.protection if run.budget else 0.0
+    kept += f", floor {100 * floor:g} %" if floor else ""
     return f"{run.stage.dataset} {run.stage.model} {run.label}{kept}, seed {run.stage.seed}"
 
 

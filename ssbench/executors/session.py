@@ -28,7 +28,7 @@ from ssbench.experiment.stage import Run
 from ssbench.experiment.variants import variants
 from ssbench.method.registry import discover
 from ssbench.models.pretrained import fetch
-from ssbench.pipeline.feasibility import check_reach
+from ssbench.pipeline.feasibility import check_reach, check_shift
 from ssbench.pipeline.workbench import Workbench
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
@@ -87,7 +87,8 @@ def prepare(argument: str, options: Options) -> Prepared:
     if tuned:
         chosen = tuned_.apply(tuned, experiment, chosen, source)
     runs = plan_variants(experiment, chosen, workbench.dataset.fingerprint, source)
-    manifest = experiment.manifest | {"tuned": tuned.id if tuned else ""}
+    data = {"data": workbench.dataset.fingerprint}
+    manifest = experiment.manifest | data | {"tuned": tuned.id if tuned else ""}
     results = Results(options.results, manifest, command(argument, options))
     results.check()
     if options.devices > 1:
@@ -133,6 +134,7 @@ def make_ready(
     """
     for weights in sorted({stage.start for run in runs for stage in run.stages} - {""}):
         fetch(weights)
+    check_shift(runs, workbench, source)
     done = store.finished()
     check_reach([run for run in runs if run.stage.id not in done], workbench, source)
 

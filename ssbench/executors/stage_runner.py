@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
+from ssbench.data.image_folder import Files
 from ssbench.errors import BadInputError, DamagedError, DivergedError, NoRoomError, RunFailedError
 from ssbench.experiment.stage import Run, Stage
+from ssbench.pipeline.prune import missed_budget
 from ssbench.pipeline.record import Record, now
 from ssbench.pipeline.resume import ResumePoints
 from ssbench.pipeline.stages import carry_out
@@ -106,15 +109,7 @@ class StageRunner:
             partials,
             warn,
         )
-        self._facts = describe(workbench.device) | {
-            "train_images": len(workbench.train),
-            "validation_images": len(workbench.validation),
-            "test_images": len(workbench.test),
-            "image_shape": list(workbench.example.shape[1:]),
-            "classes": workbench.dataset.classes,
-            "mean": workbench.normalisation[0].flatten().tolist(),
-            "sd": workbench.normalisation[1].flatten().tolist(),
-        }
+        self._where = describe(workbench.device)
 
     @property
     def _store(self) -> CheckpointStore:
@@ -140,7 +135,8 @@ class StageRunner:
                 return
             before = self._before(stage, begins)
             begins(stage)
-            tensors, record = self.compute(stage, before, listen)
+            found = self._as_twin(stage, before)
+            tensors, record = found or self.compute(stage, before, listen)
             self._store.save(stage.id, tensors, record)
             self._forget(stage)
 
@@ -165,6 +161,24 @@ class StageRunner:
         self.carry_out(stage.parent, lambda _: None, begins)
         return self._store.tensors(stage.parent.id)
 
+    def _as_twin(self, stage: Stage, before: Mapping[str, Tensor]) -> tuple[Tensors, Record] | None:
+        """What the same run without a floor gave, where it began with the very same tensors.
+
+        None where they differ, or where that stage is not done: then there is a stage to compute.
+        """
+        twin = stage.twin
+        if twin is None or twin.parent is None or not self._store.has(twin.id):
+            return None
+        try:
+            theirs = self._store.tensors(twin.parent.id)
+            if theirs.keys() != before.keys():
+                return None
+            if not all(torch.equal(theirs[name], tensor) for name, tensor in before.items()):
+                return None
+            return self._store.tensors(twin.id), self._store.record(twin.id)
+        except DamagedError:
+            return None
+
     def compute(
         self, stage: Stage, before: Mapping[str, Tensor], listen: Listener
     ) -> tuple[Tensors, Record]:
@@ -185,11 +199,35 @@ class StageRunner:
                 self._forget(stage)  # with more memory it could go on; of all else that is in vain
             lost = is_lost(self._workbench.device)
             raise StageFailedError(_reason(stage, error), _failure(error), lost=lost) from error
-        return tensors, record | self._facts | {"time": now()}
+        if said := missed_budget(stage, record):
+            self._warn(said)
+        return tensors, record | self._where | _seen(stage, self._workbench) | {"time": now()}
 
     def _forget(self, stage: Stage) -> None:
         if self._partials:
             self._partials.forget(stage.id)
+
+
+def _seen(stage: Stage, workbench: Workbench) -> Record:
+    """The images that a stage saw."""
+    its = workbench.fitted(stage.preprocessing)
+    in_folder = isinstance(its.dataset.train, Files)
+    return {
+        "train_images": len(its.train),
+        "validation_images": len(its.validation),
+        "test_images": len(its.test),
+        "image_shape": list(its.example.shape[1:]),
+        "classes": its.dataset.classes,
+        "test_guess_error": _guess_error(its.test.labels),
+        "mean": its.normalisation[0].flatten().tolist(),
+        "sd": its.normalisation[1].flatten().tolist(),
+        "preprocessing": stage.preprocessing.facts() if in_folder else None,
+    }
+
+
+def _guess_error(labels: Tensor) -> float:
+    """The error in percent of who always answers with the most frequent of the labels [N]."""
+    return 100 * (1 - float(torch.bincount(labels).max()) / len(labels))
 
 
 def _failure(error: Exception) -> Record:

@@ -15,9 +15,12 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
-from ssbench.data.registry import dataset_name
+from ssbench.data.preprocessing import STANDARD
+from ssbench.data.registry import dataset_name, in_folder
 from ssbench.errors import BadInputError
+from ssbench.experiment.presets import preprocessing
 from ssbench.experiment.retraining import (
     SCRATCH,
     Retrain,
@@ -30,8 +33,8 @@ from ssbench.experiment.spec import Experiment
 from ssbench.experiment.stage import Known, Run, Stage, Start, at_seed, make_stage
 from ssbench.experiment.variants import Variant, variants
 from ssbench.method.registry import Registry
-from ssbench.models.pretrained import published_url
-from ssbench.models.registry import check
+from ssbench.models.pretrained import published
+from ssbench.models.registry import check, check_untagged, network
 from ssbench.pruning.budget import Budget
 from ssbench.training.recipe import Recipe
 
@@ -56,13 +59,52 @@ def plan_variants(
     experiment: Experiment, chosen: Sequence[Variant], fingerprint: str, source: str
 ) -> list[Run]:
     """List the runs of those methods of an experiment that have been chosen; see `plan`."""
-    weights: dict[str, str] = {}
-    for index, model in enumerate(experiment.models):
-        check(model, f"{source}: models.{index}")
-        if experiment.start == "published":
-            weights[model] = published_url(model, f"{source}: models.{index}")
+    _refuse_shift(experiment, source)
+    starts = _starts(experiment, fingerprint, source)
     with _uncollected():
-        return _runs(experiment, chosen, weights, fingerprint, source)
+        return _runs(experiment, chosen, starts, source)
+
+
+def _refuse_shift(experiment: Experiment, source: str) -> None:
+    """Refuse another number of pixels than 0 and 1 for photographs: it would change nothing.
+
+    Raises:
+        BadInputError: names the recipe.
+    """
+    for name, recipe in (("train", experiment.train), ("finetune", experiment.finetune)):
+        if in_folder(experiment.dataset) and (recipe.shift or 0) > 1:
+            raise BadInputError(
+                f"{source}: {name}.shift: photographs of a folder are cropped at random (1) or not "
+                f"(0), not shifted by {recipe.shift} pixels; write 1 or 0"
+            )
+
+
+def _starts(experiment: Experiment, fingerprint: str, source: str) -> dict[str, Start]:
+    """What the runs of each network begin with, for the first seed.
+
+    Raises:
+        BadInputError: an unknown network, one without published weights where these are asked for,
+            a tag of weights where they are not, or two names of one network.
+    """
+    dataset, seed = dataset_name(experiment.dataset), experiment.seeds[0]
+    found: dict[str, Start] = {}
+    same: dict[tuple[str, str], str] = {}
+    for index, model in enumerate(experiment.models):
+        place = f"{source}: models.{index}"
+        check(model, place)
+        start = Start(dataset, fingerprint, model, seed)
+        if experiment.start == "published":
+            weights = published(model, place)
+            how = preprocessing(weights, place) if in_folder(experiment.dataset) else STANDARD
+            start = replace(start, weights=weights.url, preprocessing=how)
+        else:
+            check_untagged(model, place)
+        mine = f"models.{index} ({model})"
+        first = same.setdefault((network(model), start.weights), mine)
+        if first != mine:
+            raise BadInputError(f"{place}: {model!r} is the network of {first}; take one out")
+        found[model] = start
+    return found
 
 
 @contextmanager
@@ -80,11 +122,9 @@ def _uncollected() -> Iterator[None]:
 def _runs(
     experiment: Experiment,
     chosen: Sequence[Variant],
-    weights: Mapping[str, str],
-    fingerprint: str,
+    starts: Mapping[str, Start],
     source: str,
 ) -> list[Run]:
-    dataset = dataset_name(experiment.dataset)
     runs: dict[str, tuple[Run, str]] = {}
     known: Known = {}
     chains: dict[tuple[str, int, int], tuple[Stage, str]] = {}
@@ -96,11 +136,12 @@ def _runs(
         for place, budget in enumerate(variant.budgets):
             key = (model, number, place)
             if key not in chains:
-                start = Start(dataset, fingerprint, model, seed, weights.get(model, ""))
-                last = _chain(experiment, variant, budget, start)
+                last = _chain(experiment, variant, budget, starts[model])
+                if (bare := variant.bare.get(place)) is not None:
+                    last = replace(last, twin=chains[model, number, bare][0])
                 chains[key] = (last, _name(variant, budget, last))
             last, name = chains[key]
-            stage = at_seed(last, seed, fingerprint, known)
+            stage = at_seed(last, seed, known)
             run = _run(experiment, variant, budget, stage, name)
             if stage.id in runs:
                 raise BadInputError(

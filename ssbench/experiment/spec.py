@@ -18,12 +18,14 @@ from ssbench.errors import BadInputError, message, nearest
 from ssbench.experiment.overrides import override
 from ssbench.experiment.retraining import Retrain
 from ssbench.paths import bench_folder
-from ssbench.pruning.budget import Budget, Kept, Unit
+from ssbench.pruning.budget import FLOOR, Budget, Kept, Passes, Protection, Scope, Unit
+from ssbench.ranges import within
 from ssbench.storage.toml import read_toml, refuse_depth
-from ssbench.training.recipe import Recipe
+from ssbench.training.recipe import LearningRate, Recipe
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
-Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Seed = Annotated[int, within(-(2**63), 2**63 - 1, "a seed has 64 bits")]
+Words = Annotated[str, Field(max_length=500)]
 
 
 class BudgetSpec(BaseModel):
@@ -33,9 +35,12 @@ class BudgetSpec(BaseModel):
 
     unit: Unit | None = None
     kept: list[Kept] | Kept | None = None
-    scope: Literal["global", "layerwise"] | None = None
-    protection: float | None = Field(default=None, ge=0, lt=1)
-    passes: int | None = Field(default=None, ge=1)
+    scope: Scope | None = None
+    """None: as the method's authors prune."""
+    protection: list[Protection] | Protection | None = None
+    """A list is for rows with one threshold for the whole network, each of which then stands there
+    once for every value; None: [0, `FLOOR`]. A number is for all rows."""
+    passes: Passes | None = None
 
     @field_validator("kept")
     @classmethod
@@ -46,13 +51,46 @@ class BudgetSpec(BaseModel):
         for value in values:
             if value != "own" and not 0 < value <= 1:
                 raise ValueError(f"{value} is outside (0, 1]")
+        shares: dict[str, Kept] = {}
+        for value in values:
+            read = value if value == "own" else f"{100 * value:.4g} %"
+            if read in shares:
+                raise ValueError(f"{shares[read]} and {value} both read {read}; name each once")
+            shares[read] = value
         return values or None
 
-    def expand(self, common: BudgetSpec) -> list[Budget]:
-        """List the budgets, taking from ``common`` what is not said here."""
-        merged = common.model_dump(exclude_none=True) | self.model_dump(exclude_none=True)
+    @field_validator("protection")
+    @classmethod
+    def _floors(cls, protection: list[float] | float | None) -> list[float] | float | None:
+        values = protection if isinstance(protection, list) else [protection or 0.0]
+        if not values or len(set(values)) != len(values):
+            raise ValueError("name at least one share, each once")
+        for value in values:
+            if not 0 <= value < 1:
+                raise ValueError(f"{value} is outside [0, 1)")
+        return protection
+
+    def expand(self, common: BudgetSpec, scope: Scope = "global") -> list[Budget]:
+        """List the budgets.
+
+        Args:
+            common: has what is not said here.
+            scope: of the method, where neither says one.
+        """
+        said = common.model_dump(exclude_none=True) | self.model_dump(exclude_none=True)
+        merged: dict[str, Any] = {"scope": scope} | said
         shares = merged.pop("kept", [0.5, 0.25, 0.125, 0.0625, 0.03125])
-        return [Budget(kept=share, **merged) for share in shares]
+        floors = merged.pop("protection", [0.0, FLOOR])
+        if not isinstance(floors, list):
+            return [Budget(kept=share, protection=floors, **merged) for share in shares]
+        found = []
+        for number, floor in enumerate(floors):
+            for share in shares:
+                if merged["scope"] == "global" and share != "own":
+                    found.append(Budget(kept=share, protection=floor, **merged))
+                elif not number:  # no threshold of the network's that could empty a layer
+                    found.append(Budget(kept=share, **merged))
+        return found
 
 
 class MethodSpec(BaseModel):
@@ -61,12 +99,12 @@ class MethodSpec(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
     name: str
-    label: str | None = None
+    label: Words | None = None
     budget: BudgetSpec = BudgetSpec()
     retrain: list[Retrain] | Retrain = "finetune"
     models: list[str] | None = None
     """Those of the experiment's networks that the method runs on; None: all."""
-    finetune_lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    finetune_lr: LearningRate | None = None
     """The learning rate of this method's finetuning; None: that of the recipe ``finetune``."""
 
     @property
@@ -87,14 +125,14 @@ class TuneSpec(BaseModel):
 
     seeds: list[Seed] | None = Field(default=None, min_length=1)
     """None: one that the experiment does not have."""
-    finetune_lr: list[float] = []
+    finetune_lr: list[LearningRate] = []
     """The grid that every method chooses the learning rate of its finetuning from."""
 
     @field_validator("finetune_lr")
     @classmethod
     def _grid(cls, rates: list[float]) -> list[float]:
-        if rates and (len(set(rates)) != len(rates) or len(rates) < 2 or min(rates) <= 0):
-            raise ValueError("name at least two learning rates over 0, each once")
+        if rates and (len(set(rates)) != len(rates) or len(rates) < 2):
+            raise ValueError("name at least two learning rates, each once")
         return rates
 
 
@@ -104,7 +142,7 @@ class Experiment(BaseModel):
     model_config = _STRICT
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
-    title: str = ""
+    title: Words = ""
     dataset: str
     models: list[str] = Field(min_length=1)
     methods: list[MethodSpec] | Literal["all"]
@@ -114,7 +152,9 @@ class Experiment(BaseModel):
     """Where trainings begin: random weights, or those that torchvision has published."""
     train: Recipe = Recipe()
     finetune: Recipe = Recipe()
-    scratch_limit: float = Field(default=2.0, ge=1, allow_inf_nan=False)
+    scratch_limit: Annotated[
+        float, within(1, 100, "it multiplies the epochs, and shortens no training")
+    ] = 2.0
     """The most that the control scratch-b multiplies the epochs by."""
     passes_epochs: Literal["repeat", "split"] = "repeat"
     """Whether each of several passes takes all epochs again, or they divide them among themselves,
@@ -127,6 +167,14 @@ class Experiment(BaseModel):
         if not methods:
             raise ValueError("empty sweep: name at least one method, or write methods = 'all'")
         return methods
+
+    @field_validator("seeds")
+    @classmethod
+    def _once(cls, seeds: list[Seed]) -> list[Seed]:
+        twice = [seed for seed in set(seeds) if seeds.count(seed) > 1]
+        if twice:
+            raise ValueError(f"names the seed {twice[0]} twice; name each once")
+        return seeds
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, Literal
 
+from ssbench.data.preprocessing import STANDARD, Preprocessing
 from ssbench.experiment.retraining import Retrain
 from ssbench.experiment.variants import Variant
 from ssbench.method.contract import Method
@@ -18,6 +19,13 @@ from ssbench.training.recipe import Recipe
 
 PROTOCOL = 2
 """Raised when a change of the harness changes results; part of every stage's id."""
+
+SURGERY = 2
+"""Raised when a change of surgery changes what some networks keep; part of the ids of their pruned
+stages alone. 2: batch norms and linear layers select channels, groups keep as many as the fullest,
+activations inside batch norms are known, and budgets of whole filters are met after surgery."""
+_CUT_OTHERWISE = frozenset({"densenet40", "lenet5", "resnet164", "shufflenet-v2", "wrn28-10"})
+"""The networks that this concerned; others of torchvision and timm may be concerned as well."""
 
 Kind = Literal["train", "prune", "finetune"]
 
@@ -45,6 +53,14 @@ class Stage:
     """The most that scratch-b multiplies the epochs of ``recipe`` by."""
     start: str = ""
     """The address of the weights that the run begins with; empty: random ones."""
+    fingerprint: str = ""
+    """Of the data set."""
+    preprocessing: Preprocessing = STANDARD
+    """Of the images of a folder: that of the published weights."""
+    method_file: str | None = None
+    """A hash of the file of ``method``."""
+    twin: Stage | None = field(default=None, repr=False, compare=False)
+    """The last stage of the same run without a floor: where that never acted, the two are one."""
     said: str = field(default="", repr=False, compare=False)
     """All that ``id`` is made of, as JSON in which seed and parent are left open."""
     alike: str = field(default="", repr=False, compare=False)
@@ -97,6 +113,7 @@ class Start:
     seed: int
     weights: str = ""
     """Their address; empty: random ones."""
+    preprocessing: Preprocessing = STANDARD
 
 
 def make_stage(
@@ -143,8 +160,12 @@ def make_stage(
         settings["snapshot"] = _text(snapshot)
     if scratch_limit != 1:
         settings["scratch_limit"] = _text(scratch_limit)
+    if (kind == "prune" or budget) and (start.model in _CUT_OTHERWISE or ":" in start.model):
+        settings["surgery"] = _text(SURGERY)
     if start.weights:
         settings["start"] = _text(start.weights.rsplit("/", 1)[-1])
+    if start.preprocessing != STANDARD:
+        settings["preprocessing"] = json.dumps(start.preprocessing.identity(), sort_keys=True)
     said = "{" + ", ".join([f'"{key}": {settings[key]}' for key in sorted(settings)]) + "}"
     above = parent.alike if parent else start.fingerprint
     return Stage(
@@ -161,6 +182,9 @@ def make_stage(
         snapshot=snapshot,
         scratch_limit=scratch_limit,
         start=start.weights,
+        fingerprint=start.fingerprint,
+        preprocessing=start.preprocessing,
+        method_file=by.file.content if by else None,
         said=said,
         alike=_id(said, "any", above),
     )
@@ -170,17 +194,18 @@ Known = dict[tuple[str, int], Stage]
 """By the id of a stage and a seed, the same stage for that seed."""
 
 
-def at_seed(stage: Stage, seed: int, fingerprint: str, known: Known) -> Stage:
+def at_seed(stage: Stage, seed: int, known: Known) -> Stage:
     """The same stage for another seed; one that is ``known`` already is shared."""
     if seed == stage.seed:
         return stage
     found = known.get((stage.id, seed))
     if found is None:
-        parent = at_seed(stage.parent, seed, fingerprint, known) if stage.parent else None
-        stage_id = _id(stage.said, seed, parent.id if parent else fingerprint)
+        parent = at_seed(stage.parent, seed, known) if stage.parent else None
+        twin = at_seed(stage.twin, seed, known) if stage.twin else None
+        stage_id = _id(stage.said, seed, parent.id if parent else stage.fingerprint)
         # Half the time that dataclasses.replace takes; plans have hundreds of thousands of stages.
         found = known[stage.id, seed] = object.__new__(Stage)
-        vars(found).update(vars(stage), id=stage_id, parent=parent, seed=seed)
+        vars(found).update(vars(stage), id=stage_id, parent=parent, seed=seed, twin=twin)
     return found
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,7 +17,8 @@ from ssbench.experiment.size import refuse_too_many
 from ssbench.experiment.spec import Experiment, MethodSpec
 from ssbench.method.contract import Method, wants
 from ssbench.method.registry import MethodFile, Registry
-from ssbench.pruning.budget import Budget
+from ssbench.pruning.budget import Budget, Scope
+from ssbench.ranges import ANY_NUMBER, outside
 
 MOST_TOLD = 3
 """So many values of one setting show that it differs; there are three units."""
@@ -52,6 +53,30 @@ class Variant:
         changed = {name: value for name, value in settings.items() if value != defaults[name]}
         said = {"name": self.file.name, "file": self.file.content, "settings": changed}
         return json.dumps(said, sort_keys=True)
+
+    @cached_property
+    def bare(self) -> dict[int, int]:
+        """By place of a budget with a floor, that of the same one without, where it comes before.
+
+        By the fields of budgets, as to hash a hundred thousand of them takes a second.
+        """
+        places: dict[tuple[Any, ...], int] = {}
+        found = {}
+        for place, budget in enumerate(self.budgets):
+            if budget is None:
+                continue
+            key = (budget.unit, budget.kept, budget.scope, budget.passes)
+            if not budget.protection:
+                places[key] = place
+            elif key in places:
+                found[place] = places[key]
+        return found
+
+    def competing(self) -> Variant:
+        """The same without the budgets that stand there with a floor too, which compete."""
+        hidden = set(self.bare.values())
+        budgets = [each for place, each in enumerate(self.budgets) if place not in hidden]
+        return replace(self, budgets=budgets)
 
     @property
     def prunes_in_training(self) -> bool:
@@ -103,14 +128,17 @@ def _expand(
         if value == []:
             raise BadInputError(f"{source}: {key}.{name}: empty sweep; name at least one value")
         choices.append([(name, item) for item in (value if isinstance(value, list) else [value])])
-    budgets: list[Budget | None] = list(spec.budget.expand(experiment.budget))
     models = _models(spec, experiment, f"{source}: {key}.models")
     if not spec.retrainings:
         raise BadInputError(f"{source}: {key}.retrain: empty sweep; name at least one value")
     for combination in itertools.product(*choices):
         method = make_method(file, dict(combination), f"{source}: {key}")
+        if method.scope not in get_args(Scope):
+            allowed = " or ".join(map(repr, get_args(Scope)))
+            raise BadInputError(f"{file.path.name}: scope is {method.scope!r}; write {allowed}")
+        budgets = spec.budget.expand(experiment.budget, method.scope)
+        own: list[Budget | None] = [None] if method.grain == "none" else [*budgets]
         for retrain in spec.retrainings:
-            own: list[Budget | None] = [None] if method.grain == "none" else budgets
             where = f"{key} ({file.name})"
             variant = Variant(
                 file, method, spec.label or "", own, where, retrain, models, spec.finetune_lr
@@ -201,6 +229,8 @@ def make_method(file: MethodFile, settings: Mapping[str, Any], place: str) -> Me
         except ValidationError as error:
             found = message(error.errors(include_url=False)[0])
             raise BadInputError(f"{place}.{name}: {found} (found {value!r})") from error
+        if wrong := outside(value, file.cls.limits.get(name, ANY_NUMBER)):
+            raise BadInputError(f"{place}.{name}: {wrong} (found {value!r})")
     try:
         return file.cls(**checked)
     except (ValueError, TypeError) as error:

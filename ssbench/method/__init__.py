@@ -33,13 +33,16 @@ if TYPE_CHECKING:
     from ssbench.method.search_space import LogUniform as LogUniform
     from ssbench.method.search_space import Search as Search
     from ssbench.method.search_space import Uniform as Uniform
+    from ssbench.pruning.budget import Scope as Scope
     from ssbench.pruning.graph.layers import Layer as Layer
     from ssbench.pruning.graph.structure import Structure as Structure
     from ssbench.pruning.graph.structure import structure_of as structure_of
     from ssbench.pruning.lazy_imports import torch_pruning as torch_pruning
+    from ssbench.ranges import Limit as Limit
     from ssbench.training.recipe import ParameterGroup as ParameterGroup
 
 _HOME = {
+    "ssbench.ranges": ("Limit",),
     "ssbench.method.contract": (
         "Batches",
         "GRAINS",
@@ -58,6 +61,7 @@ _HOME = {
     "ssbench.method.filter_groups": ("group_importance",),
     "ssbench.method.norms": ("kernel_norms",),
     "ssbench.method.search_space": ("Choice", "LogUniform", "Search", "Uniform"),
+    "ssbench.pruning.budget": ("Scope",),
     "ssbench.pruning.graph.layers": ("Layer",),
     "ssbench.pruning.graph.structure": ("Structure", "structure_of"),
     "ssbench.pruning.lazy_imports": ("torch_pruning",),
@@ -71,10 +75,12 @@ __all__ = [
     "Choice",
     "Grain",
     "Layer",
+    "Limit",
     "LogUniform",
     "Method",
     "ParameterGroup",
     "Pruning",
+    "Scope",
     "Scores",
     "Search",
     "Structure",

@@ -28,9 +28,11 @@ from ssbench.method.filter_groups import group_importance
 from ssbench.method.loss_gradients import balanced, gradients, scratch_copy, weights_of
 from ssbench.method.norms import kernel_norms
 from ssbench.method.search_space import Choice, LogUniform, Search, Uniform
+from ssbench.pruning.budget import Scope
 from ssbench.pruning.graph.layers import Layer
 from ssbench.pruning.graph.structure import Structure, structure_of
 from ssbench.pruning.lazy_imports import torch_pruning
+from ssbench.ranges import Limit
 from ssbench.training.recipe import ParameterGroup
 
 Grain = Literal["weight", "connection", "filter", "none"]
@@ -49,11 +51,10 @@ class Method(ABC):
     The harness calls, in this order: ``attach`` (before training), ``parameter_groups``, then at
     every step ``penalty`` and ``after_step``, and once at the prune stage ``scores``, ``detach``.
     A hook may ask for more by naming a keyword-only argument with a default: ``images`` (number
-    of training images, int); in ``attach`` ``fresh`` (False where the network was trained
-    before: it begins with published weights, or was pruned already; bool); in ``scores``
-    ``batches`` (see `Batches`) and ``example`` (one image of zeros, [1, C, H, W], on the network's
-    device); in ``after_step`` ``pruning`` (see
-    `Pruning`).
+    of training images, int); in ``penalty`` ``weight_decay`` (the recipe's, float); in ``attach``
+    ``fresh`` (False where the network was trained before: it begins with published weights, or was
+    pruned already; bool); in ``scores`` ``batches`` (see `Batches`) and ``example`` (one image of
+    zeros, [1, C, H, W], on the network's device); in ``after_step`` ``pruning`` (see `Pruning`).
     """
 
     paper: ClassVar[str] = ""
@@ -64,11 +65,25 @@ class Method(ABC):
     """Whether the untrained network is pruned, and what is left trained for all epochs at once."""
     search: ClassVar[Mapping[str, Search]] = {}
     """What ``ssbench tune`` may choose: by public name of a hyper-parameter, among which values."""
+    limits: ClassVar[Mapping[str, Limit]] = {}
+    """By public name of a number among the hyper-parameters, its lowest and highest value and the
+    reason: others are refused before training. It is no part of the ids of stages."""
+    leaves_out: ClassVar[str] = ""
+    """Which prunable layers ``scores`` may leave out, in words; empty: none. They are never pruned.
+    It is no part of the ids of stages."""
 
     @property
     @abstractmethod
     def grain(self) -> Grain:
         """The unit that one score stands for; "none" where nothing is pruned."""
+
+    @property
+    def scope(self) -> Scope:
+        """How its authors prune: one threshold for the network, or the same share of every layer.
+
+        A budget of an experiment may say otherwise.
+        """
+        return "global"
 
     @property
     def rounds(self) -> int:
@@ -103,6 +118,8 @@ class Method(ABC):
 
         For a convolution's weight [out, in/groups, h, w]: the same shape (weight),
         [out, in/groups, 1, 1] (connection), [out, 1, 1, 1] or [1, in/groups, 1, 1] (filter).
+        Any real dtype; minus infinity where nothing is lost with a unit. Every prunable layer
+        needs scores, unless ``leaves_out`` says which ones do not.
         """
 
     def detach(self, model: nn.Module) -> None:
@@ -121,7 +138,7 @@ class Method(ABC):
 
 
 HOOKS = ("attach", "parameter_groups", "penalty", "after_step", "scores", "detach")
-FACTS = dict.fromkeys(("images", "fresh", "batches", "example", "pruning"))
+FACTS = dict.fromkeys(("images", "weight_decay", "fresh", "batches", "example", "pruning"))
 """What a hook may ask for by the name of a keyword-only argument, see `Method`."""
 
 
@@ -188,10 +205,12 @@ __all__ = [
     "Choice",
     "Grain",
     "Layer",
+    "Limit",
     "LogUniform",
     "Method",
     "ParameterGroup",
     "Pruning",
+    "Scope",
     "Scores",
     "Search",
     "Structure",

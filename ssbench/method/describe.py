@@ -15,6 +15,8 @@ from ssbench.paths import method_folder
 SEARCHES: dict[str, Callable[..., Search]] = {
     kind.__name__: kind for kind in (Uniform, LogUniform, Choice)
 }
+DECLARATIONS = ("limits", "leaves_out")
+"""Of a method's class: they only say which values and which scores are refused."""
 GROUP = "ssbench.methods"
 """Of the entry points of other packages."""
 
@@ -34,6 +36,27 @@ class Described:
     summary: str
     paper: str
     search: Mapping[str, Search] = field(default_factory=dict)
+
+
+def result_code(source: bytes) -> bytes:
+    """Give a method's file without the declarations of its class that can change no result.
+
+    What is left is hashed into the ids of stages.
+    """
+    if not any(name.encode() in source for name in DECLARATIONS):
+        return source
+    lines = source.splitlines(keepends=True)
+    for node in ast.parse(source).body:
+        for inner in node.body if isinstance(node, ast.ClassDef) else []:
+            if isinstance(inner, ast.Assign | ast.AnnAssign) and _target(inner) in DECLARATIONS:
+                for number in range(inner.lineno - 1, inner.end_lineno or inner.lineno):
+                    lines[number] = b""
+    return b"".join(lines)
+
+
+def _target(node: ast.Assign | ast.AnnAssign) -> str:
+    """The name that a statement gives a value to."""
+    return ast.unparse(node.target if isinstance(node, ast.AnnAssign) else node.targets[0])
 
 
 def described() -> list[Described] | None:
@@ -86,7 +109,7 @@ def _values(cls: ast.ClassDef) -> Iterator[tuple[str, tuple[Any, bool]]]:
     """
     for node in cls.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            yield node.targets[0].id, (_literal(node.value), True)
+            yield _target(node), (_literal(node.value), True)
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             if node.value is None:
                 raise ValueError(node.target.id)

@@ -30,12 +30,16 @@ def scratch_copy(model: nn.Module, *, batch_statistics: bool) -> nn.Module:
     return network
 
 
-def weights_of(network: nn.Module) -> dict[str, Tensor]:
-    """The weights of every prunable layer, by name, attached to the graph of gradients."""
-    return {
-        layer.weight: network.get_parameter(layer.weight)
-        for layer in structure_of(network).prunable
-    }
+def weights_of(network: nn.Module, *, output: bool = False) -> dict[str, Tensor]:
+    """The weights of every prunable layer, by name, attached to the graph of gradients.
+
+    Args:
+        network: see `scratch_copy`.
+        output: whether the output layer's weight is among them, though it is never pruned.
+    """
+    structure = structure_of(network)
+    layers = structure.layers if output else structure.prunable
+    return {layer.weight: network.get_parameter(layer.weight) for layer in layers}
 
 
 def balanced(batches: Callable[[], Pairs], per_class: int, classes: int) -> tuple[Tensor, Tensor]:
@@ -68,6 +72,7 @@ def gradients(
     *,
     temperature: float = 1.0,
     differentiable: bool = False,
+    output: bool = False,
 ) -> dict[str, Tensor]:
     """The mean cross-entropy's gradients by the prunable weights.
 
@@ -78,8 +83,9 @@ def gradients(
         temperature: what the logits are divided by.
         differentiable: whether the gradients have gradients themselves; that takes more memory than
             a training step.
+        output: whether the gradient by the output layer's weight is wanted, too.
     """
-    weights = weights_of(network)
+    weights = weights_of(network, output=output)
     loss = F.cross_entropy(network(images) / temperature, labels)
     found = torch.autograd.grad(loss, list(weights.values()), create_graph=differentiable)
     return dict(zip(weights, found, strict=True))

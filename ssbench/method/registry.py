@@ -22,8 +22,10 @@ from typing import TypeVar
 
 from ssbench.errors import BadInputError, nearest
 from ssbench.method.contract import FACTS, GRAINS, HOOKS, Method
-from ssbench.method.describe import GROUP
+from ssbench.method.describe import GROUP, result_code
+from ssbench.method.search_space import Choice, Search, Uniform
 from ssbench.paths import method_folder
+from ssbench.ranges import outside
 
 Value = TypeVar("Value")
 PACKAGE = "ssbench.methods"
@@ -118,7 +120,8 @@ def _method_file(name: str, module: ModuleType) -> MethodFile:
     cls = classes[0]
     _check(cls, path)
     _check_hooks(cls, path)
-    return MethodFile(name, cls, path, hashlib.sha256(path.read_bytes()).hexdigest()[:16])
+    content = hashlib.sha256(result_code(path.read_bytes())).hexdigest()[:16]
+    return MethodFile(name, cls, path, content)
 
 
 def _check(cls: type[Method], path: Path) -> None:
@@ -136,12 +139,40 @@ def _check(cls: type[Method], path: Path) -> None:
     if required:
         raise BadInputError(f"{path.name}: give {', '.join(required)} a default value")
     names = [f.name.rstrip("_") for f in fields(cls)]
-    for name in cls.search:
-        if name not in names:
-            raise BadInputError(
-                f"{path.name}: search names {name!r}, which is no hyper-parameter of "
-                f"{cls.__name__}; {nearest(name, names)}"
-            )
+    for declared in ("search", "limits"):
+        for name in getattr(cls, declared):
+            if name not in names:
+                raise BadInputError(
+                    f"{path.name}: {declared} names {name!r}, which is no hyper-parameter of "
+                    f"{cls.__name__}; {nearest(name, names)}"
+                )
+    _check_limits(cls, path)
+
+
+def _check_limits(cls: type[Method], path: Path) -> None:
+    """Refuse limits that are none, and those that the class's own values do not keep."""
+    defaults = {f.name.rstrip("_"): f.default for f in fields(cls)}
+    for name, limit in cls.limits.items():
+        match limit:
+            case (int() | float(), int() | float(), str()) if limit[0] < limit[1] and limit[2]:
+                pass
+            case _:
+                raise BadInputError(
+                    f"{path.name}: limits[{name!r}] is {limit!r}; give (lowest, highest, reason)"
+                )
+        for value in (defaults[name], *_ends(cls.search.get(name))):
+            if wrong := outside(value, limit):
+                raise BadInputError(f"{path.name}: {cls.__name__}.{name} = {value!r} {wrong}")
+
+
+def _ends(search: Search | None) -> tuple[object, ...]:
+    """The values of a search that are outside of a limit first."""
+    match search:
+        case Uniform(low=low, high=high):
+            return low, high
+        case Choice(values=values):
+            return values
+    return ()
 
 
 def _check_hooks(cls: type[Method], path: Path) -> None:

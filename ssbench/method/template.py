@@ -18,7 +18,16 @@ from typing import ClassVar
 
 from torch import nn
 
-from ssbench.method import Grain, Method, Scores, Search, Uniform, prunable_weights, to_grain
+from ssbench.method import (
+    Grain,
+    Limit,
+    Method,
+    Scores,
+    Search,
+    Uniform,
+    prunable_weights,
+    to_grain,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +41,9 @@ class {cls}(Method):
 
     paper: ClassVar[str] = "unpublished"
     search: ClassVar[Mapping[str, Search]] = {{"power": Uniform(1.0, 4.0)}}
+    limits: ClassVar[Mapping[str, Limit]] = {{
+        "power": (0.1, 10, "powers over 10 leave the range of single precision"),
+    }}
     grain: Grain = "connection"
     power: float = 2.0
 

@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ssbench.errors import BadInputError
+from ssbench.models.channel_selection import insert_selections, match_widths
 from ssbench.models.registry import build
 
 Format = Literal["safetensors", "onnx", "pt2"]
@@ -145,6 +146,7 @@ def _fill(
     network: nn.Module, tensors: Mapping[str, Tensor], groups: Mapping[str, int], place: Path
 ) -> None:
     """Give a network other tensors, and its modules the widths that these have."""
+    insert_selections(network, set(tensors))
     expected = set(network.state_dict())
     if expected != set(tensors):
         odd = ", ".join(sorted(expected ^ set(tensors))[:3])
@@ -157,9 +159,4 @@ def _fill(
             setattr(module, key, tensor if new is None else new)
         if isinstance(module, nn.Conv2d):
             module.groups = groups.get(name, 1)
-            module.out_channels = module.weight.shape[0]
-            module.in_channels = module.weight.shape[1] * module.groups
-        elif isinstance(module, nn.Linear):
-            module.out_features, module.in_features = module.weight.shape
-        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.weight is not None:
-            module.num_features = module.weight.shape[0]
+        match_widths(module)

@@ -1,4 +1,4 @@
-"""torchvision's published ImageNet weights, as the start of a training.
+"""Published ImageNet weights, torchvision's and timm's, as the start of a training.
 
 The name of each file ends in the beginning of its SHA-256: nothing else is loaded.
 """
@@ -6,44 +6,109 @@ The name of each file ends in the beginning of its SHA-256: nothing else is load
 from __future__ import annotations
 
 import hashlib
+import math
 import re
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ssbench.errors import BadInputError
-from ssbench.models.registry import IMAGENET, TORCHVISION, torchvision_name
+from ssbench.models.registry import IMAGENET, TIMM, TORCHVISION, check, torchvision_name
 from ssbench.models.state_dict import restore
 
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
 """How DenseNet's files name what torchvision has since renamed."""
 WHICH = "IMAGENET1K_V1"
 """torchvision's first weights of a network: those that the literature prunes."""
+TRANSFORM_INPUT = ("googlenet", "inception_v3")
+"""torchvision's networks that scale their images anew where they have these weights."""
+INCEPTION = (0.5, 0.5, 0.5)
+"""Mean and standard deviation that those weights were trained with."""
+_VERIFIED = re.compile(r"-[0-9a-f]{8,}\.pth$")
 
 
-def published_url(name: str, place: str) -> str:
-    """The address of a network's published weights.
+@dataclass(frozen=True)
+class Published:
+    """Weights of a network, and how their authors preprocess the images of an evaluation.
+
+    Attributes:
+        url: where they are; ends in the beginning of their SHA-256.
+        resize: pixels of the shorter side, or height and width, before the middle is cut out.
+        crop: height and width in pixels of what is cut out.
+        interpolation: by its name in torchvision.
+        mean: by channel, of values 0 to 1.
+        sd: by channel, of values 0 to 1.
+    """
+
+    url: str
+    resize: tuple[int, ...]
+    crop: int
+    interpolation: str
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+
+
+def published(name: str, place: str) -> Published:
+    """Find the published weights of a network: for timm's, those of its tag or the default ones.
 
     Raises:
-        BadInputError: there are none for it; names ``place``.
+        BadInputError: there are none that can be used; names ``place``.
     """
-    import torchvision
-
+    if name.startswith(TIMM):
+        return _of_timm(name, place)
     theirs = torchvision_name(name)
     if theirs is None:
         raise BadInputError(
             f"{place}: there are no published weights of {name!r}; take one of "
-            f"{', '.join(IMAGENET)} or {TORCHVISION}NAME, or start = 'random'"
+            f"{', '.join(IMAGENET)}, {TORCHVISION}NAME or {TIMM}NAME, or start = 'random'"
         )
-    found = torchvision.models.get_model_weights(theirs).__members__
+    return _of_torchvision(theirs, place)
+
+
+def _of_torchvision(name: str, place: str) -> Published:
+    import torchvision
+
+    found = torchvision.models.get_model_weights(name).__members__
     if WHICH not in found:
         raise BadInputError(
-            f"{place}: torchvision has published no {WHICH} weights of {theirs}; "
+            f"{place}: torchvision has published no {WHICH} weights of {name}; "
             "take start = 'random'"
         )
-    url: str = found[WHICH].url
-    return url
+    how = found[WHICH].transforms()
+    # Their `transform_input` turns what was normalised as for other networks into this.
+    scale = (INCEPTION, INCEPTION) if name in TRANSFORM_INPUT else (how.mean, how.std)
+    mean, sd = (tuple(values) for values in scale)
+    (crop,) = how.crop_size
+    return Published(
+        found[WHICH].url, tuple(how.resize_size), crop, how.interpolation.value, mean, sd
+    )
+
+
+def _of_timm(name: str, place: str) -> Published:
+    import timm
+    from timm.data.config import resolve_data_config
+
+    check(name, place)
+    cfg = timm.get_pretrained_cfg(name.removeprefix(TIMM))
+    url = str(cfg.url) if cfg and cfg.url else ""
+    if cfg is None or not _VERIFIED.search(url):
+        raise BadInputError(
+            f"{place}: timm names no address with a checksum for the weights of {name!r}; take "
+            "another tag or network, or start = 'random'"
+        )
+    how = resolve_data_config(pretrained_cfg=asdict(cfg))  # type: ignore[no-untyped-call]
+    _, height, width = how["input_size"]
+    odd = height != width or how["crop_mode"] not in ("center", "squash") or cfg.custom_load
+    if odd or cfg.num_classes != 1000 or cfg.label_offset:
+        raise BadInputError(
+            f"{place}: the weights of {name!r} are not for square images cut from the middle, of "
+            "ImageNet's 1,000 classes; take another tag or network, or start = 'random'"
+        )
+    sides = 2 if how["crop_mode"] == "squash" else 1
+    resize = (math.floor(height / how["crop_pct"]),) * sides
+    return Published(url, resize, height, how["interpolation"], how["mean"], how["std"])
 
 
 def weights_folder() -> Path:
@@ -80,11 +145,12 @@ def fetch(url: str) -> Path:
     return path
 
 
-def load(model: nn.Module, output: str, path: Path) -> None:
+def load(model: nn.Module, name: str, output: str, path: Path) -> None:
     """Give a network published weights, in place.
 
     Args:
         model: as `build` made it.
+        name: of the network.
         output: its layer that gives the logits; where it has other classes than the file's, its
             own weights stay.
         path: what `fetch` returned.
@@ -92,8 +158,7 @@ def load(model: nn.Module, output: str, path: Path) -> None:
     Raises:
         BadInputError: the file holds another network's weights.
     """
-    found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    own = model.state_dict()
+    own, found = model.state_dict(), _read(name, path)
     weights = {
         _OLD_DENSENET.sub(r"\1\2.", name): values
         for name, values in found.items()
@@ -105,5 +170,29 @@ def load(model: nn.Module, output: str, path: Path) -> None:
     try:
         restore(model, weights)
     except RuntimeError as error:
-        first = str(error).splitlines()[0]
-        raise BadInputError(f"{path}: holds another network's weights ({first})") from error
+        raise _others(path, error) from error
+
+
+def _read(name: str, path: Path) -> dict[str, Tensor]:
+    """The tensors of a file under the names that the network has for them."""
+    found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    if not name.startswith(TIMM):
+        return found
+    import timm
+
+    # timm's own reading: for many networks it renames or reshapes what a file holds.
+    given = {"state_dict": found}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            donor = timm.create_model(
+                name.removeprefix(TIMM), pretrained=True, pretrained_cfg_overlay=given
+            )
+    except (RuntimeError, KeyError) as error:
+        raise _others(path, error) from error
+    tensors: dict[str, Tensor] = donor.state_dict()
+    return tensors
+
+
+def _others(path: Path, error: Exception) -> BadInputError:
+    first = str(error).splitlines()[0]
+    return BadInputError(f"{path}: holds another network's weights ({first})")

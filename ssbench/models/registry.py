@@ -209,6 +209,41 @@ def _check_timm(name: str, place: str) -> None:
         raise BadInputError(
             f"{place}: timm has no model {name!r}; {nearest(name, timm.list_models())}"
         )
+    plain, tagged, tag = name.partition(".")
+    known = [each.partition(".")[2] for each in timm.list_pretrained(f"{plain}.*")]
+    if tagged and tag not in known:
+        raise BadInputError(
+            f"{place}: timm has no weights {tag!r} of {plain!r}; {nearest(tag, known)}"
+        )
+
+
+def check_untagged(name: str, place: str) -> None:
+    """See that a network which begins with random weights is not named by published ones.
+
+    Raises:
+        BadInputError: the name has a tag of timm's; names ``place`` and the plain name.
+    """
+    theirs, tagged, tag = name.removeprefix(TIMM).partition(".")
+    if not name.startswith(TIMM):
+        return
+    import timm
+
+    renamed = timm.models.get_deprecated_models().get(theirs)
+    if renamed:
+        theirs, tagged, tag = renamed.partition(".")
+    if renamed or tagged:
+        raise BadInputError(
+            f"{place}: {name!r} names the weights {tag!r} of {theirs!r}, but trainings begin with "
+            f"random ones; write {TIMM + theirs!r}, or start = 'published'"
+        )
+
+
+def network(name: str) -> str:
+    """The one name of a network that has several, such as resnet50 and torchvision:resnet50."""
+    theirs = torchvision_name(name)
+    if theirs is not None:
+        return TORCHVISION + theirs
+    return name.partition(".")[0] if name.startswith(TIMM) else name
 
 
 def _timm(name: str, channels: int, classes: int) -> nn.Module:

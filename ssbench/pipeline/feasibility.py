@@ -1,29 +1,52 @@
-"""Budgets that a grain cannot reach, found before any training starts."""
+"""Budgets that a method cannot reach, and shifts over the edge, found before any training."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import torch
+from torch import Tensor
 
 from ssbench.errors import BadInputError
 from ssbench.experiment.stage import Run
-from ssbench.method.contract import Grain, to_grain
+from ssbench.method.contract import offer, to_grain
 from ssbench.pipeline.workbench import Workbench
-from ssbench.pruning.budget import Budget
 from ssbench.pruning.graph.structure import structure_of
 from ssbench.pruning.select import least_share
 from ssbench.pruning.sizes import make_share
 from ssbench.pruning.units import Units
+from ssbench.pruning.untouched import Untouched, untouched
+
+PROBED = 8
+"""Number of images for a trial of a method's scores."""
+Key = tuple[object, ...]
+
+
+def check_shift(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
+    """Refuse an augmentation that would move whole images out of sight.
+
+    Raises:
+        BadInputError: names the shift and the images' size.
+    """
+    size = workbench.train.image_shape[1:]
+    for recipe in {stage.recipe for run in runs for stage in run.stages if stage.recipe}:
+        if recipe.shift and recipe.shift >= min(size):
+            raise BadInputError(
+                f"{source}: shift: {recipe.shift} pixels, but the images of "
+                f"{workbench.dataset.name} have {size[0]} x {size[1]}; ask for at most "
+                f"{min(size) - 1}"
+            )
 
 
 def check_reach(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
-    """Refuse a budget that is under the smallest share that its grain can keep.
+    """Refuse a budget that is under the smallest share that a method can keep.
 
     Raises:
-        BadInputError: names the method, the share and the smallest one possible.
+        BadInputError: names the method, the share, the smallest one possible, and why.
     """
-    least: dict[tuple[str, Grain, str, str], float] = {}
+    scored: dict[Key, Units] = {}
+    least: dict[Key, float] = {}
     for run in runs:
         budget = run.budget
         if budget is None:
@@ -35,25 +58,67 @@ def check_reach(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
                     "give it shares instead of 'own'"
                 )
             continue
-        key = (run.stage.model, run.method.grain, budget.unit, budget.scope)
+        name, fitted = run.stage.model, workbench.fitted(run.stage.preprocessing)
+        units = _units(run, fitted, scored)
+        dense = fitted.dense(name)
+        key = (_key(run), budget.unit, budget.scope)
         if key not in least:
-            least[key] = _least(run, budget, workbench)
+            share = make_share(budget, fitted.model(name, 0), dense)
+            least[key] = least_share(units, budget, dense, share)
         if budget.kept < least[key]:
+            why = str(untouched(units, dense))
             raise BadInputError(
                 f"{source}: budget.kept: {budget.kept:g} of {budget.unit} cannot be reached by "
-                f"{run.label} on {run.stage.model}: with one {run.method.grain} left"
+                f"{run.label} on {name}: with one {run.method.grain} left"
                 f"{' in every layer' if budget.scope == 'layerwise' else ''}, "
-                f"{least[key]:.3g} stays; ask for more than that"
+                f"{least[key]:.3g} stays{f', as {why}' if why else ''}; ask for more than that"
             )
 
 
-def _least(run: Run, budget: Budget, workbench: Workbench) -> float:
-    plain = workbench.model(run.stage.model, 0)
-    structure = structure_of(plain)
-    shapes = {name: parameter.shape for name, parameter in plain.named_parameters()}
-    scores = {
-        layer.weight: to_grain(torch.ones(shapes[layer.weight]), run.method.grain)
-        for layer in structure.prunable
-    }
-    units = Units.of(structure, scores, shapes)
-    return least_share(units, budget, make_share(budget, plain, workbench.dense(run.stage.model)))
+def out_of_reach(runs: Sequence[Run], workbench: Workbench) -> list[str]:
+    """Say for each network and method what it cannot prune; nothing where it can prune all."""
+    scored: dict[Key, Units] = {}
+    found: dict[Key, str] = {}
+    for run in runs:
+        if run.budget is None or _key(run) in found:
+            continue
+        fitted = workbench.fitted(run.stage.preprocessing)
+        gap: Untouched = untouched(_units(run, fitted, scored), fitted.dense(run.stage.model))
+        found[_key(run)] = f"{run.label} on {run.stage.model}: {gap}" if gap.layers else ""
+    return list(dict.fromkeys(line for line in found.values() if line))
+
+
+def _key(run: Run) -> Key:
+    """What a method scores depends on its words and switches, not on numbers like lambda."""
+    words = {k: v for k, v in run.method.settings.items() if isinstance(v, str | bool)}
+    return (run.stage.model, run.file.name, run.method.grain, tuple(sorted(words.items())))
+
+
+def _units(run: Run, workbench: Workbench, known: dict[Key, Units]) -> Units:
+    """What a method scores of an untrained network."""
+    if _key(run) not in known:
+        plain = workbench.model(run.stage.model, 0)
+        structure = structure_of(plain)
+        shapes = {name: parameter.shape for name, parameter in plain.named_parameters()}
+        try:
+            units = Units.of(structure, _scores(run, workbench), shapes)
+        except Exception:  # a method's code may raise anything; its own stage says what is wrong
+            ones = {
+                layer.weight: to_grain(torch.ones(shapes[layer.weight]), run.method.grain)
+                for layer in structure.prunable
+            }
+            units = Units.of(structure, ones, shapes)
+        known[_key(run)] = units
+    return known[_key(run)]
+
+
+def _scores(run: Run, workbench: Workbench) -> dict[str, Tensor]:
+    model = workbench.place(workbench.model(run.stage.model, 0))
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        return islice(iter(workbench.loader(workbench.train, PROBED).in_order()), 1)
+
+    offer(run.method.attach, model, fresh=True)
+    facts = {"images": len(workbench.train), "batches": batches, "example": workbench.example}
+    scores: dict[str, Tensor] = offer(run.method.scores, model.eval(), **facts)
+    return scores

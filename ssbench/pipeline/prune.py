@@ -16,16 +16,18 @@ from ssbench.method.contract import Method, offer
 from ssbench.models.state_dict import restore
 from ssbench.pipeline.state import State, Tensors
 from ssbench.pipeline.workbench import Workbench
-from ssbench.pruning.budget import Budget
+from ssbench.pruning.budget import FLOOR, TOLERANCE, Budget
 from ssbench.pruning.counting import count, nonzero
 from ssbench.pruning.equivalence import compact_certified
 from ssbench.pruning.graph.structure import Structure, structure_of
 from ssbench.pruning.mask_sample import mask_sample
 from ssbench.pruning.masking import alive, keep_masked
+from ssbench.pruning.scores import checked
 from ssbench.pruning.select import Selection, select
 from ssbench.pruning.sizes import byte_sizes, make_share, operations, sizes
 from ssbench.pruning.surgery import zeroed_parameters
 from ssbench.pruning.units import Units
+from ssbench.pruning.untouched import untouched
 from ssbench.seeds import derive
 from ssbench.training.recipe import Recipe
 from ssbench.training.rng import draws, restore_draws
@@ -52,6 +54,23 @@ def prune(
     record = _pruned(stage, workbench, model, zeros, selection) | {"seconds_prune": seconds}
     left = State(dict(model.state_dict()), zeros, _early(stage, workbench, came))
     return left.pack(), record | workbench.measure(model)
+
+
+def missed_budget(stage: Stage, record: Mapping[str, Any]) -> str:
+    """Say that a pruning came nowhere near its budget, and what to do; nothing where it did."""
+    budget, reached = stage.budget, record.get("budget_reached")
+    if stage.kind != "prune" or budget is None or budget.kept == "own" or reached is None:
+        return ""
+    if abs(reached - budget.kept) <= TOLERANCE * budget.kept:
+        return ""
+    remedy = "ask for a larger share, or give it a finer grain"
+    if budget.scope == "global" and not budget.protection:
+        remedy = f"set budget.protection = {FLOOR} or budget.scope = 'layerwise'"
+    return (
+        f"{stage.model}, {type(stage.method).__name__}, seed {stage.seed}: {100 * reached:.3g} % "
+        f"of {budget.unit} stay where {100 * budget.kept:.4g} % was asked, and no cut comes nearer;"
+        f" such a row does not compete: {remedy}"
+    )
 
 
 def asked_of(stage: Stage) -> tuple[Method, Budget]:
@@ -164,11 +183,12 @@ def _select(
     torch.manual_seed(derive(stage.seed, "scores"))
     batches = partial(_batches, stage, workbench)
     facts = {"images": len(workbench.train), "batches": batches, "example": workbench.example}
-    scores = offer(method.scores, model, **facts)
-    scores = {name: _without(score, gone.get(name)) for name, score in scores.items()}
+    given = offer(method.scores, model, **facts)
     plain = workbench.model(stage.model, stage.seed)
     structure = structure_of(plain)
     shapes = {name: parameter.shape for name, parameter in plain.named_parameters()}
+    scores = checked(given, structure, shapes, method.grain, method.leaves_out)
+    scores = {name: _without(score, gone.get(name)) for name, score in scores.items()}
     units = Units.of(structure, scores, shapes)
     dense = workbench.dense(stage.model)
     return select(units, budget, dense, make_share(budget, plain, dense), method.own_threshold)
@@ -227,4 +247,8 @@ def _pruned(
     record |= sizes("dense", dense) | sizes("compact", counted)
     record |= operations("dense", dense) | operations("compact", counted)
     record |= byte_sizes(model, small)
+    assert by.units is not None
+    gap = untouched(by.units, dense)
+    record["layers_untouched"] = len(gap.layers)
+    record |= {"params_untouched": gap.params, "macs_untouched": gap.macs}
     return record | sizes("nonzero", nonzero(dense, model, zeros))

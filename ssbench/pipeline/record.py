@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ssbench.experiment.stage import Run, Stage
+from ssbench.experiment.stage import PROTOCOL, Run, Stage
 from ssbench.storage.jsonl import SEALED
 from ssbench.storage.schema import KEYS
 
@@ -54,8 +54,10 @@ def _empty(run: Run, stage: Stage) -> Record:
         "run": run.id,
         "experiment": run.experiment,
         "dataset": stage.dataset,
+        "data_fingerprint": stage.fingerprint,
         "model": stage.model,
         "method": run.file.name,
+        "method_file": run.file.content,
         "label": run.label,
         "settings": run.method.settings,
         "grain": run.method.grain,
@@ -66,14 +68,19 @@ def _empty(run: Run, stage: Stage) -> Record:
         "scope": budget.scope if budget else None,
         "protection": budget.protection if budget else None,
         "passes": budget.passes if budget else None,
+        "budget_of_stage": stage.budget.kept if stage.budget else None,
         "retrain": run.retrain,
         "tuning": run.tuning,
         "stage": stage.kind,
         "stage_id": stage.id,
         "row_id": run.stage.alike,
+        "protocol": PROTOCOL,
         "command": None,
         "status": "done",
         "reason": None,
+        "recipe": stage.recipe.model_dump() if stage.recipe else None,
+        "snapshot": stage.snapshot,
+        "scratch_limit": stage.scratch_limit if stage.retrain == "scratch-b" else None,
         "precision": stage.recipe.precision if stage.recipe else None,
         "compile": stage.recipe.compile if stage.recipe else None,
         "lr": stage.recipe.lr if stage.recipe else None,

@@ -56,6 +56,7 @@ def carry_out(
         RunFailedError: the stage cannot be finished; a method's own errors pass through.
     """
     clear(workbench.device)
+    workbench = workbench.fitted(stage.preprocessing)
     jointly = workbench.spread.share.of
     # Products in single precision, but for a training that asks for less.
     with metered(workbench.device, jointly) as meter, products("fp32"):
@@ -113,8 +114,8 @@ def _hooks(
 
         after_step, zeros_now = plain_step, lambda: zeros
     groups = offer(method.parameter_groups, model)
-    images = len(workbench.train)
-    hooks = Hooks(groups, lambda: offer(method.penalty, model, images=images), after_step, parts)
+    facts = {"images": len(workbench.train), "weight_decay": _recipe(stage).weight_decay}
+    hooks = Hooks(groups, lambda: offer(method.penalty, model, **facts), after_step, parts)
     return hooks, zeros_now
 
 

@@ -14,6 +14,7 @@ from ssbench.data.dataset import DataSet, Split
 from ssbench.data.folder_loader import FolderLoader
 from ssbench.data.image_folder import Files
 from ssbench.data.loader import Loader
+from ssbench.data.preprocessing import Preprocessing
 from ssbench.errors import BadInputError
 from ssbench.models.pretrained import fetch, load
 from ssbench.models.registry import build
@@ -50,6 +51,16 @@ class Workbench:
         parts = (dataset.train, dataset.validation, dataset.test)
         self.train, self.validation, self.test = (part.to(device) for part in parts)
         self._dense: dict[str, Counts] = {}
+        self._others: dict[Preprocessing, Workbench] = {}
+
+    def fitted(self, how: Preprocessing) -> Workbench:
+        """Return the bench whose images are preprocessed so: this one, or another one made once."""
+        dataset = self.dataset.prepared(how)
+        if dataset is self.dataset:
+            return self
+        if how not in self._others:
+            self._others[how] = Workbench(dataset, self.device, self.spread)
+        return self._others[how]
 
     @cached_property
     def example(self) -> Tensor:
@@ -82,7 +93,7 @@ class Workbench:
         model = self.model(name, seed)
         if weights:
             output = next(layer.name for layer in structure_of(model).layers if layer.is_output)
-            load(model, output, fetch(weights))
+            load(model, name, output, fetch(weights))
         return model
 
     def model(self, name: str, seed: int, purpose: str = "initial weights") -> nn.Module:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from ssbench.ranges import within
 
 Unit = Literal["connections", "params", "macs"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 Kept = float | Literal["own"]
+Protection = Annotated[float, within(0, 0.9999, "a layer that keeps all its units is not pruned")]
+Passes = Annotated[int, within(1, 100, "each pass prunes and trains the network once more")]
+Scope = Literal["global", "layerwise"]
+FLOOR = 0.005
+"""The share of its units that every layer keeps in the row that stands beside each row with one
+threshold for the whole network; the same for all methods."""
+TOLERANCE = 0.05
+"""A network that keeps this share more or less than was asked has missed its budget."""
 
 
 class Budget(BaseModel):
@@ -18,11 +28,11 @@ class Budget(BaseModel):
 
     unit: Unit = "connections"
     kept: Kept = Field(default=1.0)
-    scope: Literal["global", "layerwise"] = "global"
+    scope: Scope = "global"
     """One threshold for the network, or the same share of every layer."""
-    protection: float = Field(default=0.0, ge=0, lt=1)
+    protection: Protection = 0.0
     """The share of its units that every layer keeps whatever their scores."""
-    passes: int = Field(default=1, ge=1)
+    passes: Passes = 1
     """So often the network is trained and pruned, each time to the next of ``passes`` shares in
     geometric progression, before it is finetuned."""
 

@@ -40,7 +40,7 @@ _FREE = frozenset(
         "sigmoid", "sigmoid_", "hardtanh", "hardtanh_", "hardswish", "hardswish_", "hardsigmoid",
         "hardsigmoid_", "softmax", "log_softmax", "flatten", "view", "reshape", "permute",
         "transpose", "contiguous", "pad", "channel_shuffle", "dropout", "dropout_",
-        "feature_dropout", "clone", "detach",
+        "feature_dropout", "clone", "detach", "index_select",
     )
 )  # fmt: skip
 """Operators that do no multiply-add of a convolution or linear layer: nothing is lost."""

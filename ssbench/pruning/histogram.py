@@ -18,15 +18,14 @@ DECADES = 8
 """Maximum range of a logarithmic histogram, below the largest score."""
 _SPANNED = 100.0
 """Nonnegative scores that span more than this factor get a logarithmic scale."""
-_INFINITE = np.float32(math.inf)  # with another dtype, numpy would copy the array to search it
-Ordered = NDArray[np.float32]
+Ordered = NDArray[np.floating[Any]]
 
 
 def histogram(scores: Tensor) -> dict[str, Any]:
     """Count scores in `BINS` bins of equal width, or of equal ratio if they span decades.
 
     Args:
-        scores: one per unit, any shape, float32 on the CPU; -inf for units that an earlier pass
+        scores: one per unit, any shape, floats on the CPU; -inf for units that an earlier pass
             pruned.
 
     Returns:
@@ -37,12 +36,13 @@ def histogram(scores: Tensor) -> dict[str, Any]:
     """
     # Sorting allows bisection for the bins; numpy sorts ten times as fast as torch.
     ordered = np.sort(scores.reshape(-1).numpy())
-    gone = int(np.searchsorted(ordered, -_INFINITE, side="right"))
-    finite = ordered[gone : np.searchsorted(ordered, _INFINITE)]
+    infinite = ordered.dtype.type(math.inf)  # of another type, numpy would copy all to search
+    gone = int(np.searchsorted(ordered, -infinite, side="right"))
+    finite = ordered[gone : np.searchsorted(ordered, infinite)]
     if not len(finite):
         return {"scale": "linear", "low": 0.0, "high": 0.0, "counts": [], "below": 0, "gone": gone}
     high = float(finite[-1]) + 0.0  # the order of 0.0 and -0.0 in a sort is arbitrary: no -0.0
-    positive = finite[np.searchsorted(finite, np.float32(0), side="right") :]
+    positive = finite[np.searchsorted(finite, finite.dtype.type(0), side="right") :]
     wide = len(positive) > 0 and high / float(positive[0]) > _SPANNED
     if finite[0] >= 0 and wide:
         low = max(float(positive[0]), high * 10.0**-DECADES)

@@ -15,6 +15,7 @@ from ssbench.errors import RunFailedError
 from ssbench.pruning.budget import Budget
 from ssbench.pruning.cost import price
 from ssbench.pruning.counting import Counts
+from ssbench.pruning.cuts import Cut, sizes
 from ssbench.pruning.histogram import histogram
 from ssbench.pruning.threshold import crossing
 from ssbench.pruning.units import Kept, Units
@@ -29,10 +30,12 @@ class Selection:
     """Masks by weight name, in the weights' shapes (True: kept), and how they came about.
 
     Attributes:
-        reached: the share of the budget's unit that is kept, counted on the masks.
+        reached: the share of the budget's unit that is kept, counted on the masks, or, where
+            whole filters go, on the network after surgery.
         threshold: the largest score among the pruned units; None where nothing was pruned.
         protected: the number of layers that kept units only because of the protection.
         scores: the histogram of all units' scores, see `ssbench.pruning.histogram`.
+        units: what was selected from.
     """
 
     masks: dict[str, Tensor]
@@ -40,6 +43,7 @@ class Selection:
     threshold: float | None
     protected: int
     scores: dict[str, Any] = field(default_factory=dict)
+    units: Units | None = field(default=None, repr=False)
 
 
 def select(
@@ -55,7 +59,8 @@ def select(
         units: the scored units.
         budget: how much may stay.
         dense: the counts of the dense network.
-        share: measures a set of masks in the budget's unit.
+        share: measures a set of masks in the budget's unit; where whole filters go, the network
+            after surgery is measured instead.
         own: the method's own threshold, for the budget "own".
 
     Raises:
@@ -67,7 +72,8 @@ def select(
             if own is None:
                 raise RunFailedError("the budget is the method's own, but it has no threshold")
             return {name: score > own for name, score in units.own.items()}
-        return _cut(units, levels, budget.kept, budget, dense)
+        chosen = _cut(units, levels, budget.kept, budget, dense)
+        return after_surgery(units, levels, chosen, budget, dense)
 
     levels = _ranked(units.own) if budget.scope == "layerwise" else dict(units.own)
     protected = 0
@@ -81,10 +87,11 @@ def select(
         kept = keep(levels)
     masks = {name: mask.clone() for name, mask in units.masks(kept).items()}
     found = histogram(units.values)
-    return Selection(masks, share(masks), _threshold(units, kept), protected, found)
+    reached = left(units, masks, budget, dense) if units.whole_filters else share(masks)
+    return Selection(masks, reached, _threshold(units, kept), protected, found, units)
 
 
-def least_share(units: Units, budget: Budget, share: Share) -> float:
+def least_share(units: Units, budget: Budget, dense: Counts, share: Share) -> float:
     """The smallest share that the grain can reach: one unit is kept, or one in every layer."""
     largest = max(units.own, key=lambda name: units.own[name].numel())
     kept = {}
@@ -92,7 +99,52 @@ def least_share(units: Units, budget: Budget, share: Share) -> float:
         kept[name] = torch.zeros(score.shape, dtype=torch.bool)
         if budget.scope == "layerwise" or name == largest:
             kept[name].reshape(-1)[0] = True
-    return share(units.masks(kept))
+    masks = units.masks(kept)
+    return left(units, masks, budget, dense) if units.whole_filters else share(masks)
+
+
+def left(units: Units, masks: Mapping[str, Tensor], budget: Budget, dense: Counts) -> float:
+    """The share of the budget's unit that surgery leaves of what masks keep."""
+    return _share(units, units.cut(masks), budget, dense)
+
+
+def _share(units: Units, cut: Cut, budget: Budget, dense: Counts) -> float:
+    after: int = getattr(sizes(cut, dense, units.shapes), budget.unit)
+    whole: int = getattr(dense, budget.unit)
+    return after / whole
+
+
+def after_surgery(
+    units: Units, levels: Levels, chosen: Kept, budget: Budget, dense: Counts
+) -> Kept:
+    """Move a cut to where the network after surgery meets the budget.
+
+    Surgery leaves what the cut leaves, unless there are groups, or operations that need all
+    channels, so that mostly ``chosen`` is right. If not, the number of units is bisected.
+    """
+    assert budget.kept != "own"
+    if not units.whole_filters or units.goes_alone(chosen):
+        return chosen
+    flat = torch.cat([level.reshape(-1).double() for level in levels.values()])
+    places = flat.argsort(descending=True, stable=True)
+    fewest = max(int((flat == math.inf).sum()), 1)
+
+    def best(count: int) -> Kept:
+        kept = torch.zeros(flat.numel(), dtype=torch.bool)
+        kept[places[:count]] = True
+        parts = torch.split(kept, [level.numel() for level in levels.values()])
+        return {n: p.reshape(levels[n].shape) for n, p in zip(levels, parts, strict=True)}
+
+    def share(count: int) -> float:
+        return _share(units, units.left_of(best(count)), budget, dense)
+
+    low, high = fewest, flat.numel()
+    while low < high:  # the most units with no more than the budget, or the fewest there are
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if share(middle) <= budget.kept else (low, middle - 1)
+    more = min(low + 1, flat.numel())
+    nearer = abs(share(more) - budget.kept) < abs(share(low) - budget.kept)
+    return best(more if nearer else low)
 
 
 def _cut(units: Units, levels: Levels, kept: float, budget: Budget, dense: Counts) -> Kept:
@@ -156,11 +208,13 @@ def _ranked(scores: Mapping[str, Tensor]) -> Levels:
 
 
 def order(scores: Tensor) -> Tensor:
-    """The places of float32 scores [units], from the highest score down; of equals in order.
+    """The places of scores [units], from the highest score down; of equals in order.
 
-    A stable sort, but numpy's of whole numbers, several times as fast as torch's: the upper half of
-    each number has the order of the scores, the lower half is the place.
+    For float32 a stable sort, but numpy's of whole numbers, several times as fast as torch's: the
+    upper half of each number has the order of the scores, the lower half is the place.
     """
+    if scores.dtype != torch.float32:
+        return scores.sort(descending=True, stable=True).indices
     bits = (scores + 0.0).numpy().view(np.int32)  # of two zeros one is not less than the other
     ascending = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     keys = (~ascending).astype(np.int64) << 32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ssbench.errors import RunFailedError
-from ssbench.pruning.graph.layers import Layer
+from ssbench.pruning.cuts import Cut, plan
 from ssbench.pruning.graph.structure import Structure
+from ssbench.pruning.scores import check_one, real
 
 Kept = Mapping[str, Tensor]
 """Which units stay: boolean, by the leader's weight name, in the score's shape."""
@@ -27,8 +29,8 @@ class Units:
     channel of a residual stream leaves the network only with all the filters that write it.
 
     Attributes:
-        scores: by weight name, on the CPU, float32, each broadcasting over its weight; members of
-            a tied group have the same.
+        scores: by weight name, on the CPU, float32 or float64 (`ssbench.pruning.scores.real`),
+            each broadcasting over its weight; members of a tied group have the same.
         leaders: by weight name, the member that stands for its tied group; mostly itself.
         shapes: the parameters' shapes.
     """
@@ -45,15 +47,14 @@ class Units:
         """Check a method's scores against the weights that they name, and pool what is tied.
 
         Raises:
-            RunFailedError: a name that is no prunable weight, a shape that does not broadcast,
-                a score that is not a number.
+            RunFailedError: as `ssbench.pruning.scores.check_one`, or there is no score at all.
         """
         layers = {layer.weight: layer for layer in structure.layers}
         for name, score in scores.items():
-            _check(name, score, layers, shapes)
+            check_one(name, score, layers, shapes)
         if not scores:
             raise RunFailedError("the method scored no weight at all")
-        ordered = {name: scores[name].detach().float().cpu() for name in layers if name in scores}
+        ordered = real({name: scores[name] for name in layers if name in scores})
         leaders = {name: name for name in ordered}
         if all(_is_whole(score) for score in ordered.values()):
             ordered, leaders = _pooled(structure, ordered)
@@ -77,20 +78,60 @@ class Units:
     def masks(self, kept: Kept) -> dict[str, Tensor]:
         """Spread a choice of units to boolean masks in the weights' shapes.
 
-        Where whole filters go, the kernels that read or feed only silence go with them.
+        Where whole filters go, the kernels that read or feed only silence go with them, and a
+        filter that surgery cannot take out stays in.
         """
-        masks = {name: kept[self.leaders[name]].expand(self.shapes[name]) for name in self.scores}
+        masks = self._spread(kept)
         return self._closed(masks) if self.whole_filters else masks
 
-    def _closed(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        flow = self.structure.flow(masks)
-        closed = {}
+    def _spread(self, kept: Kept) -> dict[str, Tensor]:
+        return {name: kept[self.leaders[name]].expand(self.shapes[name]) for name in self.scores}
+
+    def left_of(self, kept: Kept) -> Cut:
+        """What surgery leaves of a choice of units."""
+        return self.cut(self._spread(kept))
+
+    def cut(self, masks: Mapping[str, Tensor]) -> Cut:
+        """What surgery leaves of what masks keep."""
+        return plan(self.structure, masks, self._ranks, one_each=False)
+
+    def goes_alone(self, kept: Kept) -> bool:
+        """Whether surgery takes out what a choice of units makes useless, and nothing stays in."""
+        masks = self._spread(kept)
+        flow, cut = self.structure.flow(masks), self.cut(masks)
         for layer in self.structure.layers:
             rows = flow.emitted[layer.name] & flow.needed[layer.name]
             live = rows.unsqueeze(1) & layer.columns(flow.read[layer.name])
+            if layer.weight in masks:
+                mask = masks[layer.weight]
+                live = live & mask.reshape(*mask.shape[:2], -1)[..., 0]
+            left = cut.kernels(layer)
+            if not torch.equal(live.expand(left.shape), left):
+                return False
+        return True
+
+    @cached_property
+    def _ranks(self) -> Tensor:
+        """By class of channels, its highest score; those without one come last."""
+        channels = self.structure.channels
+        ranks = torch.full((channels.count,), -math.inf)
+        for layer in self.structure.layers:
+            score = self.scores.get(layer.weight)
+            if score is None:
+                continue
+            by_output = score.numel() == score.shape[0]
+            ends = (channels.outputs if by_output else channels.inputs)[layer.name]
+            if ends is not None and ends.numel() == score.numel():
+                ranks.scatter_reduce_(0, ends, score.reshape(-1), "amax")
+        return ranks
+
+    def _closed(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        cut = self.cut(masks)
+        closed = {}
+        for layer in self.structure.layers:
             shape = self.shapes[layer.weight]
-            mask = live.reshape(*live.shape, *(1,) * (len(shape) - 2)).expand(shape)
-            closed[layer.weight] = mask & masks[layer.weight] if layer.weight in masks else mask
+            live = cut.kernels(layer)
+            closed[layer.weight] = live.reshape(*live.shape, *(1,) * (len(shape) - 2)).expand(shape)
         return closed
 
 
@@ -116,28 +157,6 @@ def _pooled(
         if len(members) > 1:
             mean = torch.stack([scores[name].flatten().double() for name in members]).mean(0)
             for name in members:
-                pooled[name] = mean.float().reshape(scores[name].shape)
+                pooled[name] = mean.to(scores[name].dtype).reshape(scores[name].shape)
                 leaders[name] = members[0]
     return pooled, leaders
-
-
-def _check(
-    name: str, score: Tensor, layers: Mapping[str, Layer], shapes: Mapping[str, torch.Size]
-) -> None:
-    if name not in layers:
-        raise RunFailedError(
-            f"scores name {name!r}, which is no convolution's or linear layer's weight"
-        )
-    shape = shapes[name]
-    fits = score.dim() == len(shape) and all(
-        have in (1, want) for have, want in zip(score.shape, shape, strict=True)
-    )
-    if not fits:
-        raise RunFailedError(
-            f"scores of {name} have shape {list(score.shape)}, which does not broadcast over "
-            f"the weight's {list(shape)}"
-        )
-    if layers[name].is_output and score.shape[0] != 1:
-        raise RunFailedError(f"scores of {name} would prune the outputs of the network")
-    if torch.isnan(score).any():
-        raise RunFailedError(f"scores of {name} contain NaN")

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from ssbench.analysis import facts, gaps, stats, wording
 from ssbench.analysis.facts import split_words
-from ssbench.analysis.rows import UNFAIR, Row, best, by_budget, rivals
+from ssbench.analysis.grouping import UNPROTECTED
+from ssbench.analysis.rows import UNFAIR, Row, best, by_budget, differing, rivals, twins
 
 
 def table_caption(rows: Sequence[Row]) -> str:
@@ -21,7 +22,9 @@ def table_caption(rows: Sequence[Row]) -> str:
         "MACs: convolution and linear layers, one image, 1 per multiply-add.",
         epochs_words(rows),
         *split_words(rows),
+        *facts.untouched_words(rows),
         *facts.sentences(rows),
+        *floor_words(rows),
         *bold_words(list(by_budget(rows).values())),
         *gap_words(rows),
     ]
@@ -70,7 +73,11 @@ def figure_caption(rows: Sequence[Row]) -> str:
     return (
         f"{like.model} on {like.dataset}: test error of the last epoch against the share of "
         f"params, connections and MACs (of nonzero weights) that is kept; {points}.{dense}"
+        f"{DOTTED if twins(differing(rows)) else ''}"
     )
+
+
+DOTTED = " Dotted lines and bars as marks: the same method without a floor in its layers."
 
 
 def seed_count(rows: Sequence[Row]) -> int:
@@ -113,9 +120,29 @@ def bold_words(budgets: Sequence[Sequence[Row]]) -> list[str]:
     ]
     if counts[0] == 1:
         sentences.append("Where a budget has one seed only, just the lowest is bold.")
-    if any((row.miss() or 0) > UNFAIR for group in budgets for row in group):
-        sentences.append(f"Rows that kept over {100 * UNFAIR:g} % more than asked do not compete.")
+    if any(row.off_budget for group in budgets for row in group):
+        sentences.append(
+            f"Rows that kept over {100 * UNFAIR:g} % more or less than asked do not compete."
+        )
+    if any(row.broken for group in budgets for row in group):
+        sentences.append(
+            "Rows that lost a whole layer, or are no better than guessing, in some seed do not "
+            "compete."
+        )
     return sentences
+
+
+def floor_words(rows: Sequence[Row]) -> list[str]:
+    """Say which floor keeps layers alive, and which rows stand there without it."""
+    floors = sorted({twin.like.protection or 0.0 for twin in twins(rows).values()})
+    if not floors:
+        return []
+    shares = wording.listing([f"{100 * floor:.3g} %" for floor in floors])
+    return [
+        f"Where one threshold prunes the whole network, every layer keeps at least {shares} of its "
+        f"units, the same for all methods; {UNPROTECTED}: the same row without this floor, shown "
+        "where it differs, which does not compete."
+    ]
 
 
 def rule_words(counts: Sequence[int]) -> str:

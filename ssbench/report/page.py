@@ -8,14 +8,14 @@ from pathlib import Path
 
 from ssbench.analysis import claims as claims_
 from ssbench.analysis import facts as facts_
-from ssbench.analysis import wording
+from ssbench.analysis import images, wording
 from ssbench.analysis.findings import Findings, Overall, findings, overall
 from ssbench.analysis.headline import headline
 from ssbench.analysis.limits import limits
 from ssbench.analysis.merge import Merged, Part
 from ssbench.analysis.notes import devices, superseded, versions
 from ssbench.analysis.published import Published
-from ssbench.analysis.rows import Row, by_table, make_rows
+from ssbench.analysis.rows import Row, by_table, make_rows, twins
 from ssbench.report.captions import figure_caption
 from ssbench.report.figures import FIRST
 from ssbench.report.formats.escape import slug
@@ -146,7 +146,11 @@ def _page(
         title=title,
         headline=headline([(title, rows) for title, rows, _ in parts]).sentences,
         facts=tuple(facts(rows)),
-        warnings=(*warnings, *superseded(older)),
+        warnings=(
+            *warnings,
+            *images.warnings(row.like.dataset for row in rows),
+            *superseded(older),
+        ),
         sections=tuple(_named(sections)),
         failures=tuple(Failure.of(run) for row in rows for run in row.failed),
         rows=tuple(rows),
@@ -201,7 +205,7 @@ def facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
         ("Data", wording.listing(sorted({run.final.dataset for run in runs}))),
         ("Images", wording.listing([_images(*parts) for parts in images])),
         ("Models", wording.listing(sorted({run.final.model for run in runs}))),
-        ("Methods", wording.listing(list(dict.fromkeys(row.name for row in rows)))),
+        ("Methods", wording.listing(_competing_names(rows))),
         (
             "Seeds",
             wording.listing([str(seed) for seed in sorted({run.final.seed for run in runs})]),
@@ -216,6 +220,11 @@ def facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
         ("Operators that count as free", wording.listing(free)),
     ]
     return [(name, value) for name, value in found if value]
+
+
+def _competing_names(rows: Sequence[Row]) -> list[str]:
+    without_floor = twins(rows)
+    return list(dict.fromkeys(row.name for row in rows if row not in without_floor))
 
 
 def _images(train: int | None, validation: int | None, test: int | None) -> str:

@@ -10,6 +10,7 @@ from ssbench.analysis.frame import as_parquet
 from ssbench.analysis.limits import NOTHING_OPEN
 from ssbench.analysis.merge import merge
 from ssbench.analysis.published import Published, matching
+from ssbench.analysis.rows import Row, printed
 from ssbench.errors import BadInputError
 from ssbench.report import captions
 from ssbench.report.figures import draw, draw_overall
@@ -138,11 +139,20 @@ def _content(page: Page, kind: str, drawn: Drawn) -> bytes:
         drawings=drawn.first,
         figures=drawn,
         charts=charts(drawn.all) if kind == "html" else None,
-        runs=as_json(drilldown({s.stem: s.rows for s in page.sections})) if kind == "html" else "",
+        runs=as_json(drilldown(_opened(page))) if kind == "html" else "",
         details=captions.DETAILS,
         nothing_open=NOTHING_OPEN,
         setup=SETUP,
     ).encode()
+
+
+def _opened(page: Page) -> dict[str, list[Row]]:
+    """The rows whose runs a page shows: of each table those printed, then those of figures."""
+    found = {}
+    for section in page.sections:
+        shown = dict.fromkeys(printed(section.rows))
+        found[section.stem] = list(shown | dict.fromkeys(section.rows))
+    return found
 
 
 def _parquet(page: Page) -> bytes:

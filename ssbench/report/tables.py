@@ -11,7 +11,7 @@ from ssbench.analysis.dead_layers import layers_in_order
 from ssbench.analysis.gaps import TITLES, gaps
 from ssbench.analysis.notes import Note, notes, warnings
 from ssbench.analysis.published import Published, matching
-from ssbench.analysis.rows import Row, best, by_budget
+from ssbench.analysis.rows import Row, best, by_budget, printed
 from ssbench.report import citations
 from ssbench.report.captions import table_caption
 from ssbench.report.columns import (
@@ -138,18 +138,21 @@ network without its silent channels, and the proof that it is one."""
 def make_table(rows: Sequence[Row], published: Sequence[Published] = ()) -> Table:
     """Make the table of the rows of one (data set, model), given in printing order.
 
+    A row without a floor that is the same network as its twin with one is not shown twice.
+
     Args:
         rows: at least one.
         published: rows of the literature; those of this network and data set follow the rows.
     """
     like = rows[0].like
     cited = citations.cite(matching(published, like.dataset, like.model))
-    found = notes(rows)
+    shown = printed(rows)
+    found = notes(shown)
     titles: dict[Part, tuple[str, ...]] = {
         part: tuple(column.title for column in columns) for part, columns in COLUMNS.items()
     }
-    names = layers_in_order(rows)
-    groups = by_budget(rows)
+    names = layers_in_order(shown)
+    groups = by_budget(shown)
     layers = [_layers(wording.asked(*budget), group, names) for budget, group in groups.items()]
     return Table(
         dataset=like.dataset,

@@ -53,17 +53,31 @@ class Results:
         """
         path = self.folder / "experiment.json"
         if path.exists():
-            different = differences(read_manifest(path), self.manifest)
+            found = read_manifest(path)
+            there, here = found.pop("data", None) or self._measured_on(), self.manifest.get("data")
+            different = differences(found, {**self.manifest, "data": None})
             if different:
                 raise BadInputError(
                     f"{self.folder} holds the results of another experiment "
                     f"({'; '.join(different)}); give this one another --set name=… or --results"
+                )
+            if there and here and there != here:
+                raise BadInputError(
+                    f"{self.folder} holds results measured on other images of "
+                    f"{self.manifest['dataset']} (fingerprint {there} there, {here} here); put the "
+                    "images back, or give this experiment another --set name=… or --results"
                 )
         elif self.folder.exists() and any(self.folder.glob("*.jsonl")):
             raise BadInputError(
                 f"{self.folder} holds records but no experiment.json, so they may belong to "
                 "another experiment; choose another --results"
             )
+
+    def _measured_on(self) -> str | None:
+        """The fingerprint of the images of the first record that has one."""
+        records = (self.last(run) for run in sorted(self.finished()))
+        prints = (record.get("data_fingerprint") for record in records if record)
+        return next(filter(None, prints), None)
 
     def open(self) -> None:
         """Write which experiment the folder belongs to, and remove half-written files.

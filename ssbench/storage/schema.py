@@ -121,11 +121,36 @@ class Record(BaseModel):
         "budget",
     )
     start: str | None = said("`random`, or the file of the published weights to start from", "run")
-    stage_id: str | None = said("a hash of all that can change the stage's result", "run")
+    stage_id: str | None = said(
+        "a hash of all that can change the stage's result; all of it is in the record, too", "run"
+    )
     row_id: str | None = said(
         "the hash of the run's last stage with the seed left open: runs of one `row_id` differ in "
         "the seed alone",
         "run",
+    )
+    data_fingerprint: str | None = said(
+        "a hash of all images and labels in their order (of a folder over 2 GiB, of the names and "
+        "sizes of its files). Rows of different images stand in different tables, and no claim "
+        "compares them",
+        "run",
+        details=True,
+    )
+    recipe: dict[str, Any] | None = said(
+        "all settings of the stage's training; none for a pruning", "run", details=True
+    )
+    budget_of_stage: Annotated[float, Field(gt=0, le=1)] | Literal["own"] | None = said(
+        "the share asked for at this stage: each of several passes has its own", "run", details=True
+    )
+    snapshot: Count | None = said(
+        "the epoch of the training whose weights are kept to be rewound to", "run", details=True
+    )
+    scratch_limit: float | None = said(
+        "the most that `scratch-b` multiplies its epochs by", "run", details=True
+    )
+    method_file: str | None = said("a hash of the method's file", "run", details=True)
+    protocol: Count | None = said(
+        "a number that is raised when the harness changes results", "run", details=True
     )
     command: list[str] | None = said(
         "the arguments of `ssbench run`, paths as given, without seeds, device and folders: with "
@@ -138,7 +163,11 @@ class Record(BaseModel):
     epochs: Count | None = said("epochs of the stage", "quality")
 
     budget_reached: Share | None = key(
-        "the share that is left, counted on the masks", "budget", kept=True, csv="spread"
+        "the share that is left: where whole filters go, of the network after surgery (but for the "
+        "one channel that a dead layer keeps), else counted on the masks",
+        "budget",
+        kept=True,
+        csv="spread",
     )
     threshold: float | None = key(
         "the largest score that was pruned", "budget", kept=True, csv="spread"
@@ -173,6 +202,14 @@ class Record(BaseModel):
         "size",
         kept=True,
     )
+    layers_untouched: Count | None = key(
+        "prunable layers that the method cannot prune: it has no score for them, or surgery can "
+        "cut neither their filters nor what they read",
+        "size",
+        kept=True,
+    )
+    params_untouched: Count | None = key("parameters of these layers", "size", kept=True)
+    macs_untouched: Count | None = key("multiply-adds of these layers", "size", kept=True)
     params_dense: Count | None = key(
         "numbers in all parameters, batch norm and biases included, running statistics not",
         "size",
@@ -344,6 +381,18 @@ class Record(BaseModel):
     test_images: Count | None = key("number of test images")
     image_shape: list[int] | None = key("channels, height, width of an image", details=True)
     classes: Count | None = key("number of classes", details=True)
+    preprocessing: dict[str, Any] | None = key(
+        "of photographs, for evaluation: `resize` (pixels of the shorter side, or of both), "
+        "`crop`, `interpolation`; then `mean` is subtracted from values 0 to 255, and `sd` divides "
+        "them. None for images in memory",
+        "run",
+        details=True,
+    )
+    test_guess_error: Percent | None = key(
+        "% of test images that are not of their most frequent class: the error of who always "
+        "answers with that class",
+        details=True,
+    )
     mean: list[float] | None = key("subtracted from the pixels, by channel", details=True)
     sd: list[float] | None = key("the pixels are divided by it, by channel", details=True)
     device: str | None = key("cpu or cuda")

@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from ssbench.ranges import within
 
 if TYPE_CHECKING:
     from torch import nn
 
 Schedule = Literal["one-cycle", "step", "wide-step", "cosine", "constant"]
+LearningRate = Annotated[
+    float, within(1e-10, 100, "smaller steps vanish in rounding, larger ones diverge")
+]
 Precision = Literal["fp32", "tf32", "bf16"]
 """``fp32``: IEEE single precision. ``tf32``: convolutions and linear layers multiply with 10 bits
 of mantissa (CUDA). ``bf16``: they compute in bfloat16, by autocast; weights, statistics of batch
@@ -24,17 +29,23 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    epochs: int = Field(default=160, ge=1)
-    batch_size: int = Field(default=64, ge=2)
+    epochs: Annotated[int, within(1, 100_000, "a record holds the curve of every epoch")] = 160
+    batch_size: Annotated[
+        int, within(2, 65_536, "batch norm needs two images, and no memory holds more than that")
+    ] = 64
     optimizer: Literal["sgd", "adam"] = "sgd"
-    lr: float = Field(default=0.1, gt=0, allow_inf_nan=False)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
+    lr: LearningRate = 0.1
+    momentum: Annotated[
+        float, within(0, 0.9999, "a gradient counts 1 / (1 - momentum) times in the end")
+    ] = 0.9
     nesterov: bool = True
-    weight_decay: float = Field(default=1e-4, ge=0, allow_inf_nan=False)
+    weight_decay: Annotated[
+        float, within(0, 1, "a larger one takes more than the weight itself in a few steps")
+    ] = 1e-4
     schedule: Schedule = "step"
-    begin: float = Field(default=0.0, ge=0, lt=1)
+    begin: Annotated[float, within(0, 0.9999, "something of the schedule must be left")] = 0.0
     """The progress at which the schedule begins: a rewound one runs its last part only."""
-    shift: int | None = Field(default=None, ge=0)
+    shift: Annotated[int, within(0, 1000, "no image moves by more than its own size")] | None = None
     """Random translation by up to so many pixels; None: the data set's standard."""
     flip: bool | None = None
     """Random mirroring, left to right; None: the data set's standard."""
@@ -42,6 +53,16 @@ class Recipe(BaseModel):
     """The number format of training; evaluation is in float32 whatever stands here."""
     compile: bool = False
     """Whether torch.compile makes the forward pass and its gradient."""
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Recipe:
+        """Refuse what would give a stage another id and change nothing."""
+        given = self.model_fields_set & {"momentum", "nesterov"}
+        if self.optimizer == "adam" and given:
+            raise ValueError(f"adam has no {min(given)}; take it out")
+        if self.momentum == 0 and self.nesterov and "nesterov" in given:
+            raise ValueError("nesterov changes nothing where momentum is 0; take it out")
+        return self
 
     def rate(self, progress: float) -> float:
         """The factor on the learning rate at a progress of this stage from 0 to 1."""

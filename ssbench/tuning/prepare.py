@@ -48,7 +48,8 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
     workbench = open_workbench(experiment, options, source)
     store = CheckpointStore(options.cache or options.results / ".cache")
     folder = options.results / experiment.name / "tuning"
-    results = Results(folder, experiment.manifest | {"name": "runs"})
+    data = {"data": workbench.dataset.fingerprint}
+    results = Results(folder, experiment.manifest | data | {"name": "runs"})
     results.check()
     place = Place(workbench, store, results, folder / "trials")
     found = subjects(

@@ -76,6 +76,8 @@ class Study:
             BadInputError: the method does not take these values.
         """
         variant = self.subject.choose(parameters, f"{self.source}: {self.subject.variant.place}")
+        # Rows without a floor do not compete: no choice may turn on whether they lose a layer.
+        variant = variant.competing()
         fingerprint = self.place.workbench.dataset.fingerprint
         return plan_variants(self.experiment, [variant], fingerprint, self.source)
 

@@ -34,7 +34,22 @@ EDITS = {
     "no own threshold": ("kept = [0.5, 0.1]", 'kept = ["own"]', "budget.kept", "threshold"),
     "duplicate runs": ('grain = "connection"', 'grain = ["connection", "connection"]',
                        "both ask for the run", "take one of them out"),
-    "duplicate seeds": ("seeds = [0]", "seeds = [0, 0]", "both ask for the run", "take one"),
+    "duplicate seeds": ("seeds = [0]", "seeds = [0, 0]", "seeds: names the seed 0 twice", "once"),
+    "a share twice": ("[0.5, 0.1]", "[0.1, 0.10]", "budget.kept: 0.1 and 0.1 both read 10 %",
+                      "name each once"),
+    "shares that read alike": ("[0.5, 0.1]", "[0.1, 0.1000001]", "both read 10 %", "each once"),
+    "a network under two names": ('["vgg6"]', '["resnet50", "torchvision:resnet50"]', "models.1",
+                                  "is the network of models.0 (resnet50); take one out"),
+    "a tag of weights that are not used": ('["vgg6"]', '["timm:resnet18.a1_in1k"]', "models.0",
+                                           "write 'timm:resnet18', or start = 'published'"),
+    "a tag of weights that there are none of": ('["vgg6"]', '["timm:resnet18.a1_in2k"]',
+                                                "models.0", "did you mean 'a1_in1k'"),
+    "a name that timm has given up": ('["vgg6"]', '["timm:tv_resnet50"]', "models.0",
+                                      "write 'timm:resnet50', or start = 'published'"),
+    "a momentum of Adam's": ("epochs = 1, lr = 0.05", 'epochs = 1, optimizer = "adam", '
+                             "momentum = 0.5", "train: adam has no momentum", "take it out"),
+    "Nesterov without momentum": ("epochs = 1, lr = 0.05", "epochs = 1, momentum = 0.0, nesterov "
+                                  "= true", "train: nesterov changes nothing", "take it out"),
     "malformed TOML": ("seeds = [0]", "seeds = [0", "not valid TOML", "line"),
 }  # fmt: skip
 
@@ -59,7 +74,7 @@ def test_an_unreachable_share_of_params_is_found_before_training(
     tiny: Path, invoke: Invoke
 ) -> None:
     unit = 'budget = { unit = "params", kept = [0.001] }'
-    tiny.write_text(TINY.replace("budget = { kept = [0.5, 0.1] }", unit))
+    tiny.write_text(TINY.replace("budget = { kept = [0.5, 0.1], protection = 0.0 }", unit))
     ended = invoke("run", tiny)
     assert ended.code == 2
     assert "0.001 of params cannot be reached" in ended.err
@@ -67,7 +82,7 @@ def test_an_unreachable_share_of_params_is_found_before_training(
 
 def test_layerwise_needs_one_unit_in_every_layer(tiny: Path, invoke: Invoke) -> None:
     unit = 'budget = { scope = "layerwise", kept = [0.0001] }'
-    tiny.write_text(TINY.replace("budget = { kept = [0.5, 0.1] }", unit))
+    tiny.write_text(TINY.replace("budget = { kept = [0.5, 0.1], protection = 0.0 }", unit))
     ended = invoke("run", tiny)
     assert ended.code == 2
     assert "in every layer" in ended.err

@@ -4,6 +4,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from ssbench.errors import BadInputError
 from ssbench.experiment.retraining import RETRAINS
 from ssbench.experiment.spec import shipped
-from ssbench.models.pretrained import fetch, published_url
+from ssbench.models.pretrained import fetch, published
 from ssbench.models.pretrained import load as load_weights
 from ssbench.models.registry import build
 from ssbench.pipeline.state import State
@@ -197,11 +198,11 @@ def test_published_weights_are_fetched_once_and_verified(
     assert path.stat().st_mtime_ns == changed
     model = build("resnet18-imagenet", 3, 4)
     own = model.fc.weight.clone()
-    load_weights(model, "fc", path)
+    load_weights(model, "resnet18-imagenet", "fc", path)
     assert torch.equal(model.conv1.weight, state["conv1.weight"])
     assert torch.equal(model.fc.weight, own)  # other classes: its own output layer stays
     with pytest.raises(BadInputError, match="holds another network's weights"):
-        load_weights(build("resnet34-imagenet", 3, 4), "fc", path)
+        load_weights(build("resnet34-imagenet", 3, 4), "resnet34-imagenet", "fc", path)
     content = bytearray(path.read_bytes())
     content[1000] ^= 1
     path.write_bytes(content)
@@ -216,10 +217,10 @@ def test_without_a_network_it_is_said_where_the_file_goes(hub: Path) -> None:
     assert not list(hub.glob("*"))
 
 
-def test_only_torchvision_s_networks_have_published_weights() -> None:
-    assert published_url("resnet50", "here").endswith("resnet50-0676ba61.pth")
+def test_networks_of_our_own_have_no_published_weights() -> None:
+    assert published("resnet50", "here").url.endswith("resnet50-0676ba61.pth")
     with pytest.raises(BadInputError, match="here: there are no published weights of 'vgg19'"):
-        published_url("vgg19", "here")
+        published("vgg19", "here")
 
 
 @pytest.mark.slow
@@ -233,7 +234,10 @@ def test_a_run_begins_with_published_weights(
 ) -> None:
     """With next to no learning rate, the network is still the published one after training."""
     url, state = weights
-    monkeypatch.setattr("ssbench.experiment.plan.published_url", lambda *_: url)
+    half = (0.5, 0.5, 0.5)
+    how = {"resize": (72,), "crop": 64, "interpolation": "bicubic", "mean": half, "sd": half}
+    theirs = replace(published("resnet18-imagenet", "here"), url=url, **how)
+    monkeypatch.setattr("ssbench.experiment.plan.published", lambda *_: theirs)
     path = cut_down("table3_compact", pictures, tmp_path, ["dense", "network-slimming"])
     text = path.read_text().replace('models = ["resnet50"]', 'models = ["resnet18-imagenet"]')
     path.write_text(text.replace("lambda = 1e-5", "lambda = 0.0"))
@@ -245,6 +249,12 @@ def test_a_run_begins_with_published_weights(
     store = CheckpointStore(tmp_path / ".cache")
     for stages in runs.values():
         assert {stage["start"] for stage in stages} == {url.rsplit("/", 1)[-1]}
+        for stage in stages:
+            assert stage["image_shape"] == [3, 64, 64]
+            assert stage["mean"] == stage["sd"] == [127.5, 127.5, 127.5]
+            assert stage["preprocessing"] == {
+                "resize": [72], "crop": 64, "interpolation": "bicubic",
+            }  # fmt: skip
         found = State.of(store.tensors(stages[0]["stage_id"])).weights
         # Slimming's initial scale of 0.5 is for networks that have not been trained.
         for name in ("conv1.weight", "layer1.0.bn1.weight"):

@@ -11,6 +11,7 @@ from ssbench.method.contract import GRAINS, Method, offer
 from ssbench.method.registry import discover
 from ssbench.models.registry import MODELS
 from ssbench.pruning.graph.structure import structure_of
+from ssbench.pruning.scores import checked
 from ssbench.pruning.units import Units
 
 REGISTRY = discover()
@@ -91,7 +92,9 @@ def test_scores_name_weights_and_have_the_declared_grain(method_name: str, model
     assert method.grain in GRAINS
     assert bool(found) == (method.grain != "none")
     if found:
-        units = Units.of(structure_of(plain(model_name)), found, shapes)
+        structure = structure_of(plain(model_name))
+        found = checked(found, structure, shapes, method.grain, method.leaves_out)
+        units = Units.of(structure, found, shapes)
         assert units.whole_filters == (method.grain == "filter")
     for name, score in found.items():
         assert not score.requires_grad

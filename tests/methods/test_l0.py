@@ -2,13 +2,20 @@
 
 import math
 import sys
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from ssbench.data.digits import digits
+from ssbench.experiment.stage import Stage
+from ssbench.method.contract import Method, offer
 from ssbench.method.registry import discover
 from ssbench.models.registry import MODELS
+from ssbench.pipeline.stages import carry_out
+from ssbench.pipeline.workbench import Workbench
+from ssbench.training.recipe import Recipe
 
 FILE = discover().methods["l0"]
 L0 = FILE.cls
@@ -70,7 +77,7 @@ def test_one_draw_serves_the_whole_minibatch() -> None:
     torch.testing.assert_close(gated[0], expected.relu(), atol=1e-5, rtol=1e-4)
 
 
-def test_the_price_is_the_sum_by_hand_with_l2_and_one_over_n() -> None:
+def test_the_price_is_the_sum_by_hand_with_l2_and_lambda_over_n() -> None:
     model = MODELS["lenet5"](1, 10)
     method = L0(lambda_=0.2, weight_decay=0.05, drop_rate=0.4)
     method.attach(model)
@@ -85,9 +92,9 @@ def test_the_price_is_the_sum_by_hand_with_l2_and_one_over_n() -> None:
             else:
                 group = torch.cat([weight[index].flatten(), bias[index : index + 1]])
             probability = 1 / (1 + math.exp(-(value - 2 / 3 * math.log(0.1 / 1.1))))
-            total += probability * float((0.2 + 0.5 * 0.05 * group**2).sum())
+            total += probability * float((0.2 / 600 + 0.5 * 0.05 * group**2).sum())
     penalty = method.penalty(model, images=600)
-    assert float(penalty.detach()) == pytest.approx(total / 600, rel=1e-5)
+    assert float(penalty.detach()) == pytest.approx(total, rel=1e-5)
 
 
 def test_log_alpha_starts_at_the_drop_rate_and_is_clamped() -> None:
@@ -140,14 +147,73 @@ class TestFaultsOfTheReleasedCode:
         assert not any("flop" in name.lower() or "macs" in name.lower() for name in vars(L0))
         assert "count" not in vars(module)
 
-    def test_the_l2_part_is_divided_by_n_like_the_rest(self) -> None:
+    def test_the_l2_part_is_not_divided_by_n(self) -> None:
+        """The released LeNet-5 is, alone of its networks: its weights hardly decay."""
         model = MODELS["lenet5"](1, 10)
         method = L0(lambda_=0.0, weight_decay=1.0)
         method.attach(model)
         one = float(method.penalty(model, images=1).detach())
-        many = float(method.penalty(model, images=1000).detach())
         assert one > 0
-        assert many == pytest.approx(one / 1000)
+        assert float(method.penalty(model, images=1000).detach()) == one
+
+
+def gradient_over_weight(method: Method, name: str, weight: str, decay: float) -> float:
+    """By how much of itself the penalty pulls a gated weight whose gate is surely open."""
+    torch.manual_seed(0)
+    model = MODELS[name](3 if name == "resnet164" else 1, 10)
+    method.attach(model)
+    for gate in (m for m in model.modules() if isinstance(m, module.HardConcrete)):
+        gate.log_alpha.data.fill_(30.0)
+    penalty = offer(method.penalty, model, images=50_000, weight_decay=decay)
+    penalty.backward()
+    parameter = model.get_parameter(weight)
+    assert parameter.grad is not None
+    ratio = parameter.grad / parameter.detach()
+    torch.testing.assert_close(ratio, ratio.flatten()[0].expand_as(ratio), rtol=1e-4, atol=0)
+    return float(ratio.flatten()[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "weight", "expected"),
+    [
+        # The paper's WRN-28-10, whose blocks ResNet-164 shares: 5e-4 / (1 - 0.3).
+        ({"gates": "blocks"}, "resnet164", "blocks.0.branch.0.weight", 7.142857e-4),
+        ({}, "vgg6", "features.0.weight", 7.142857e-4),
+        ({"drop_rate": 0.5}, "lenet5", "fc1.weight", 1e-3),
+        ({"weight_decay": 5e-4, "drop_rate": 0.5}, "lenet5", "conv2.weight", 5e-4),
+        # As in the released code for LeNet-5, which does not multiply by N.
+        ({"weight_decay": 5e-4 / 60_000}, "lenet5", "conv2.weight", 8.333333e-9),
+    ],
+)
+def test_the_effective_decay_of_a_gated_weight(
+    settings: dict[str, Any], name: str, weight: str, expected: float
+) -> None:
+    found = gradient_over_weight(L0(**settings), name, weight, decay=5e-4)
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_gate_that_may_close_decays_its_weights_by_so_much_less() -> None:
+    torch.manual_seed(0)
+    model = MODELS["vgg6"](1, 10)
+    method = L0()
+    method.attach(model)
+    model.features[1].gate.log_alpha.data.fill_(math.log(0.7 / 0.3))
+    offer(method.penalty, model, images=50_000, weight_decay=5e-4).backward()
+    weight = model.features[0].weight
+    # P(z != 0) at the initial drop rate of 0.3, by hand: sigmoid(0.8473 + 2/3 log 11) = 0.9203.
+    torch.testing.assert_close(weight.grad, 0.92027 * 7.142857e-4 * weight, rtol=1e-4, atol=0)
+
+
+def test_a_training_decays_gated_weights_as_its_recipe_says() -> None:
+    workbench = Workbench(digits(), torch.device("cpu"))
+    ended = []
+    for settings in ({}, {"weight_decay": 0.01 / 0.7}, {"weight_decay": 0.0}):
+        recipe = Recipe(epochs=1, batch_size=500, weight_decay=0.01)
+        stage = Stage("train", "id", None, "digits", "vgg6", 0, L0(**settings), recipe)
+        ended.append(carry_out(stage, workbench, {}, lambda _: None)[0])
+    weights = [tensors["features.0.weight"] for tensors in ended]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
 
 
 def test_a_closed_gate_silences_its_map_and_detach_keeps_it_closed() -> None:

@@ -146,7 +146,7 @@ def test_pruning_is_setting_the_smallest_scales_of_the_whole_network_to_zero(
             ours.get_parameter(key).mul_(mask)
         images = torch.randn(4, *shape)
         torch.testing.assert_close(ours(images), paper(images), rtol=1e-4, atol=1e-5)
-    small = compact(ours, structure_of(ours), found.masks, torch.zeros(1, *shape))
+    small = compact(ours, structure_of(ours), found.masks)
     assert certify(ours, small, images) < 1e-10
 
 

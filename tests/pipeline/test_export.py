@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import ssbench
 from ssbench.data.registry import open_dataset
 from ssbench.errors import BadInputError
+from ssbench.models.channel_selection import ChannelSelection
 from ssbench.models.exported import read
 from ssbench.models.registry import MODELS
 from ssbench.pipeline.export import compact_network, describe, export, run_onnx
@@ -117,6 +118,23 @@ def masked(name: str) -> tuple[nn.Module, dict[str, Tensor]]:
     return model, dict(model.state_dict()) | {f"held:{key}": mask for key, mask in zeros.items()}
 
 
+def selected(name: str) -> tuple[nn.Module, dict[str, Tensor]]:
+    """The same, but of the channels that layers read: network slimming before the convolution."""
+    model, _ = masked(name)
+    structure = structure_of(model)
+    masks = {
+        layer.weight: (torch.rand(layer.inputs) < 0.6)
+        .reshape(1, -1, *(1,) * (model.get_parameter(layer.weight).dim() - 2))
+        .expand(model.get_parameter(layer.weight).shape)
+        for layer in structure.layers[1:]
+    }
+    zeros = zeroed_parameters(structure, model, masks)
+    with torch.no_grad():
+        for key, mask in zeros.items():
+            model.get_parameter(key).mul_(mask)
+    return model, dict(model.state_dict()) | {f"held:{key}": mask for key, mask in zeros.items()}
+
+
 def record_of(name: str) -> dict[str, object]:
     shape = NETWORKS[name]
     ones = [1.0] * shape[0]
@@ -146,6 +164,27 @@ def test_shortcuts_concatenations_and_depthwise_convolutions_come_back(
         loaded.train()(images).sum().backward()  # it can be trained on
         convs = [m for m in loaded.modules() if isinstance(m, nn.Conv2d)]
         assert all(m.weight.shape[:2] == (m.out_channels, m.in_channels // m.groups) for m in convs)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("name", ["densenet40", "lenet5"])
+def test_channel_selections_come_back(name: str, kind: str, tmp_path: Path) -> None:
+    """Before batch norms that others than one convolution feed, and behind a flattening."""
+    model, tensors = selected(name)
+    network, difference = compact_network(record_of(name), tensors)
+    assert difference < 1e-10
+    selections = [m for m in network.modules() if isinstance(m, ChannelSelection)]
+    assert len(selections) > (30 if name == "densenet40" else 0)
+    export(network, describe(network, record_of(name), difference), kind, tmp_path / "out")
+    images = noise(NETWORKS[name], seed=5)
+    with torch.no_grad():
+        expected = model(images)
+    found = answer(tmp_path / "out", images)
+    assert float((found - expected).abs().max() / expected.abs().max().clamp_min(1)) < 1e-4
+    if kind == "safetensors":
+        loaded = ssbench.load(tmp_path / "out")
+        assert [m for m in loaded.state_dict() if m.endswith("0.index")]
+        loaded.train()(images).sum().backward()
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def test_a_method_on_a_network(method: str, model: str) -> None:
             "dataset": "noise",
             "models": [model],
             "methods": [{"name": method}],
-            "budget": {"kept": 0.5, "scope": scope},
+            "budget": {"kept": 0.5, "scope": scope, "protection": 0.0},
             "seeds": [0],
             "train": recipe,
             "finetune": recipe,

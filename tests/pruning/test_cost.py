@@ -44,7 +44,7 @@ def test_price_and_count_agree_at_every_threshold(name: str, grain: str, unit: s
         assert priced / cost.whole == share(units.masks(kept)), threshold
 
 
-@pytest.mark.parametrize("name", ["vgg6", "densenet40", "resnet20"])
+@pytest.mark.parametrize("name", ["vgg6", "densenet40"])
 @pytest.mark.parametrize("unit", ["connections", "params", "macs"])
 def test_price_and_count_agree_where_channels_that_are_read_are_pruned(
     name: str, unit: str

@@ -42,7 +42,7 @@ def pruned(name: str, grain: str, density: float) -> tuple[nn.Module, dict[str, 
 @pytest.mark.parametrize("density", [0.7, 0.3, 0.05, 0.01])
 def test_the_smaller_network_is_the_same_function(name: str, grain: str, density: float) -> None:
     model, masks, example = pruned(name, grain, density)
-    small = compact(model, structure_of(model), masks, example)
+    small = compact(model, structure_of(model), masks)
     assert certify(model, small, noise(example.shape)) < 1e-10
     images = torch.randn(4, *example.shape[1:])
     with torch.no_grad():
@@ -55,7 +55,7 @@ def test_the_smaller_network_is_the_same_function(name: str, grain: str, density
 
 def test_the_certificate_fails_where_the_networks_differ() -> None:
     model, masks, example = pruned("vgg6", "filter", 0.3)
-    small = compact(model, structure_of(model), masks, example)
+    small = compact(model, structure_of(model), masks)
     small.features[1].bias.data += 0.1
     assert certify(model, small, noise(example.shape)) > 1e-5
     masks["features.0.weight"] = torch.zeros(32, 1, 3, 3, dtype=torch.bool)
@@ -71,7 +71,7 @@ def test_a_network_in_which_a_whole_layer_has_died(name: str) -> None:
     masks[dead] = torch.zeros_like(masks[dead])
     for key, mask in zeroed_parameters(structure_of(model), model, masks).items():
         model.get_parameter(key).data.mul_(mask)
-    small = compact(model, structure_of(model), masks, example)
+    small = compact(model, structure_of(model), masks)
     assert certify(model, small, noise(example.shape)) < 1e-10
     before, after = count(model, example), count(small, example)
     assert after.macs < before.macs
@@ -104,7 +104,7 @@ def test_a_constant_that_a_dead_channel_emits_is_kept_borders_included() -> None
     structure = structure_of(model)
     for key, mask in zeroed_parameters(structure, model, masks).items():
         model.get_parameter(key).data.mul_(mask)
-    small = compact(model, structure, masks, torch.zeros(1, 3, 9, 9))
+    small = compact(model, structure, masks)
     assert certify(model, small, noise((3, 9, 9))) < 1e-10
     # With padding the constant's share of the next map is smaller along the border, so that no
     # bias can stand for it: the channels have to stay.
@@ -114,8 +114,8 @@ def test_a_constant_that_a_dead_channel_emits_is_kept_borders_included() -> None
 
 
 def test_vgg_is_cut_to_the_channels_that_live_and_are_needed() -> None:
-    model, masks, example = pruned("vgg6", "connection", 0.05)
-    small = compact(model, structure_of(model), masks, example)
+    model, masks, _ = pruned("vgg6", "connection", 0.05)
+    small = compact(model, structure_of(model), masks)
     convs = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     kernels = [masks[f"features.{i}.weight"].flatten(2).any(2) for i in (0, 3, 7, 10, 14, 17)]
     alive = [torch.ones(1, dtype=torch.bool)]
@@ -180,7 +180,7 @@ def cut_filters(model: nn.Module, layer: str, dead: list[int]) -> nn.Module:
     with torch.no_grad():
         for key, mask in zeroed_parameters(structure, model, masks).items():
             model.get_parameter(key).mul_(mask)
-    small = compact(model, structure, masks, torch.zeros(1, 3, 7, 7))
+    small = compact(model, structure, masks)
     assert certify(model, small, noise((3, 7, 7))) < 1e-10
     return small
 

@@ -40,10 +40,39 @@ __all__ = ["folder"]
 
 def test_what_ships_is_of_networks_and_data_sets_that_there_are() -> None:
     published = collect()
-    assert len(published) == 30
+    assert len(published) == 32
     assert {row.line.model for row in published} <= {*MODELS, *IMAGENET}
     assert {row.line.dataset for row in published} <= set(DATASETS)
     assert "vgg19" in {row.line.model for row in published}
+
+
+def test_what_was_chosen_on_the_test_set_says_so() -> None:
+    lines = [row.line for row in collect()]
+    by_test_set = {
+        "Li et al. 2017": "best test epoch",
+        "Liu et al. 2017": "best test epoch",
+        "Gale et al. 2019": "gradual pruning during training; the highest test accuracy of a sweep",
+    }
+    for source, words in by_test_set.items():
+        found = [line for line in lines if line.source.startswith(source)]
+        pruned = [line for line in found if line.method != "dense" or "Gale" not in source]
+        assert len(found) >= 5
+        assert all(words in (line.note or "") for line in pruned), source
+
+
+@pytest.mark.parametrize(
+    ("model", "variant", "error", "params", "share"),
+    [
+        ("resnet50", "gradual pruning baseline", 23.31, None, None),
+        ("resnet110", "ResNet-110-A", 6.45, 1.68e6, 1 - 1.68 / 1.72),
+    ],
+)
+def test_rows_that_were_missing(
+    model: str, variant: str, error: float, params: float | None, share: float | None
+) -> None:
+    (row,) = (row for row in collect() if row.line.variant == variant)
+    assert (row.line.model, row.line.top1_error, row.line.params) == (model, error, params)
+    assert row.params_pruned == pytest.approx(share)
 
 
 def test_what_ships_is_installed() -> None:

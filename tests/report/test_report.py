@@ -111,9 +111,11 @@ def test_a_row_that_kept_too_much_does_not_win(folder: Folder) -> None:
     folder.row("near", [7.0, 7.1, 7.2], budget_reached=0.51)
     content = folder.render()
     assert bold_names(content, ["fair", "worse", "large", "near"]) == [{"fair"}] * 3
-    assert "large at 50 % of params (60 %, too much to compete for bold)" in content["md"]
+    assert (
+        "large at 50 % of params (60 %, too much to compete; protection or scope" in content["md"]
+    )
     assert "near at 50 % of params (51 %)" in content["md"]
-    assert "over 5 % more than asked do not compete" in folder.caption()
+    assert "over 5 % more or less than asked do not compete" in folder.caption()
 
 
 def test_incomplete_and_failed_rows(usual: Folder) -> None:
@@ -148,7 +150,7 @@ def test_a_dead_layer_is_marked_with_its_seeds(usual: Folder) -> None:
     usual.row("dying", [90.0, 90.0], method="dying", layers={"a.2": 0.0, "a.10": 0.5})
     usual.run(2, 5.0, label="dying", method="dying")
     content = usual.render()
-    note = "a whole layer lost all its weights: dying at 50 % of params (in 2 of 3 seeds)"
+    note = "dying at 50 % of params (a whole layer lost all its weights in 2 of 3 seeds)"
     assert note in content["md"]
     assert "dying<sup>†</sup>" in content["html"]
     assert r"dying\textsuperscript{\dag{}}" in content["tex"]

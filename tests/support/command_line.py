@@ -9,7 +9,7 @@ TINY = """
 dataset = "digits"
 models = ["vgg6"]
 seeds = [0]
-budget = { kept = [0.5, 0.1] }
+budget = { kept = [0.5, 0.1], protection = 0.0 }
 train = { epochs = 1, lr = 0.05, schedule = "one-cycle" }
 finetune = { epochs = 1, lr = 0.02, schedule = "one-cycle" }
 methods = [{ name = "dense" }, { name = "magnitude", grain = "connection" }]

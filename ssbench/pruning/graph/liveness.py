@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from ssbench.pruning.graph.layers import Layer
-from ssbench.pruning.graph.roles import Role, concatenated
+from ssbench.pruning.graph.roles import Role, concatenated, part_of
 
 
 class Flow:
@@ -27,7 +27,6 @@ class Flow:
     Attributes:
         read: by layer, the channels that it reads and that are not silent.
         emitted: by layer, the output channels that are not silent.
-        norms: by batch norm, the channels that are not silent.
     """
 
     def __init__(
@@ -36,6 +35,7 @@ class Flow:
         graph: fx.Graph,
         roles: Mapping[fx.Node, Role],
         kernels: Mapping[str, Tensor],
+        selecting: frozenset[str] = frozenset(),
     ) -> None:
         """Follow silence forwards.
 
@@ -44,8 +44,9 @@ class Flow:
             graph: the traced network.
             roles: what each node does.
             kernels: by layer name, [out, in/groups]; a missing one is alive for ever.
+            selecting: batch norms that may read a part of their source.
         """
-        self._graph, self._roles = graph, roles
+        self._graph, self._roles, self._selecting = graph, roles, selecting
         self._image_channels = layers[0].inputs
         self._layers = {layer.name: layer for layer in layers}
         self._kernels = dict(kernels)
@@ -55,11 +56,38 @@ class Flow:
         for node in graph.nodes:
             self._alive[node] = self._forward(node)
         self.emitted = self._by_module(Role.LAYER, self._alive)
-        self.norms = self._by_module(Role.NORM, self._alive)
+
+    @cached_property
+    def norms(self) -> dict[str, Tensor]:
+        """By batch norm, the channels that are not silent.
+
+        One that selects what it reads has no others than those that are needed too.
+        """
+        found = self._by_module(Role.NORM, self._alive)
+        if self._selecting:
+            wanted = self._by_module(Role.NORM, self._wanted)
+            found |= {name: meet(found[name], wanted[name]) for name in self._selecting}
+        return found
 
     @cached_property
     def needed(self) -> dict[str, Tensor]:
         """By layer, the output channels that reach the network's output."""
+        return self._by_module(Role.LAYER, self._wanted)
+
+    @cached_property
+    def wants(self) -> dict[str, Tensor]:
+        """By layer, those of its inputs [inputs] that its needed outputs are computed from."""
+        needed = self.needed
+        return {name: self._wants(layer, needed[name]) for name, layer in self._layers.items()}
+
+    def read_places(self, layer: Layer) -> Tensor:
+        """Which inputs [inputs] of a layer are not silent, place by place behind a flattening."""
+        vector = self.read[layer.name]
+        return vector.repeat_interleave(layer.inputs // vector.numel())
+
+    @cached_property
+    def _wanted(self) -> dict[fx.Node, Tensor]:
+        """By node, the channels that reach the network's output."""
         graph, roles = self._graph, self._roles
         wanted = {node: self._never(self._alive[node].numel()) for node in graph.nodes}
         for node in reversed(graph.nodes):
@@ -77,6 +105,10 @@ class Flow:
                 widths = [wanted[part].numel() for part in parts]
                 for part, wants in zip(parts, torch.split(wanted[node], widths), strict=True):
                     wanted[part] = _join(wanted[part], wants)
+            elif role is Role.PART:
+                wants = self._never(wanted[sources[0]].numel())
+                wants[part_of(node)] = wanted[node]
+                wanted[sources[0]] = _join(wanted[sources[0]], wants)
             else:
                 for source in sources:
                     passes = role not in (Role.OUTPUT, Role.OPAQUE)
@@ -84,7 +116,7 @@ class Flow:
                     width = wanted[source].numel()
                     wants = wanted[node] if passes else self._ever(width)
                     wanted[source] = _join(wanted[source], wants)
-        return self._by_module(Role.LAYER, wanted)
+        return wanted
 
     def _by_module(self, role: Role, found: Mapping[fx.Node, Tensor]) -> dict[str, Tensor]:
         roles = self._roles
@@ -99,6 +131,8 @@ class Flow:
             return self._layer(self._layers[str(node.target)], sources[0])
         if role is Role.CONCATENATE:
             return torch.cat([self._alive[source] for source in concatenated(node)])
+        if role is Role.PART:
+            return sources[0][part_of(node)]
         if role is Role.ADD:
             return _strongest(torch.stack(self._same_width(sources)), 0)
         if role is Role.MULTIPLY:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 
 class Role(Enum):
@@ -29,6 +30,8 @@ class Role(Enum):
     ADD = auto()
     MULTIPLY = auto()
     CONCATENATE = auto()
+    PART = auto()
+    """maps[:, a:b]: some of the channels, in order."""
     SHAPE = auto()
     """Asks for sizes only: carries no channel and needs none."""
     OPAQUE = auto()
@@ -48,7 +51,10 @@ _MODULES: dict[type[nn.Module], Role] = {
         Role.HOMOGENEOUS,
     ),
     **dict.fromkeys(
-        (nn.ReLU6, nn.SiLU, nn.GELU, nn.ELU, nn.Tanh, nn.Hardswish, nn.Hardtanh),
+        (
+            nn.ReLU6, nn.SiLU, nn.GELU, nn.ELU, nn.CELU, nn.SELU, nn.Mish, nn.Tanh, nn.Hardswish,
+            nn.Hardtanh,
+        ),
         Role.ZERO_AT_ZERO,
     ),
     **dict.fromkeys((nn.Sigmoid, nn.Hardsigmoid), Role.CHANNELWISE),
@@ -77,6 +83,25 @@ _BY_NAME = {"stochastic_depth": Role.HOMOGENEOUS, "drop_path": Role.HOMOGENEOUS}
 """Functions of other packages, which are not imported for this: a map is kept or dropped whole."""
 
 
+_CLASSES_BY_NAME = {
+    **dict.fromkeys(("DropBlock2d", "DropPath"), Role.HOMOGENEOUS),
+    **dict.fromkeys(
+        (
+            "Swish", "SwishMe", "Mish", "HardSwish", "HardSwishMe", "HardMish", "HardMishMe",
+            "GELU", "GELUTanh", "QuickGELU", "Tanh",
+        ),
+        Role.ZERO_AT_ZERO,
+    ),
+    **dict.fromkeys(("Sigmoid", "HardSigmoid", "HardSigmoidMe"), Role.CHANNELWISE),
+}  # fmt: skip
+"""timm's own modules, which stand inside its batch norms (elsewhere they are traced)."""
+
+
+def activated(maps: Tensor) -> Tensor:
+    """Stand in a graph for the activation that the batch norm before it has computed already."""
+    return maps
+
+
 class Tracer(fx.Tracer):
     """Takes layers and batch norms for one operation, also those that others have derived."""
 
@@ -85,17 +110,42 @@ class Tracer(fx.Tracer):
         leaf = isinstance(m, nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d)
         return leaf or super().is_leaf_module(m, module_qualified_name)
 
+    def trace(
+        self, root: nn.Module | Callable[..., Any], concrete_args: dict[str, Any] | None = None
+    ) -> fx.Graph:
+        """Trace; a batch norm with an activation inside becomes two nodes."""
+        graph = super().trace(root, concrete_args)
+        assert isinstance(root, nn.Module)
+        for node in graph.nodes:
+            if node.op == "call_module" and _acts(root.get_submodule(str(node.target))):
+                with graph.inserting_after(node):
+                    inside = graph.call_function(activated)
+                node.replace_all_uses_with(inside)
+                inside.args = (node,)
+        return graph
+
 
 def module_role(module: nn.Module) -> Role:
     """The role of a module; a parametrized one has that of the class it was made from."""
     role = next((role for kind, role in _MODULES.items() if isinstance(module, kind)), Role.OPAQUE)
     if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) != (1, -1):
         return Role.OPAQUE
-    if role is Role.NORM and type(module).forward is not nn.BatchNorm2d.forward:
-        # timm's have the activation inside.
-        inside = {module_role(child) for child in module.children()}
-        return Role.NORM if inside <= {Role.HOMOGENEOUS} else Role.OPAQUE
-    return role
+    return _CLASSES_BY_NAME.get(type(module).__name__, role) if role is Role.OPAQUE else role
+
+
+def _acts(module: nn.Module) -> bool:
+    """Whether a batch norm has an activation inside, as timm's have."""
+    own = type(module).forward not in (nn.BatchNorm1d.forward, nn.BatchNorm2d.forward)
+    return module_role(module) is Role.NORM and own and any(True for _ in module.children())
+
+
+def _role_inside(module: nn.Module) -> Role:
+    """What the modules inside a batch norm do together, one after the other."""
+    roles = {module_role(child) for child in module.children()}
+    by_strictness = (Role.OPAQUE, Role.CHANNELWISE, Role.ZERO_AT_ZERO, Role.HOMOGENEOUS)
+    if not roles <= set(by_strictness):
+        return Role.OPAQUE
+    return next(role for role in by_strictness if role in roles)
 
 
 def node_roles(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> dict[fx.Node, Role]:
@@ -119,6 +169,10 @@ def _node_role(node: fx.Node, modules: Mapping[str, nn.Module]) -> Role:
         return module_role(modules[str(node.target)])
     if node.op not in ("call_function", "call_method"):
         return Role.OPAQUE
+    if node.target is operator.getitem and part_of(node) is not None:
+        return Role.PART
+    if node.target is activated:
+        return _role_inside(modules[str(node.all_input_nodes[0].target)])
     if node.target is getattr and node.args[1] == "shape":
         return Role.SHAPE
     by_name = _BY_NAME.get(getattr(node.target, "__name__", ""), Role.OPAQUE)
@@ -162,3 +216,16 @@ def concatenated(node: fx.Node) -> list[fx.Node]:
     parts = node.args[0] if node.args else node.kwargs["tensors"]
     assert isinstance(parts, list | tuple)  # torch.cat takes nothing else
     return [part for part in parts if isinstance(part, fx.Node)]
+
+
+def part_of(node: fx.Node) -> slice | None:
+    """Which channels an indexing takes, where it takes a range of them and all of the rest."""
+    index = node.args[1] if len(node.args) == 2 else None
+    if not isinstance(index, tuple) or len(index) < 2:
+        return None
+    images, channels, *places = index
+    if any(each != slice(None) for each in (images, *places)) or not isinstance(channels, slice):
+        return None
+    ends = (channels.start, channels.stop)
+    plain = channels.step is None and all(end is None or isinstance(end, int) for end in ends)
+    return channels if plain else None

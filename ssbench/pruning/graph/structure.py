@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ssbench.errors import BadInputError
+from ssbench.pruning.graph.channels import Channels, read_channels, selecting_norms
 from ssbench.pruning.graph.coupling import tied_inputs, tied_outputs
 from ssbench.pruning.graph.layers import Layer, read_layers
 from ssbench.pruning.graph.liveness import Flow
@@ -52,6 +53,11 @@ class Structure:
             for module, training in modes:
                 module.training = training
         modules = dict(model.named_modules())
+        for node in graph.nodes:
+            if node.op == "get_attr":
+                node.meta["numel"] = _numel(model, str(node.target))
+            elif node.op == "call_module":
+                node.meta["maps"] = isinstance(modules[str(node.target)], nn.BatchNorm2d)
         roles = node_roles(graph, modules)
         layers = read_layers(graph, roles, modules)
         return cls(layers, graph, roles)
@@ -71,6 +77,28 @@ class Structure:
         """By layer, the first layer that reads the same channels; or itself."""
         return tied_inputs(self.graph, self.roles, self.layers)
 
+    @cached_property
+    def channels(self) -> Channels:
+        """Which channels leave the network together."""
+        return read_channels(self.graph, self.roles, self.layers)
+
+    @cached_property
+    def selecting(self) -> frozenset[str]:
+        """Batch norms that may read a part of the channels in front of them."""
+        return selecting_norms(self.graph, self.roles)
+
+    def read_by(self, role: Role) -> frozenset[str]:
+        """Layers whose result gets to an operation of a role without passing through a layer."""
+        found: set[str] = set()
+        reads = {node for node in self.graph.nodes if self.roles[node] is role}
+        for node in reversed(self.graph.nodes):
+            if self.roles[node] is Role.LAYER:
+                if reads.intersection(node.users):
+                    found.add(str(node.target))
+            elif reads.intersection(node.users):
+                reads.add(node)
+        return frozenset(found)
+
     def flow(self, masks: Mapping[str, Tensor]) -> Flow:
         """Follow silence through the network: a masked weight is zero, and so is what it feeds.
 
@@ -80,7 +108,7 @@ class Structure:
             masks: boolean, by weight name, in the weight's shape; a missing one keeps all.
         """
         kernels = {layer.name: _kernels(layer, masks) for layer in self.layers}
-        return Flow(self.layers, self.graph, self.roles, kernels)
+        return Flow(self.layers, self.graph, self.roles, kernels, self.selecting)
 
     def survival(self, kernels: Mapping[str, Tensor]) -> Flow:
         """Say up to which threshold each channel lives, for all thresholds at once.
@@ -89,7 +117,13 @@ class Structure:
             kernels: scores of kernels, by layer name, [out, in/groups]; a layer that is left out
                 is never pruned.
         """
-        return Flow(self.layers, self.graph, self.roles, kernels)
+        return Flow(self.layers, self.graph, self.roles, kernels, self.selecting)
+
+
+def _numel(model: nn.Module, name: str) -> int:
+    owner, _, own = name.rpartition(".")
+    value = getattr(model.get_submodule(owner), own)
+    return value.numel() if isinstance(value, Tensor) else 0
 
 
 def _kernels(layer: Layer, masks: Mapping[str, Tensor]) -> Tensor:

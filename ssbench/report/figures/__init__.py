@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ssbench.analysis.rows import Row
+from ssbench.analysis.rows import Row, differing, twins
+from ssbench.report.captions import DOTTED
 from ssbench.report.figures.chart import Figure, theme
 from ssbench.report.figures.cost import cost
 from ssbench.report.figures.error_size import (
@@ -36,6 +37,8 @@ FIRST = "error"
 """The kind of figure beside every table."""
 _SEEDS = "Means over seeds; bands (bars for marks without a line) ± 1 sample standard deviation."
 _BY_SIZE = (FIRST, "sizes", "pareto")
+_WITH_TWINS = (*_BY_SIZE, "layers", "collapse")
+"""Kinds that also show rows without a floor beside their twins with one; see `ssbench.report`."""
 _KINDS: tuple[
     tuple[str, str, str, Callable[[Sequence[Row], Looks], dict[str, Any] | None]], ...
 ] = (
@@ -142,15 +145,20 @@ def draw(
     from altair.utils.schemapi import debug_mode
 
     where = f"{rows[0].like.model} on {rows[0].like.dataset}"
+    without_floor = twins(rows)
+    alone = [row for row in rows if row not in without_floor]
+    both = differing(rows)
     figures = []
     for kind, title, caption, make in _KINDS:
         quoted = published if make is error_against_sizes else ()
+        shown = both if kind in _WITH_TWINS else alone
         with debug_mode(False):
-            spec = error_against_sizes(rows, looks, quoted) if quoted else make(rows, looks)
+            spec = error_against_sizes(shown, looks, quoted) if quoted else make(shown, looks)
         if spec is not None:
             text = f"{where}: {caption}"
             text += f" Crosses: {', '.join(sorted({r.source for r in quoted}))}." if quoted else ""
             text += unplaced(rows) if kind in _BY_SIZE else ""
+            text += DOTTED if len(both) > len(alone) and kind in _WITH_TWINS else ""
             figures.append(Figure(f"{kind}-{label}", title, text, spec))
     return figures
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ssbench.analysis.rows import Row
+from ssbench.analysis.rows import Row, twins
 
 if TYPE_CHECKING:
     import altair as alt
@@ -17,6 +17,11 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#c98a00", "#3da4dc")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right",
           "triangle-left")  # fmt: skip
 DASHES = ((1, 0), (6, 2), (2, 2), (7, 2, 2, 2))
+DOTS = (1, 3)
+"""The line of a row without a floor, in the colour of its twin with one."""
+_BARS = ("M-1,-0.3L1,-0.3L1,0.3L-1,0.3Z", "M-0.3,-1L0.3,-1L0.3,1L-0.3,1Z",
+         "M-0.9,0.5L0.5,-0.9L0.9,-0.5L-0.5,0.9Z")  # fmt: skip
+"""Its marker: a flat, an upright or a slanting bar, as SVG paths, where colours come again."""
 CONTROL = "#84898f"
 """For random controls of any grain, which every method has to beat."""
 DENSE = "#84898f"
@@ -33,6 +38,8 @@ class Looks:
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Looks:
         """Choose distinct styles for all pruned methods of a report."""
+        rows = list(rows)
+        without_floor = {row.name: twin.name for row, twin in twins(rows).items()}
         names: dict[str, bool] = {}
         for row in rows:
             if not row.is_dense:
@@ -40,6 +47,9 @@ class Looks:
         found = cls({}, {}, {})
         controls = others = 0
         for name, is_control in sorted(names.items(), key=lambda item: (not item[1], item[0])):
+            if name in without_floor:  # the name of its twin is a part of it, and came before
+                found._bare(name, without_floor[name])
+                continue
             place = controls if is_control else others
             colour = CONTROL if is_control else COLOURS[others % len(COLOURS)]
             found.colours[name] = colour
@@ -48,6 +58,14 @@ class Looks:
             found.dashes[name] = DASHES[turn % len(DASHES)]
             controls, others = controls + is_control, others + (not is_control)
         return found
+
+    def _bare(self, name: str, twin: str) -> None:
+        """Give a row without a floor the colour of its twin, a bar as its marker, and dots."""
+        bare = [self.colours[other] for other, shape in self.shapes.items() if shape in _BARS]
+        turn = bare.count(self.colours[twin])
+        self.colours[name] = self.colours[twin]
+        self.shapes[name] = _BARS[turn % len(_BARS)]
+        self.dashes[name] = DOTS
 
     def only(self, names: Sequence[str]) -> list[str]:
         """Return those of the names that have a style, in the legend's order."""

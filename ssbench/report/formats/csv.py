@@ -54,6 +54,7 @@ def identity(row: Row) -> dict[str, Cell]:
         "origin": "measured",
         "experiment": like.experiment,
         "dataset": like.dataset,
+        "data_fingerprint": like.data_fingerprint,
         "model": like.model,
         "method": like.method,
         "name": row.name,
@@ -110,6 +111,7 @@ def measured(row: Row) -> dict[str, Cell]:
     line |= dict.fromkeys(KEYS.in_csv("joules"), joules.mean if joules else None)
     line |= {key: row.mean(key) for key in KEYS.in_csv("last")}
     line["seeds_with_a_dead_layer"] = row.collapsed()
+    line["seeds_at_chance"] = row.at_chance()
     return line
 
 

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from ssbench.analysis import wording
 from ssbench.analysis.pareto import smaller
 from ssbench.analysis.rows import UNFAIR, Row
-from ssbench.report.captions import bold_words, epochs_words, gap_words, rule_words, spread_words
+from ssbench.report.captions import (
+    bold_words,
+    epochs_words,
+    floor_words,
+    gap_words,
+    rule_words,
+    spread_words,
+)
 
 _COUNTED = (
     "Params and MACs count nonzero weights, means over seeds. MACs replace FLOPs: convolution and "
@@ -21,8 +28,8 @@ def by_network(number: int, rows: Sequence[Row], budgets: Sequence[Sequence[Row]
 
     Args:
         number: the table's number.
-        rows: all rows of the table.
-        budgets: the same rows by network and budget; only rows of one group compete.
+        rows: all rows that the table is about.
+        budgets: the rows it shows, by network and budget; only rows of one group compete.
     """
     errors = "test error" if number == 1 else "top-1 and top-5 test error"
     sentences = [
@@ -32,6 +39,7 @@ def by_network(number: int, rows: Sequence[Row], budgets: Sequence[Sequence[Row]
         _COUNTED,
         "Pruned: the share of the dense network that was removed." if number == 1 else "",
         epochs_words(rows),
+        *floor_words(rows),
         *bold_words(budgets),
         _each(number, "Only rows of one network and budget compete."),
         *gap_words(rows),
@@ -47,6 +55,7 @@ def by_size(rows: Sequence[Row]) -> str:
         "Variant: the method and the requested share.",
         _COUNTED,
         epochs_words(rows),
+        *floor_words(rows),
         *_bold_by_size(rows),
         *gap_words(rows),
     ]

@@ -13,7 +13,7 @@ from math import inf
 from ssbench.analysis.notes import Note, notes, warnings
 from ssbench.analysis.pareto import front_of_error
 from ssbench.analysis.published import Published
-from ssbench.analysis.rows import Row, best, by_budget
+from ssbench.analysis.rows import Row, best, by_budget, printed
 from ssbench.report import citations
 from ssbench.report.columns import (
     MACS,
@@ -132,9 +132,10 @@ def _fits(number: int, rows: Sequence[Row], published: Sequence[Published]) -> b
 
 def _by_network(number: int, rows: Sequence[Row], published: Sequence[Published]) -> PaperTable:
     """Lay out table 1 or 2: network by network, budget by budget, the published rows last."""
-    names = titles(rows)
+    shown = printed(rows)
+    names = titles(shown)
     networks: dict[str, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: names[row]):
+    for row in sorted(shown, key=lambda row: names[row]):
         networks.setdefault(names[row], []).append(row)
     budgets = [list(by_budget(own).values()) for own in networks.values()]
     flat = [group for own in budgets for group in own]
@@ -142,7 +143,7 @@ def _by_network(number: int, rows: Sequence[Row], published: Sequence[Published]
         COLUMNS[number],
         names,
         {key: set[Row]().union(*(best(group, key) for group in flat)) for key in _errors(number)},
-        notes(rows, caller(names)),
+        notes(shown, caller(names)),
         citations.cite(sorted(published, key=lambda quote: quote.line.model), shares=number == 1),
     )
     groups: list[Group] = []
@@ -152,12 +153,13 @@ def _by_network(number: int, rows: Sequence[Row], published: Sequence[Published]
         if all(later[0][0].like.model != model for later in budgets[place + 1 :]):
             groups += writer.quoted([q for q in writer.cited.marks if q.line.model == model])
     caption = captions.by_network(number, rows, flat)
-    return _table(number, caption, writer, groups, rows)
+    return _table(number, caption, writer, groups, shown)
 
 
 def _by_size(rows: Sequence[Row], published: Sequence[Published]) -> PaperTable:
     """Lay out table 3: all networks in the order of their params, then the published rows."""
-    ordered, names = sorted(rows, key=_size), titles(rows)
+    shown = printed(rows)
+    ordered, names = sorted(shown, key=_size), titles(shown)
     writer = Writer(
         COLUMNS[3],
         names,
@@ -166,7 +168,8 @@ def _by_size(rows: Sequence[Row], published: Sequence[Published]) -> PaperTable:
         citations.cite(sorted(published, key=lambda quote: quote.line.params or inf), shares=False),
     )
     groups = [writer.measured(ordered), *writer.quoted(list(writer.cited.marks))]
-    return _table(3, captions.by_size(ordered), writer, groups, ordered)
+    caption = captions.by_size(sorted(rows, key=_size))
+    return _table(3, caption, writer, groups, ordered)
 
 
 def _errors(number: int) -> list[str]:

@@ -1,0 +1,48 @@
+"""How a photograph becomes what a network sees: resized, cut, scaled.
+
+>>> Preprocessing(resize=(342,), crop=299)      # Inception-v3: shorter side 342, middle 299 x 299
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
+"""Pillow's filters, which average over the pixels that a smaller image merges."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """The preprocessing of evaluation; training crops at random to the same size.
+
+    The defaults are those of torchvision's networks for 224 pixels.
+
+    Attributes:
+        resize: pixels of the shorter side, or height and width, which change the shape.
+        crop: height and width in pixels of the middle that is cut out.
+        mean: by channel, of values 0 to 1; subtracted.
+        sd: by channel, of values 0 to 1; divided by.
+    """
+
+    resize: tuple[int, ...] = (256,)
+    crop: int = 224
+    interpolation: Interpolation = "bilinear"
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    sd: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a record holds beside mean and sd, as plain JSON."""
+        return {
+            "resize": list(self.resize),
+            "crop": self.crop,
+            "interpolation": self.interpolation,
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """Return all of it as plain JSON: what a result depends on."""
+        return self.facts() | {"mean": list(self.mean), "sd": list(self.sd)}
+
+
+STANDARD = Preprocessing()
+"""That of every run which does not start from published weights."""
