@@ -19,9 +19,9 @@ from ssbench.models.registry import IMAGENET, TIMM, TORCHVISION, check, torchvis
 from ssbench.models.state_dict import restore
 
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
-"""How DenseNet's files name what torchvision has since renamed."""
+"""DenseNet's old parameter names, which torchvision has since changed."""
 WHICH = "IMAGENET1K_V1"
-"""torchvision's first weights of a network: those that the literature prunes."""
+"""torchvision's first weights of a network, which the literature prunes."""
 TRANSFORM_INPUT = ("googlenet", "inception_v3")
 """torchvision's networks that scale their images anew where they have these weights."""
 INCEPTION = (0.5, 0.5, 0.5)
@@ -112,12 +112,12 @@ def _of_timm(name: str, place: str) -> Published:
 
 
 def weights_folder() -> Path:
-    """Torch's own folder of published weights."""
+    """Return torch's folder of published weights."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def fetch(url: str) -> Path:
-    """Return a file of weights from torch's own folder of them, verified; download it if missing.
+    """Return a verified file of weights from torch's folder; download it if missing.
 
     Raises:
         BadInputError: there is no network, or the file is not the published one.
@@ -133,7 +133,7 @@ def fetch(url: str) -> Path:
             raise BadInputError(
                 f"{url} cannot be fetched ({reason}); put the file into {folder}"
             ) from error
-        except RuntimeError as error:  # what came has another checksum
+        except RuntimeError as error:  # the download has another checksum
             raise BadInputError(f"{url}: {error}; try again later") from error
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

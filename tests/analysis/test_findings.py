@@ -300,7 +300,7 @@ def test_a_row_of_several_experiments_says_how_to_choose(tmp_path: Path, invoke:
     assert "--results, its own folder" in ended.err
     ended = invoke("compare", tmp_path / "one", "a@0.5")
     assert ended.code == 2
-    assert "a@0.5: no folder, but " in ended.err
+    assert "a@0.5: not a folder, but " in ended.err
 
 
 def test_a_receipt_shows_all_that_differs(folder: Folder) -> None:
@@ -459,7 +459,7 @@ def test_reports_of_several_folders_from_the_command_line(tmp_path: Path, invoke
     both = [tmp_path / "one", tmp_path / "two"]
     nowhere = invoke("report", *both)
     assert nowhere.code == 2
-    assert "say with --out where to write it" in nowhere.err
+    assert "give its folder with --out" in nowhere.err
     ended = invoke("report", *both, "--format", "md", "--out", tmp_path / "out", "--claims", mine)
     assert ended.code == 0
     content = (tmp_path / "out/report.md").read_text()

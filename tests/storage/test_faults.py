@@ -209,4 +209,4 @@ def test_an_experiment_that_is_set_aside_or_closed_is_missed(
     refused = invoke("report", both)
     assert refused.code == 2
     (line,) = refused.err.splitlines()
-    assert f"{both / 'a'}: Permission denied; see to its owner and mode" in line
+    assert f"{both / 'a'}: Permission denied; check its owner and mode" in line
