@@ -1,14 +1,16 @@
 """Write the parts of the docs that are derived from the code; a test compares them.
 
-uv run python docs/generate.py
+>>> uv run python -m docs.generate
 """
 
 import re
 from pathlib import Path
 from typing import cast
 
+from docs import draw_architecture as drawing
 from ssbench.storage.keys import Group
 from ssbench.storage.schema import KEYS
+from tests.test_architecture import MAY_IMPORT
 
 DOCS = Path(__file__).parent
 
@@ -25,3 +27,5 @@ def metrics(text: str) -> str:
 if __name__ == "__main__":
     path = DOCS / "metrics.md"
     path.write_text(metrics(path.read_text(encoding="utf-8")), encoding="utf-8")
+    drawing.PICTURE.write_text(drawing.svg(MAY_IMPORT))
+    drawing.PAGE.write_text(drawing.page(drawing.PAGE.read_text(), MAY_IMPORT))

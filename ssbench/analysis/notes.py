@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ssbench.analysis import wording
+from ssbench.analysis.leaks import leaks
 from ssbench.analysis.rows import CLOSE, Row, by_budget
 from ssbench.storage.records import RunRecords
 from ssbench.storage.schema import Record
@@ -121,7 +122,7 @@ def warnings(rows: Sequence[Row]) -> list[str]:
             f"On which images these rows were measured was not recorded: {names}. That they are "
             "those of the other rows cannot be checked."
         )
-    return [*found, *_no_effect(rows)]
+    return [*found, *_no_effect(rows), *leaks(rows)]
 
 
 def _no_effect(rows: Sequence[Row]) -> list[str]:

@@ -21,8 +21,8 @@ from ssbench.analysis.wording import asked
 from ssbench.cli import run as run_
 from ssbench.errors import BadInputError
 from ssbench.executors import progress
-from ssbench.executors.local import execute
-from ssbench.executors.session import Options, prepare
+from ssbench.executors.one_by_one import execute_one_by_one
+from ssbench.executors.session import Options, prepare, setup_of
 from ssbench.executors.stage_runner import Outcome
 from ssbench.experiment.stage import Run
 from ssbench.pipeline.record import records
@@ -114,8 +114,10 @@ def run(
         plural = "" if len(left) == 1 else "s"
         log.print(f"{look} seeds: {len(left)} comparison{plural} open", highlight=False)
         with progress.observer(runs, log, quiet=options.quiet) as observer:
-            every = options.save_every
-            done = execute(runs, ready.workbench, ready.store, ready.results, observer, every)
+            setup = setup_of(ready.experiment, options, ready.workbench)
+            done = execute_one_by_one(
+                runs, ready.workbench, ready.store, ready.results, observer, setup
+            )
         outcome.done += done.done
         outcome.failed |= done.failed
     run_.show(folder, console, quiet=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from ssbench.data.held_back import HeldBack, check_open
 from ssbench.data.image_folder import Files
 from ssbench.data.preprocessing import Preprocessing
 
@@ -58,10 +60,13 @@ class DataSet:
     classes: int
     train: Split | Files
     validation: Split | Files
-    test: Split | Files
+    test: Split | Files | HeldBack
     standard: Augmentation = Augmentation()
     fixed: Normalisation | None = None
     remarks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_open()
 
     @property
     def channels(self) -> int:
@@ -91,10 +96,20 @@ class DataSet:
         """Return the data set under another preprocessing; images in memory have none."""
         if not isinstance(self.train, Files) or self.train.preprocessing == how:
             return self
-        splits = (self.train, self.validation, self.test)
-        files = (replace(part, preprocessing=how) for part in splits if isinstance(part, Files))
-        train, validation, test = files
-        return replace(self, train=train, validation=validation, test=test)
+        found = copy(self)  # opens nothing, so held-back test images stay held back
+        for cached in ("normalisation", "fingerprint"):
+            vars(found).pop(cached, None)
+        for name in ("train", "validation", "test"):
+            object.__setattr__(found, name, _prepared(getattr(self, name), how))
+        return found
+
+    @property
+    def guess_error(self) -> float:
+        """The test error in percent of always answering with the most frequent class."""
+        if isinstance(self.test, HeldBack):
+            return self.test.guess_error
+        labels = self.test.labels
+        return 100 * (1 - float(torch.bincount(labels).max()) / len(labels))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -104,6 +119,7 @@ class DataSet:
         """
         digest = hashlib.sha256(f"{self.name}:{self.classes}".encode())
         for split in (self.train, self.validation, self.test):
+            assert not isinstance(split, HeldBack)
             if isinstance(split, Files):
                 digest.update(split.fingerprint.encode())
                 continue
@@ -113,6 +129,13 @@ class DataSet:
         if self.standard != Augmentation():
             digest.update(repr(self.standard).encode())
         return digest.hexdigest()[:16]
+
+
+def _prepared(part: Split | Files | HeldBack, how: Preprocessing) -> Split | Files | HeldBack:
+    if isinstance(part, HeldBack):
+        read = part.read
+        return replace(part, read=lambda: _prepared(read(), how))
+    return replace(part, preprocessing=how) if isinstance(part, Files) else part
 
 
 def _pixels(values: Sequence[float]) -> Tensor:

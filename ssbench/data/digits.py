@@ -24,7 +24,7 @@ def digits(_root: Path | None = None) -> DataSet:
     Raises:
         BadInputError: scikit-learn's file is missing.
     """
-    table = np.loadtxt(_file(), delimiter=",", dtype=np.uint8)
+    table = np.loadtxt(file_of_digits(), delimiter=",", dtype=np.uint8)
     table = table[np.random.RandomState(0).permutation(len(table))]
     images = torch.from_numpy(table[:, :-1].reshape(-1, 1, 8, 8).copy())
     labels = torch.from_numpy(table[:, -1].astype(np.int64))
@@ -36,7 +36,12 @@ def digits(_root: Path | None = None) -> DataSet:
     return DataSet("digits", 10, train, validation, test)
 
 
-def _file() -> Path:
+def file_of_digits() -> Path:
+    """Where scikit-learn keeps the images.
+
+    Raises:
+        BadInputError: it is not installed as expected.
+    """
     spec = importlib.util.find_spec("sklearn")
     path = Path(spec.origin if spec and spec.origin else "sklearn").parent
     path = path / "datasets" / "data" / "digits.csv.gz"

@@ -82,8 +82,8 @@ class _Local:
             return
         if any(failure.lost for failure in self.failures.values()):
             raise BadInputError(
-                "the GPU answers this process no more since a stage failed on it; start the same "
-                "command again: it goes on with the other runs"
+                "the GPU answers this process no more, or its images were changed, since a stage "
+                "failed; start the same command again: it goes on with the other runs"
             )
         self.observer.stage_started(run, stage)
         try:

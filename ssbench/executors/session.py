@@ -14,10 +14,11 @@ from ssbench.data.download import data_root
 from ssbench.data.registry import check, open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors.capacity import cores, fitting
-from ssbench.executors.local import execute
+from ssbench.executors.one_by_one import execute_one_by_one
 from ssbench.executors.processes import ddp_group
 from ssbench.executors.processes.ddp_group import DDPGroup
-from ssbench.executors.processes.pool import Process, execute_side_by_side
+from ssbench.executors.processes.pool import execute_side_by_side
+from ssbench.executors.processes.process import Process
 from ssbench.executors.processes.worker import Setup
 from ssbench.executors.ray.executor import RaySetup, execute_on_ray
 from ssbench.executors.stage_runner import Observer, Outcome
@@ -152,21 +153,32 @@ def execute_missing(ready: Prepared, options: Options, observer: Observer) -> Ou
             f"--cache {options.cache}: only this process sees it; leave out --concurrency and "
             "--devices"
         )
+    setup = setup_of(ready.experiment, options, ready.workbench, workers * options.devices)
     if (workers == 1 and not jointly) or not missing:
-        every = options.save_every
-        return execute(ready.runs, ready.workbench, ready.store, ready.results, observer, every)
-    setup = Setup(
-        dataset=ready.experiment.dataset,
-        data_root=data_root(options.data_root),
-        device=str(ready.workbench.device),
-        method_files=tuple(options.method_files),
-        cache=options.cache or options.results / ".cache",
-        threads=max(min(torch.get_num_threads(), cores()) // (workers * options.devices), 1),
-        save_every=options.save_every,
-    )
+        return execute_one_by_one(
+            ready.runs, ready.workbench, ready.store, ready.results, observer, setup
+        )
     hire = partial(DDPGroup, devices=options.devices) if jointly else Process
     return execute_side_by_side(
         ready.runs, setup, ready.store, ready.results, observer, workers, hire
+    )
+
+
+def setup_of(
+    experiment: Experiment, options: Options, workbench: Workbench, processes: int = 1
+) -> Setup:
+    """What a worker has to know, where so many processes compute side by side."""
+    cache = options.cache or options.results / ".cache"
+    threads = torch.get_num_threads()
+    return Setup(
+        dataset=experiment.dataset,
+        data_root=data_root(options.data_root).absolute(),
+        device=str(workbench.device),
+        method_files=tuple(path.absolute() for path in options.method_files),
+        # A method may change the working folder of its process.
+        cache=cache if "://" in str(cache) else Path(cache).absolute(),
+        threads=max(min(threads, cores()) // processes, 1) if processes > 1 else threads,
+        save_every=options.save_every,
     )
 
 

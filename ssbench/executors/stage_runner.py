@@ -20,12 +20,13 @@ from ssbench.pipeline.record import Record, now
 from ssbench.pipeline.resume import ResumePoints
 from ssbench.pipeline.stages import carry_out
 from ssbench.pipeline.state import Tensors
-from ssbench.pipeline.workbench import Workbench
+from ssbench.pipeline.workbench import ChangedDataError, Workbench
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
 from ssbench.training.backward import out_of_memory
 from ssbench.training.checkpoint import UNSAVED
 from ssbench.training.device import describe, is_lost
+from ssbench.training.interrupt import STOP
 from ssbench.training.loop import Epoch, Listener
 
 
@@ -94,6 +95,8 @@ class StageRunner:
         store: where stages are kept; None: nowhere, so that only `compute` works.
         partials: where trainings are saved between epochs, to go on from there; None: nowhere.
         warn: is told, in one line, of every stage that is damaged and computed anew.
+        isolated: whether one stage alone is carried out in this process, so that whatever is wrong
+            is its failure.
     """
 
     def __init__(
@@ -102,6 +105,8 @@ class StageRunner:
         store: CheckpointStore | None,
         partials: ResumePoints | None = None,
         warn: Callable[[str], None] = lambda _: None,
+        *,
+        isolated: bool = False,
     ) -> None:
         self._workbench, self._kept_in, self._partials, self._warn = (
             workbench,
@@ -110,6 +115,7 @@ class StageRunner:
             warn,
         )
         self._where = describe(workbench.device)
+        self._isolated = isolated
 
     @property
     def _store(self) -> CheckpointStore:
@@ -185,19 +191,22 @@ class StageRunner:
         """Carry out a stage; ``before`` are the tensors that its parent left.
 
         Raises:
-            StageFailedError: whatever a method raised; the other runs must go on.
+            StageFailedError: whatever a method raised, if it were ``SystemExit``; the other runs
+                must go on.
             Stopped: the process is to end.
             BadInputError: the input is at fault.
         """
         saver = self._partials.saver(stage) if self._partials else UNSAVED
         try:
             tensors, record = carry_out(stage, self._workbench, before, listen, saver)
-        except BadInputError:
-            raise
-        except Exception as error:
+        except BaseException as error:
+            if STOP.wanted(error) or not (self._isolated or isinstance(error, _OF_METHODS)):
+                raise
+            if isinstance(error, BadInputError) and not self._isolated:
+                raise
             if not (out_of_memory(error) or isinstance(error, NoRoomError)):
                 self._forget(stage)  # with more memory it could go on; of all else that is in vain
-            lost = is_lost(self._workbench.device)
+            lost = is_lost(self._workbench.device) or isinstance(error, ChangedDataError)
             raise StageFailedError(_reason(stage, error), _failure(error), lost=lost) from error
         if said := missed_budget(stage, record):
             self._warn(said)
@@ -218,19 +227,18 @@ def _seen(stage: Stage, workbench: Workbench) -> Record:
         "test_images": len(its.test),
         "image_shape": list(its.example.shape[1:]),
         "classes": its.dataset.classes,
-        "test_guess_error": _guess_error(its.test.labels),
+        "test_guess_error": its.dataset.guess_error,
         "mean": its.normalisation[0].flatten().tolist(),
         "sd": its.normalisation[1].flatten().tolist(),
         "preprocessing": stage.preprocessing.facts() if in_folder else None,
     }
 
 
-def _guess_error(labels: Tensor) -> float:
-    """The error in percent of who always answers with the most frequent of the labels [N]."""
-    return 100 * (1 - float(torch.bincount(labels).max()) / len(labels))
+_OF_METHODS = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
+"""What a method's code may raise that is no more than a failure of its run."""
 
 
-def _failure(error: Exception) -> Record:
+def _failure(error: BaseException) -> Record:
     """What a record says of a failure beside the reason."""
     return {"diverged_epoch": error.epoch} if isinstance(error, DivergedError) else {}
 
@@ -243,12 +251,13 @@ def failed_elsewhere(results: Results, stage: Stage) -> StageFailedError | None:
     return StageFailedError(str(last["reason"]), {"diverged_epoch": last.get("diverged_epoch")})
 
 
-def _reason(stage: Stage, error: Exception) -> str:
+def _reason(stage: Stage, error: BaseException) -> str:
     """Say in one line what happened and where."""
-    if isinstance(error, RunFailedError):
+    if isinstance(error, RunFailedError | BadInputError):
         return f"{stage.kind}: {error}"
     if out_of_memory(error):
         return f"{stage.kind}: out of memory ({error})"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}, line {frame.lineno}"
-    return f"{stage.kind}: {type(error).__name__}: {error} ({place})"
+    said = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return f"{stage.kind}: {said} ({place})"

@@ -32,7 +32,7 @@ from ssbench.experiment.retraining import (
 from ssbench.experiment.spec import Experiment
 from ssbench.experiment.stage import Known, Run, Stage, Start, at_seed, make_stage
 from ssbench.experiment.variants import Variant, variants
-from ssbench.method.registry import Registry
+from ssbench.method.registry import Registry, foreign_contained
 from ssbench.models.pretrained import published
 from ssbench.models.registry import check, check_untagged, network
 from ssbench.pruning.budget import Budget
@@ -61,7 +61,7 @@ def plan_variants(
     """List the runs of those methods of an experiment that have been chosen; see `plan`."""
     _refuse_shift(experiment, source)
     starts = _starts(experiment, fingerprint, source)
-    with _uncollected():
+    with _uncollected(), foreign_contained(variant.file for variant in chosen):
         return _runs(experiment, chosen, starts, source)
 
 

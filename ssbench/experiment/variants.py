@@ -16,7 +16,7 @@ from ssbench.experiment.retraining import REWINDS, Retrain
 from ssbench.experiment.size import refuse_too_many
 from ssbench.experiment.spec import Experiment, MethodSpec
 from ssbench.method.contract import Method, wants
-from ssbench.method.registry import MethodFile, Registry
+from ssbench.method.registry import MethodFile, Registry, foreign_contained
 from ssbench.pruning.budget import Budget, Scope
 from ssbench.ranges import ANY_NUMBER, outside
 
@@ -103,12 +103,13 @@ def variants(experiment: Experiment, registry: Registry, source: str) -> list[Va
     else:
         specs = experiment.methods
     refuse_too_many(specs, experiment, source)
-    found = [
-        variant
-        for index, spec in enumerate(specs)
-        for variant in _expand(spec, experiment, registry, (source, f"methods.{index}"))
-    ]
-    return _labelled(found)
+    with foreign_contained(registry.methods.get(spec.name) for spec in specs):
+        found = [
+            variant
+            for index, spec in enumerate(specs)
+            for variant in _expand(spec, experiment, registry, (source, f"methods.{index}"))
+        ]
+        return _labelled(found)
 
 
 def _expand(

@@ -13,7 +13,8 @@ import importlib.metadata
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import MISSING, dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import TypeVar
 from ssbench.errors import BadInputError, nearest
 from ssbench.method.contract import FACTS, GRAINS, HOOKS, Method
 from ssbench.method.describe import GROUP, result_code
+from ssbench.method.global_state import contained
 from ssbench.method.search_space import Choice, Search, Uniform
 from ssbench.paths import method_folder
 from ssbench.ranges import outside
@@ -39,6 +41,16 @@ class MethodFile:
     cls: type[Method]
     path: Path
     content: str
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it ships with ssbench."""
+        return is_ours(self.cls)
+
+
+def is_ours(cls: type[Method]) -> bool:
+    """Whether a method ships with ssbench; others are carried out in processes of their own."""
+    return cls.__module__.startswith(f"{PACKAGE}.")
 
 
 @dataclass(frozen=True)
@@ -82,23 +94,63 @@ def discover(files: Sequence[Path] = ()) -> Registry:
     return Registry(dict(sorted(methods.items())), broken)
 
 
+@contextmanager
+def foreign_contained(files: Iterable[MethodFile | None]) -> Iterator[None]:
+    """Within it methods are made and asked for their properties; see `contained`.
+
+    That costs nothing where all of them ship with ssbench.
+    """
+    names = list(dict.fromkeys(file.name for file in files if file and not file.is_ours))
+    with contained(f"making {', '.join(names)}") if names else nullcontext():
+        yield
+
+
+def import_one(module: str, files: Sequence[Path]) -> None:
+    """Import the module of a method that does not ship with ssbench, and no other's.
+
+    Args:
+        module: its name, as the method's class has it.
+        files: all files of methods.
+
+    Raises:
+        BadInputError: it cannot be imported; says why.
+    """
+    path = next((path for path in files if _module_name(path) == module), None)
+    load = partial(_import_file, path) if path else partial(importlib.import_module, module)
+    try:
+        with contained(f"the import of {path or module}"):
+            load()
+    except Exception as error:  # a method's file may raise anything while it is imported
+        raise BadInputError(_where(error)) from error
+
+
 def _sources(files: Sequence[Path]) -> Iterable[tuple[str, Callable[[], ModuleType]]]:
     for path in sorted(method_folder().glob("[!_]*.py")):
         yield _name(path.stem), partial(importlib.import_module, f"{PACKAGE}.{path.stem}")
     for entry in importlib.metadata.entry_points(group=GROUP):
-        yield _name(entry.name), entry.load
+        yield _name(entry.name), partial(_contained, f"the import of {entry.value}", entry.load)
     for path in files:
-        yield _name(path.stem), partial(_import_file, path)
+        load = partial(_contained, f"the import of {path}", partial(_import_file, path))
+        yield _name(path.stem), load
+
+
+def _contained(what: str, load: Callable[[], ModuleType]) -> ModuleType:
+    with contained(what):
+        return load()
 
 
 def _name(stem: str) -> str:
     return stem.replace("_", "-")
 
 
+def _module_name(path: Path) -> str:
+    return f"ssbench_method_file_{path.stem}"
+
+
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise BadInputError(f"--method-file {path}: no such file")
-    name = f"ssbench_method_file_{path.stem}"
+    name = _module_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise BadInputError(f"--method-file {path}: not a Python file (.py)")
@@ -205,4 +257,7 @@ def _where(error: Exception) -> str:
     return f"{type(error).__name__}: {error}{place}"
 
 
-__all__ = ["MethodFile", "Registry", "discover", "look_up", "method_folder"]
+__all__ = [
+    "MethodFile", "Registry", "discover", "foreign_contained", "import_one", "is_ours", "look_up",
+    "method_folder",
+]  # fmt: skip

@@ -61,8 +61,8 @@ class Description(BaseModel):
 def load(folder: str | Path) -> nn.Module:
     """Load an exported network: plain torch, in eval mode, on the CPU.
 
-    It takes images [N, C, H, W] with values from 0 to 1, normalised by ``mean`` and ``sd`` (by
-    channel) of the folder's description, see `read`.
+    It takes images [N, C, H, W] with the values that the data set stores (0 to 255; digits 0 to
+    16), normalised by ``mean`` and ``sd`` (by channel) of the folder's description, see `read`.
 
     Args:
         folder: written by ``ssbench export --to`` in the format safetensors.

@@ -100,13 +100,15 @@ def _units(run: Run, workbench: Workbench, known: dict[Key, Units]) -> Units:
         plain = workbench.model(run.stage.model, 0)
         structure = structure_of(plain)
         shapes = {name: parameter.shape for name, parameter in plain.named_parameters()}
+        ones = {
+            layer.weight: to_grain(torch.ones(shapes[layer.weight]), run.method.grain)
+            for layer in structure.prunable
+        }
         try:
-            units = Units.of(structure, _scores(run, workbench), shapes)
+            # Code from elsewhere runs in a process of its own, not here.
+            scores = _scores(run, workbench) if run.file.is_ours else ones
+            units = Units.of(structure, scores, shapes)
         except Exception:  # a method's code may raise anything; its own stage says what is wrong
-            ones = {
-                layer.weight: to_grain(torch.ones(shapes[layer.weight]), run.method.grain)
-                for layer in structure.prunable
-            }
             units = Units.of(structure, ones, shapes)
         known[_key(run)] = units
     return known[_key(run)]

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ssbench.experiment.stage import Stage
-from ssbench.method.contract import Method, offer
+from ssbench.method.contract import Method
 from ssbench.models.state_dict import restore
+from ssbench.pipeline.hooks import call
 from ssbench.pipeline.state import State, Tensors
 from ssbench.pipeline.workbench import Workbench
 from ssbench.pruning.budget import FLOOR, TOLERANCE, Budget
@@ -47,7 +48,7 @@ def prune(
         restore(model, came.weights)
     model.eval()
     selection = _select_in_rounds(method, model, budget, stage, workbench, came.zeros)
-    offer(method.detach, model)
+    call(method, "detach", model, workbench)
     structure = structure_of(model)
     zeros = _zero(model, structure, selection.masks)
     seconds = time.perf_counter() - began
@@ -91,7 +92,7 @@ def attached(stage: Stage, workbench: Workbench, weights: Mapping[str, Tensor]) 
     model = workbench.place(model)
     if stage.method:
         torch.manual_seed(derive(stage.seed, "attach"))
-        offer(stage.method.attach, model, fresh=not (weights or stage.start))
+        call(stage.method, "attach", model, workbench, fresh=not (weights or stage.start))
     return workbench.place(model)
 
 
@@ -145,7 +146,7 @@ def _early(stage: Stage, workbench: Workbench, came: State) -> Tensors:
         return came.early
     model = attached(parent, workbench, {})
     restore(model, came.early)
-    offer(method.detach, model.eval())
+    call(method, "detach", model.eval(), workbench)
     return dict(model.state_dict())
 
 
@@ -181,9 +182,9 @@ def _select(
 ) -> Selection:
     """Score and select; what ``gone`` says was pruned earlier stays so."""
     torch.manual_seed(derive(stage.seed, "scores"))
-    batches = partial(_batches, stage, workbench)
-    facts = {"images": len(workbench.train), "batches": batches, "example": workbench.example}
-    given = offer(method.scores, model, **facts)
+    batches, example = partial(_batches, stage, workbench), workbench.example.clone()
+    facts = {"images": len(workbench.train), "batches": batches, "example": example}
+    given = call(method, "scores", model, workbench, **facts)
     plain = workbench.model(stage.model, stage.seed)
     structure = structure_of(plain)
     shapes = {name: parameter.shape for name, parameter in plain.named_parameters()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from ssbench.experiment.retraining import SCRATCH, scratch_b
 from ssbench.experiment.stage import Stage
 from ssbench.method.contract import offer, wants
 from ssbench.models.state_dict import restore
+from ssbench.pipeline.hooks import call, watched_penalty, watched_step, watched_training
 from ssbench.pipeline.prune import Pruning, attached, prune
 from ssbench.pipeline.state import State, Tensors
 from ssbench.pipeline.workbench import Workbench
@@ -76,10 +78,11 @@ def _train(
     model = attached(stage, workbench, came.early if rewound else came.weights)
     zeros = _on(workbench, came.zeros)
     hooks, zeros_now = _hooks(stage, workbench, model, zeros)
-    hooks.after_step(0.0)  # what a method attaches may have woken what was pruned
-    snapshot = _Snapshot(model, stage.snapshot, listen)
-    hooks = replace(hooks, parts={**hooks.parts, "early": snapshot.part}, saver=saver)
-    trained = _run(stage, workbench, model, hooks, snapshot, _recipe(stage))
+    with watched_training(stage.method, workbench) if stage.method else nullcontext():
+        hooks.after_step(0.0)  # what a method attaches may have woken what was pruned
+        snapshot = _Snapshot(model, stage.snapshot, listen)
+        hooks = replace(hooks, parts={**hooks.parts, "early": snapshot.part}, saver=saver)
+        trained = _run(stage, workbench, model, hooks, snapshot, _recipe(stage))
     if workbench.spread.helps:
         return {}, {}
     counted = workbench.dense(stage.model)
@@ -103,7 +106,7 @@ def _hooks(
             offer(method.after_step, model, progress=progress, pruning=pruning)
             pruning.keep(progress)
 
-        after_step, zeros_now = prune_step, lambda: pruning.zeros
+        after_step, zeros_now = watched_step(method, prune_step), lambda: pruning.zeros
         parts = {"zeros": ExtraState(zeros_now, lambda saved: pruning.hold(_on(workbench, saved)))}
     else:
         keep = keep_masked(model, zeros)
@@ -112,11 +115,11 @@ def _hooks(
             method.after_step(model, progress)
             keep(progress)
 
-        after_step, zeros_now = plain_step, lambda: zeros
-    groups = offer(method.parameter_groups, model)
+        after_step, zeros_now = watched_step(method, plain_step), lambda: zeros
+    groups = call(method, "parameter_groups", model, workbench)
     facts = {"images": len(workbench.train), "weight_decay": _recipe(stage).weight_decay}
-    hooks = Hooks(groups, lambda: offer(method.penalty, model, **facts), after_step, parts)
-    return hooks, zeros_now
+    penalty = watched_penalty(method, model, **facts)
+    return Hooks(groups, penalty, after_step, parts), zeros_now
 
 
 class _Snapshot:

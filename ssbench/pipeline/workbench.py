@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -12,10 +15,11 @@ from torch import Tensor, nn
 from ssbench.data.batches import Batches
 from ssbench.data.dataset import DataSet, Split
 from ssbench.data.folder_loader import FolderLoader
+from ssbench.data.held_back import HeldBack
 from ssbench.data.image_folder import Files
 from ssbench.data.loader import Loader
 from ssbench.data.preprocessing import Preprocessing
-from ssbench.errors import BadInputError
+from ssbench.errors import BadInputError, RunFailedError
 from ssbench.models.pretrained import fetch, load
 from ssbench.models.registry import build
 from ssbench.pruning.counting import Counts, count
@@ -35,6 +39,10 @@ CERTIFIED_IMAGES = 32
 """So many validation images, and some of noise, does every surgery have to pass."""
 
 
+class ChangedDataError(RunFailedError):
+    """A method changed the images, labels or normalisation that all methods share."""
+
+
 class Workbench:
     """A data set on a device, with what all stages on it share.
 
@@ -48,9 +56,11 @@ class Workbench:
         self.dataset, self.device, self.spread = dataset, device, spread or SingleProcess()
         use(device)
         self.normalisation = dataset.normalisation
-        parts = (dataset.train, dataset.validation, dataset.test)
-        self.train, self.validation, self.test = (part.to(device) for part in parts)
+        self.train, self.validation = (p.to(device) for p in (dataset.train, dataset.validation))
+        self.test = dataset.test.to(device)
         self._dense: dict[str, Counts] = {}
+        self._versions = self._counted_changes()
+        self._checksum = self._summed() if isinstance(self.test, HeldBack) else None
         self._others: dict[Preprocessing, Workbench] = {}
 
     def fitted(self, how: Preprocessing) -> Workbench:
@@ -119,12 +129,61 @@ class Workbench:
         return self._dense[name]
 
     def measure(self, model: nn.Module) -> dict[str, Any]:
-        """Measure loss and errors on validation and test images."""
+        """Measure loss and errors on validation and test images.
+
+        Raises:
+            ChangedDataError: images, labels or normalisation are not what they were.
+        """
+        self.check_data("the method", closely=True)
         record: dict[str, Any] = {}
-        for name, split in (("validation", self.validation), ("test", self.test)):
-            measured = self._evaluated(model, split, evaluation_batch(split))
-            record |= {f"{name}_{key}": value for key, value in asdict(measured).items()}
+        with self._test() as test:
+            for name, split in (("validation", self.validation), ("test", test)):
+                measured = self._evaluated(model, split, evaluation_batch(split))
+                record |= {f"{name}_{key}": value for key, value in asdict(measured).items()}
         return record
+
+    @contextmanager
+    def _test(self) -> Iterator[Split | Files]:
+        """The test images, which a process may hold back until here."""
+        if isinstance(self.test, HeldBack):
+            with self.test.opened() as split:
+                yield split
+        else:
+            yield self.test
+
+    def check_data(self, what: str, *, closely: bool = False) -> None:
+        """See that nobody has written to the images, labels and normalisation.
+
+        Args:
+            what: who would have done so, for the message.
+            closely: whether also what torch does not count (writes through numpy) is found, by a
+                checksum; only where the process carries out a stage of a method from elsewhere.
+
+        Raises:
+            ChangedDataError: somebody has.
+        """
+        same = self._versions == self._counted_changes()
+        if same and closely and self._checksum is not None:
+            same = self._checksum == self._summed()
+        if not same:
+            raise ChangedDataError(
+                f"{what} changed images, labels or the normalisation in place, which all methods "
+                "share; change a copy (clone())"
+            )
+
+    def _shared(self) -> list[Tensor]:
+        """What all methods of this process are trained and validated on."""
+        parts = [self.train, self.validation]
+        images = [part.images for part in parts if isinstance(part, Split)]
+        return [*images, *(part.labels for part in parts), *self.normalisation]
+
+    def _counted_changes(self) -> list[int]:
+        """How often torch wrote to each of them."""
+        return [tensor._version for tensor in self._shared()]
+
+    def _summed(self) -> list[int]:
+        """A checksum of each of them, at about 1 GB per second."""
+        return [zlib.crc32(t.cpu().contiguous().numpy().tobytes()) for t in self._shared()]
 
     def _evaluated(self, model: nn.Module, split: Split | Files, size: int) -> Measured:
         """Measure in batches of ``size``, or smaller ones that fit: a training is not lost here."""

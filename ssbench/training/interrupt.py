@@ -41,6 +41,10 @@ class Stopped(KeyboardInterrupt):
         return f"stopped; saved: {', '.join(self.saved)}, and finished stages: start again to go on"
 
 
+class Ended(SystemExit):
+    """The process that handed out the work wants this one to end at once."""
+
+
 class Stop:
     """Whether this process was asked to end.
 
@@ -130,6 +134,17 @@ class Stop:
         """
         if self.asked is not None:
             raise Stopped(self.asked, saved)
+
+    def wanted(self, error: BaseException) -> bool:
+        """Whether an exception answers a request to this process.
+
+        Others of its kind (``sys.exit``, ``raise KeyboardInterrupt``) come from code that the
+        process runs for somebody, and are failures of that code.
+        """
+        if isinstance(error, Stopped):
+            return self.asked is not None
+        unhandled = self._ends is None  # Ctrl-C then is Python's own KeyboardInterrupt
+        return isinstance(error, Ended) or (isinstance(error, KeyboardInterrupt) and unhandled)
 
     @property
     def waits(self) -> list[int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssbench.errors import BadInputError
-from ssbench.executors.session import Options, make_ready, open_workbench
+from ssbench.executors.session import Options, make_ready, open_workbench, setup_of
 from ssbench.experiment.spec import Experiment, find, load
 from ssbench.experiment.subjects import Subject, subjects
 from ssbench.experiment.variants import variants
@@ -51,7 +51,9 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
     data = {"data": workbench.dataset.fingerprint}
     results = Results(folder, experiment.manifest | data | {"name": "runs"})
     results.check()
-    place = Place(workbench, store, results, folder / "trials")
+    place = Place(
+        workbench, store, results, folder / "trials", setup_of(experiment, options, workbench)
+    )
     found = subjects(
         experiment, variants(experiment, discover(options.method_files), source), source
     )

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ssbench.data.registry import dataset_name
 from ssbench.errors import BadInputError
-from ssbench.executors.local import execute
+from ssbench.executors.one_by_one import execute_one_by_one
+from ssbench.executors.processes.worker import Setup
 from ssbench.executors.stage_runner import Observer
 from ssbench.experiment.plan import plan_variants
 from ssbench.experiment.spec import Experiment
@@ -34,12 +35,14 @@ class Place:
     Attributes:
         results: where the records of the trials' runs go.
         logs: the folder of the trials.
+        setup: for workers, which carry out methods that do not ship with ssbench.
     """
 
     workbench: Workbench
     store: CheckpointStore
     results: Results
     logs: Path
+    setup: Setup
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,9 @@ class Study:
         except BadInputError as error:  # a combination that the method refuses
             runs, results, reasons = [], [], [str(error)]
         else:
-            outcome = execute(runs, place.workbench, place.store, place.results, observe)
+            outcome = execute_one_by_one(
+                runs, place.workbench, place.store, place.results, observe, place.setup
+            )
             results = [place.results.last(run.id) or {} for run in runs]
             reasons = list(dict.fromkeys(outcome.failed.values()))
         seconds = time.perf_counter() - began

@@ -94,7 +94,7 @@ class Stubborn:
 
     def __init__(self, ended: list[str]) -> None:
         self.stage: Stage | None = None
-        self.lost = False
+        self.lost = self.serves_once = False
         self.pipes = ()
         self.ended = ended
 

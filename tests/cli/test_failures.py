@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssbench.executors.processes.pool import Process
+from ssbench.executors.processes.process import Process
 from ssbench.executors.processes.worker import Failed, failed
 from ssbench.executors.stage_runner import StageFailedError
 from ssbench.pipeline import stages

@@ -205,7 +205,7 @@ def test_a_method_that_was_sent_is_the_drivers(tmp_path: Path) -> None:
     files = shipping.read_methods([path])
     path.unlink()
     sys.modules.pop("ssbench_method_file_sent_one", None)
-    shipping.import_methods(files)
+    shipping.import_method(files, "ssbench_method_file_sent_one")
     assert sys.modules["ssbench_method_file_sent_one"].Sent().grain == "weight"
 
 

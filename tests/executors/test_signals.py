@@ -21,8 +21,8 @@ from tests.support.pictures import make_pictures, opened
 from tests.support.processes import EXPERIMENT, alive, ended, prepared, results, ssbench, weights
 
 ASKS = '''
-"""Asks its process to stop, in the second of three epochs, as a file says."""
-import os, signal
+"""Asks the process that started its own to stop, in the second of three epochs, as a file says."""
+import multiprocessing, os, signal
 from dataclasses import dataclass
 from pathlib import Path
 from ssbench.method import Method, prunable_weights
@@ -39,7 +39,7 @@ class Asks(Method):
             names = order.read_text().split()
             order.unlink()
             for name in names:
-                os.kill(os.getpid(), signal.Signals[name])
+                os.kill(multiprocessing.parent_process().pid, signal.Signals[name])
 
     def scores(self, model):
         return {name: weight.abs() for name, weight in prunable_weights(model).items()}

@@ -67,6 +67,13 @@ def t_quantile(probability: float, degrees: int) -> float:
     return float(stdtrit(degrees, probability))
 
 
+def t_tail(value: float, degrees: int) -> float:
+    """Return the probability that Student's t is at least ``value``."""
+    from scipy.special import stdtr
+
+    return float(stdtr(degrees, -value))
+
+
 def paired_t(
     differences: Sequence[float], resolution: float = 0.0, level: float = LEVEL
 ) -> Interval:

@@ -13,7 +13,7 @@ import torch
 from ssbench.errors import BadInputError
 from ssbench.executors.capacity import cores
 from ssbench.executors.processes.ddp_worker import work_jointly
-from ssbench.executors.processes.pool import Process
+from ssbench.executors.processes.process import Process
 from ssbench.executors.processes.worker import Began, Busy, Done, Failed, Halted, Message, Setup
 from ssbench.experiment.stage import Run, Stage
 from ssbench.training.distributed.launch import Place, meeting_point
@@ -49,7 +49,7 @@ class DDPGroup:
 
     def __init__(self, setup: Setup, devices: int) -> None:
         self.stage: Stage | None = None
-        self.lost = False
+        self.lost, self.serves_once = False, bool(setup.method_module)
         self._meeting = meeting_point()
         places = [Place(rank, devices, self._meeting.port, TIMEOUT) for rank in range(devices)]
         self._members = [Process(setup, work_jointly, place) for place in places]

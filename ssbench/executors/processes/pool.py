@@ -1,5 +1,9 @@
 """Carry out independent stages side by side, each in a process of its own, on one device.
 
+Processes are forked from a server that has imported all that they need and computed nothing. One
+carries out stage after stage, but those of methods that do not ship with ssbench: each of them has
+a process for itself, which ends with it.
+
 Every stage is handed out once, whichever runs share it. A stage's result depends on nothing but its
 settings and the number of threads, so that on a CPU records are bit-identical to sequential ones
 of as many threads.
@@ -7,22 +11,15 @@ of as many threads.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from multiprocessing import resource_tracker
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from typing import Protocol, cast
 
 from ssbench.errors import BadInputError
 from ssbench.executors.coordinator import Coordinator
 from ssbench.executors.local import PATIENCE
 from ssbench.executors.processes.worker import (
-    ASK,
-    END,
     Began,
     Busy,
     Done,
@@ -32,18 +29,15 @@ from ssbench.executors.processes.worker import (
     Refused,
     Setup,
     Warned,
-    work,
 )
 from ssbench.executors.stage_runner import Observer, Outcome
 from ssbench.experiment.stage import Run, Stage
+from ssbench.method.registry import is_ours
 from ssbench.pipeline.resume import ResumePoints
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
 from ssbench.training.interrupt import STOP
 from ssbench.training.loop import Epoch
-
-GRACE = 5.0
-"""Seconds that a worker has to end by itself."""
 
 
 def execute_side_by_side(
@@ -75,10 +69,14 @@ def execute_side_by_side(
     )
     clerk = Coordinator(runs, store, results, observer)
     crew: list[Worker] = []
+
+    def hire_for(stage: Stage) -> Worker:
+        return hire(replace(setup, method_module=foreign_module(stage)))
+
     try:
         with STOP.deferred():
             while clerk.goes_on(busy=(busy := _any_busy(crew))) or busy:
-                _hand_out(clerk, crew, lambda: hire(setup), workers)
+                _hand_out(clerk, crew, hire_for, workers)
                 _hear(clerk, crew)
                 if STOP.asked is not None:
                     _wind_down(clerk, crew)
@@ -97,19 +95,28 @@ def _any_busy(crew: Sequence[Worker]) -> bool:
 
 
 def _hand_out(
-    clerk: Coordinator, crew: list[Worker], hire: Callable[[], Worker], workers: int
+    clerk: Coordinator, crew: list[Worker], hire: Callable[[Stage], Worker], workers: int
 ) -> None:
-    """Give every idle worker a stage, as long as there are some."""
-    idle = [worker for worker in crew if worker.stage is None]
-    while clerk.schedule.ready and (idle or len(crew) < workers):
+    """Give out stages, as long as fewer than ``workers`` are at one."""
+    while clerk.schedule.ready and sum(worker.stage is not None for worker in crew) < workers:
         stage = clerk.schedule.ready.popleft()
         if clerk.passes_over(stage):
             continue
-        if not idle:
-            idle.append(hire())
-            crew.append(idle[-1])
+        idle = [worker for worker in crew if worker.stage is None and not worker.serves_once]
+        if foreign_module(stage) or not idle:
+            idle = [hire(stage)]
+            crew += idle
         clerk.began(stage)
-        idle.pop().give(stage)
+        idle[0].give(stage)
+
+
+def foreign_module(stage: Stage) -> str:
+    """The module of the method of a stage or its parents, if it does not ship with ssbench.
+
+    A finetuning belongs to it too: its parent may have to be computed anew.
+    """
+    methods = [type(each.method) for each in stage.chain() if each.method is not None]
+    return next((cls.__module__ for cls in methods if not is_ours(cls)), "")
 
 
 def _hear(clerk: Coordinator, crew: list[Worker]) -> None:
@@ -136,10 +143,12 @@ class Worker(Protocol):
     Attributes:
         stage: the one that it is at; None: it waits for one.
         lost: whether it can carry out no more.
+        serves_once: whether it carries out no second stage.
     """
 
     stage: Stage | None
     lost: bool
+    serves_once: bool
 
     @property
     def pipes(self) -> Sequence[Connection]:
@@ -161,89 +170,6 @@ class Worker(Protocol):
         """End it, and wait until it has ended."""
 
 
-class Process:
-    """A process and the stage that it is at.
-
-    Args:
-        setup: what it needs to know.
-        target: is called there, with ``setup``, its end of the pipe and ``more``.
-        more: see there.
-    """
-
-    def __init__(self, setup: Setup, target: Callable[..., None] = work, *more: object) -> None:
-        context = multiprocessing.get_context(
-            "spawn"
-        )  # a fork would share threads and CUDA's state
-        self.pipe, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=target, args=(setup, theirs, *more))
-        # Ctrl-C, and a terminal that is closed, reach the whole group of processes; only this one
-        # answers, and asks the others.
-        # What asks is kept for a worker until it can handle it.
-        resource_tracker.ensure_running()  # which else would do away with the mask
-        handlers = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGHUP)}
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [ASK])
-        try:
-            self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-        theirs.close()
-        self.stage: Stage | None = None
-        self.lost = False
-
-    @property
-    def pipes(self) -> Sequence[Connection]:
-        """The only one."""
-        return (self.pipe,)
-
-    def give(self, stage: Stage) -> None:
-        """Tell it to carry out a stage."""
-        self.stage = stage
-        with suppress(BrokenPipeError):  # it died: `message` will find that
-            self.pipe.send(stage)
-
-    def message(self) -> Message:
-        """Receive what it says; a worker that has died says how."""
-        try:
-            said: Message = self.pipe.recv()
-        except (EOFError, ConnectionResetError):
-            self.lost = True
-            self.stop()
-            code = self.process.exitcode or 0
-            how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-            advice = " (9: the system does that when memory runs out)" if code == -9 else ""
-            kind = self.stage.kind if self.stage else ""
-            return Failed(f"{kind}: the worker process {how}{advice}")
-        if isinstance(said, Failed) and said.ends:
-            self.lost = True
-            self.stop()
-        return said
-
-    def ask(self) -> None:
-        """Tell it to stop after the epoch that it is at."""
-        self._send(ASK)
-
-    def _send(self, number: int) -> None:
-        if self.process.pid and self.process.is_alive():
-            with suppress(ProcessLookupError):
-                os.kill(self.process.pid, number)
-
-    def dismiss(self) -> None:
-        """Tell it to end at once; one that is idle ends by itself."""
-        self.pipe.close()
-        if self.stage and not self.lost:
-            self._send(END)
-
-    def stop(self) -> None:
-        """End it, and wait until it has ended, which it has `GRACE` seconds for."""
-        self.dismiss()
-        self.process.join(GRACE)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-
-
 def _take(clerk: Coordinator, worker: Worker) -> None:
     """Take note of one message of a worker.
 
@@ -263,6 +189,9 @@ def _take(clerk: Coordinator, worker: Worker) -> None:
         clerk.observer.warn(said.text)
     else:
         worker.stage = None
+        if worker.serves_once and not worker.lost:
+            worker.lost = True
+            worker.stop()
         _end(clerk, worker, stage, said)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,17 +16,18 @@ from threading import Thread
 import torch
 
 from ssbench.data.registry import open_dataset
+from ssbench.data.without_test import open_without_test
 from ssbench.errors import BadInputError
 from ssbench.executors.stage_runner import StageFailedError, StageRunner
 from ssbench.experiment.stage import Stage
-from ssbench.method.registry import discover
+from ssbench.method.registry import import_one
 from ssbench.pipeline.record import Record
 from ssbench.pipeline.resume import ResumePoints
 from ssbench.pipeline.workbench import Workbench
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.locks import BusyError
 from ssbench.training.distributed.single import SingleProcess
-from ssbench.training.interrupt import SAVE_EVERY, STOP, Stopped
+from ssbench.training.interrupt import SAVE_EVERY, STOP, Ended, Stopped
 from ssbench.training.loop import Epoch
 
 
@@ -38,6 +38,9 @@ class Setup:
     Attributes:
         threads: so many may torch use in this process.
         save_every: seconds between two saves of a training.
+        method_module: of a method that does not ship with ssbench: one stage of it alone is carried
+            out in this process, which holds the test images back from it; empty: stages of all
+            methods that do.
     """
 
     dataset: str
@@ -47,6 +50,7 @@ class Setup:
     cache: Path | str
     threads: int
     save_every: float = SAVE_EVERY
+    method_module: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def serve(
         threads: so many may torch use.
         begin: makes what answers; it answers None where nothing is to be said.
     """
-    signal.signal(END, lambda *_: sys.exit(1))  # in good order, with nothing left over
+    signal.signal(END, _end)
     Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     try:
@@ -136,10 +140,17 @@ def serve(
                 _say(pipe, Halted(stopped.saved))
     except BadInputError as error:
         _say(pipe, Refused(str(error)))
+    except StageFailedError as failure:
+        _say(pipe, failed(failure))
     except (EOFError, ConnectionError):
         return  # the process that asked is gone; what is unfinished is of no use
     finally:
         signal.signal(END, signal.SIG_DFL)  # python's own clearing up is not disturbed
+
+
+def _end(*_: object) -> None:
+    """End in good order, with nothing left over."""
+    raise Ended(1)
 
 
 def _answer(pipe: Connection, answer: Callable[[Stage], Message | None]) -> None:
@@ -168,13 +179,26 @@ def _end_with_parent() -> None:
 
 
 def open_hand(setup: Setup, pipe: Connection, spread: SingleProcess | None = None) -> StageRunner:
-    """Open the data set on the device; ``spread`` knows of those that train jointly."""
-    discover(setup.method_files)  # stages name classes that only their files define
-    dataset = open_dataset(setup.dataset, setup.data_root, "dataset")
+    """Open the data set on the device; ``spread`` knows of those that train jointly.
+
+    Raises:
+        BadInputError: the data set cannot be opened, or the store not written.
+        StageFailedError: the method of another one's cannot be imported.
+    """
+    isolated = bool(setup.method_module)
+    if isolated:
+        dataset = open_without_test(setup.dataset, setup.data_root, setup.method_module)
+    else:
+        dataset = open_dataset(setup.dataset, setup.data_root)
     workbench, store = (
         Workbench(dataset, torch.device(setup.device), spread),
         CheckpointStore(setup.cache),
     )
+    if isolated:
+        try:
+            import_one(setup.method_module, setup.method_files)
+        except BadInputError as error:
+            raise StageFailedError(str(error), {}) from error
 
     def warn(text: str) -> None:
         pipe.send(Warned(text))
@@ -187,7 +211,7 @@ def open_hand(setup: Setup, pipe: Connection, spread: SingleProcess | None = Non
         warn,
         writes=not workbench.spread.helps,
     )
-    return StageRunner(workbench, store, partials, warn)
+    return StageRunner(workbench, store, partials, warn, isolated=isolated)
 
 
 def failed(failure: StageFailedError) -> Failed:

@@ -19,6 +19,7 @@ from safetensors.torch import load
 from ssbench.errors import BadInputError, DamagedError
 from ssbench.executors.coordinator import Coordinator
 from ssbench.executors.local import PATIENCE
+from ssbench.executors.processes.pool import foreign_module
 from ssbench.executors.processes.worker import Failed, Refused
 from ssbench.executors.ray.cluster import Share
 from ssbench.executors.ray.mailbox import ProgressMessage
@@ -62,7 +63,10 @@ class RayDriver:
     ) -> None:
         self._ray, self._coordinator, self._share, self._most = ray, coordinator, share, most
         self._orders = replace(orders, threads=share.cpus)
-        self._submit = ray.remote(num_returns=2, max_retries=0, **share.options())(carry_out).remote
+        options = {"num_returns": 2, "max_retries": 0, **share.options()}
+        self._submit = ray.remote(**options)(carry_out).remote
+        # The process of a method that does not ship with ssbench ends with its stage.
+        self._submit_alone = ray.remote(**options | {"max_calls": 1})(carry_out).remote
         self._refs = _TensorRefs(ray, coordinator.store, stages(coordinator.left))
         self._tasks: dict[Ref, _Task] = {}
         self._stages: dict[str, Stage] = {}
@@ -116,7 +120,10 @@ class RayDriver:
                 continue
             self._given[stage.id] += 1
             self._stages[stage.id] = stage
-            report, tensors = self._submit(self._orders, pickle.dumps(stage), before)
+            module = foreign_module(stage)
+            submit = self._submit_alone if module else self._submit
+            orders = replace(self._orders, method_module=module)
+            report, tensors = submit(orders, pickle.dumps(stage), before)
             self._tasks[report] = _Task(stage, tensors)
 
     def _is_ours(self, stage: Stage) -> bool:

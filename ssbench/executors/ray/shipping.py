@@ -18,7 +18,7 @@ from ssbench.data.dataset import DataSet
 from ssbench.data.download import data_root
 from ssbench.data.image_folder import Files
 from ssbench.errors import BadInputError
-from ssbench.method.registry import discover
+from ssbench.method.registry import import_one
 from ssbench.models.pretrained import weights_folder
 
 SAMPLED = 50
@@ -91,13 +91,17 @@ def read_methods(paths: Iterable[Path]) -> tuple[tuple[str, bytes], ...]:
     return tuple((path.name, path.read_bytes()) for path in paths)
 
 
-def import_methods(files: Sequence[tuple[str, bytes]]) -> None:
-    """Define the methods of `read_methods` in this process, under the same names."""
+def import_method(files: Sequence[tuple[str, bytes]], module: str) -> None:
+    """Define one of the methods of `read_methods` in this process, under the same name.
+
+    Raises:
+        BadInputError: it cannot be imported.
+    """
     with tempfile.TemporaryDirectory(prefix="ssbench-") as folder:
         paths = [Path(folder) / name for name, _ in files]
         for path, (_, content) in zip(paths, files, strict=True):
             path.write_bytes(content)
-        discover(paths)
+        import_one(module, paths)
 
 
 def keep_weights(name: str, content: bytes) -> None:

@@ -10,11 +10,14 @@ import pickle
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from safetensors.torch import load, save
 
+from ssbench.data.dataset import DataSet
+from ssbench.data.without_test import hold_back
 from ssbench.errors import BadInputError
 from ssbench.executors.capacity import needed
 from ssbench.executors.processes.worker import Failed, Refused
@@ -43,6 +46,7 @@ class Orders:
         methods: from `ssbench.executors.ray.shipping.read_methods`.
         weights: references to files of published weights, by file name.
         mailbox: the actor that collects progress messages.
+        method_module: see `ssbench.executors.processes.worker.Setup`.
     """
 
     key: str
@@ -53,6 +57,7 @@ class Orders:
     methods: tuple[tuple[str, bytes], ...]
     weights: Mapping[str, Any]
     mailbox: Any
+    method_module: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,8 @@ _runners: dict[str, StageRunner] = {}
 def _runner(orders: Orders) -> StageRunner:
     if orders.key not in _runners:
         _runners.clear()
-        _runners[orders.key] = StageRunner(_workbench(orders), None)
+        alone = bool(orders.method_module)
+        _runners[orders.key] = StageRunner(_workbench(orders), None, isolated=alone)
     return _runners[orders.key]
 
 
@@ -122,11 +128,27 @@ def _workbench(orders: Orders) -> Workbench:
 
     compatibility.agree(orders.facts)
     torch.set_num_threads(orders.threads)
-    shipping.import_methods(orders.methods)
     for name, content in orders.weights.items():
         if not (weights_folder() / name).is_file():
             shipping.keep_weights(name, ray.get(content))
-    return Workbench(shipping.unpack(ray.get(orders.shipment)), resolve(orders.device))
+    dataset = _dataset(orders)
+    if orders.method_module:
+        # It is on this machine; but nothing here refers to it while the method computes.
+        read = partial(_dataset, orders)
+        dataset = hold_back(dataset, read, (), orders.method_module)
+    workbench = Workbench(dataset, resolve(orders.device))
+    if orders.method_module:
+        try:
+            shipping.import_method(orders.methods, orders.method_module)
+        except BadInputError as error:
+            raise StageFailedError(str(error), {}) from error
+    return workbench
+
+
+def _dataset(orders: Orders) -> DataSet:
+    import ray
+
+    return shipping.unpack(ray.get(orders.shipment))
 
 
 def _unpickle(pickled: bytes) -> Any:

@@ -1,0 +1,1 @@
+"""The documentation, what draws its picture and what builds its site."""

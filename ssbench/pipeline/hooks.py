@@ -1,0 +1,92 @@
+"""A method's hooks, called and watched: what they change outside of their network fails them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from ssbench.errors import BadInputError, RunFailedError
+from ssbench.method.contract import Method, offer
+from ssbench.method.global_state import check_quickly, quick, unchanged
+from ssbench.pipeline.workbench import Workbench
+
+
+def call(method: Method, hook: str, model: nn.Module, workbench: Workbench, **facts: object) -> Any:
+    """Call a hook with those of the ``facts`` that it asks for.
+
+    Raises:
+        RunFailedError: it changed what all methods share, or refused its input.
+    """
+    if not _has(method, hook):
+        return offer(getattr(method, hook), model, **facts)
+    what = _called(method, hook)
+    with unchanged(what), _refusals():
+        result = offer(getattr(method, hook), model, **facts)
+    workbench.check_data(what)
+    return result
+
+
+@contextmanager
+def watched_training(method: Method, workbench: Workbench) -> Iterator[None]:
+    """Within it a network is trained; at its end all is compared that methods share.
+
+    Raises:
+        RunFailedError: a hook changed something.
+    """
+    hooks = [hook for hook in ("penalty", "after_step") if _has(method, hook)]
+    what = _called(method, " or ".join(hooks) or "what was attached")
+    with unchanged(what), _refusals():
+        yield
+    workbench.check_data(what)
+
+
+def watched_penalty(
+    method: Method, model: nn.Module, **facts: object
+) -> Callable[[], Tensor | None]:
+    """The penalty of a step; a microsecond longer than without the watch."""
+    if not _has(method, "penalty"):
+        return lambda: None
+    what = _called(method, "penalty")
+
+    def penalty() -> Tensor | None:
+        before = quick()
+        found: Tensor | None = offer(method.penalty, model, **facts)
+        check_quickly(what, before)
+        return found
+
+    return penalty
+
+
+def watched_step(method: Method, step: Callable[[float], None]) -> Callable[[float], None]:
+    """What is done after a step, ``step``; a microsecond longer than without the watch."""
+    if not _has(method, "after_step"):
+        return step
+    what = _called(method, "after_step")
+
+    def after_step(progress: float) -> None:
+        before = quick()
+        step(progress)
+        check_quickly(what, before)
+
+    return after_step
+
+
+def _has(method: Method, hook: str) -> bool:
+    """Whether a method has a hook of its own."""
+    return getattr(type(method), hook, None) is not getattr(Method, hook)
+
+
+def _called(method: Method, hook: str) -> str:
+    return f"{hook} of {type(method).__name__}"
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Let bad input of one method be a failure of its run, and no reason to end all others."""
+    try:
+        yield
+    except BadInputError as error:
+        raise RunFailedError(str(error)) from error
