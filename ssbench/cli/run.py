@@ -28,7 +28,7 @@ from ssbench.storage.files import make_folder
 from ssbench.storage.results import find_run
 
 ATTEMPTS = 3
-"""How often to rewrite records that were deleted during a run."""
+"""How many times to rewrite records that were deleted during a run."""
 
 
 def run(argument: str, options: Options, console: Console, log: Console) -> Outcome:

@@ -77,7 +77,7 @@ class DataSet:
     def normalisation(self) -> Normalisation:
         """Mean and standard deviation of the training images, by channel, [C, 1, 1].
 
-        Those of a folder are its preprocessing's.
+        Folders use the values of their preprocessing.
         """
         if isinstance(self.train, Files):
             how = self.train.preprocessing

@@ -129,7 +129,7 @@ class Coordinator:
         try:
             measured = [self.store.record(stage.id) for stage in stages]
         except DamagedError as error:
-            self.observer.warn(f"{error.told}; computed anew")
+            self.observer.warn(f"{error.told}; computed again")
             self._clear(run)
             self._again.append(run)
             return

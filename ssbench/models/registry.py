@@ -129,7 +129,7 @@ def check(name: str, place: str) -> None:
     """Check that a network has this name.
 
     Raises:
-        BadInputError: names ``place`` and what is near, or the package that is not installed.
+        BadInputError: it does not; names ``place`` and similar names, or the missing package.
     """
     theirs = torchvision_name(name)
     if theirs is not None:
@@ -218,10 +218,10 @@ def _check_timm(name: str, place: str) -> None:
 
 
 def check_untagged(name: str, place: str) -> None:
-    """See that a network which begins with random weights is not named by published ones.
+    """Refuse names of published weights for a network that starts from random weights.
 
     Raises:
-        BadInputError: the name has a tag of timm's; names ``place`` and the plain name.
+        BadInputError: the name has a timm tag; names ``place`` and the plain name.
     """
     theirs, tagged, tag = name.removeprefix(TIMM).partition(".")
     if not name.startswith(TIMM):

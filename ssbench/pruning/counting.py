@@ -1,10 +1,10 @@
-"""Parameters, connections and multiply-adds of a network: the numbers that budgets are made of.
+"""Count parameters, connections and multiply-adds of a network, the units of budgets.
 
 >>> dense = count(model, torch.zeros(1, 3, 32, 32))
 >>> dense.params, dense.connections, dense.macs
 >>> left = nonzero(dense, model, held(structure, model, masks))
 
-What cannot be counted raises: a number that is too small looks like a good result.
+What cannot be counted raises: a number that is too small would look like a good result.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ssbench.pruning.graph.structure import Structure, structure_of
 from ssbench.pruning.lazy_imports import flop_count_analysis
 
 _COUNTED = ("conv", "linear")
-"""fvcore's names of the operators whose multiply-adds make up the headline."""
+"""fvcore's names of the operators whose multiply-adds are counted."""
 
 _NORMS = ("batch_norm",)
 _POOLS = ("max_pool2d", "avg_pool2d", "adaptive_max_pool2d", "adaptive_avg_pool2d")
-"""Listed apart. A batch norm does two operations per element, pooling one per element it reads."""
+"""Counted apart. A batch norm does two operations per element, pooling one per element it reads."""
 
 _UNCLAIMED = ("addmm", "bmm", "einsum", "matmul", "mm")
-"""Operators that multiply and add too, but belong to no layer: leaving them out would flatter."""
+"""Operators with multiply-adds outside of layers; leaving them out would give too small numbers."""
 
 _FREE = frozenset(
     f"aten::{name}"
@@ -43,7 +43,7 @@ _FREE = frozenset(
         "feature_dropout", "clone", "detach", "index_select",
     )
 )  # fmt: skip
-"""Operators that do no multiply-add of a convolution or linear layer: nothing is lost."""
+"""Operators without multiply-adds of a convolution or linear layer."""
 
 
 @dataclass(frozen=True)
@@ -51,24 +51,24 @@ class Counts:
     """The size of a network, for one image."""
 
     params: int
-    """Numbers in all parameters (running statistics are none)."""
+    """Number of parameters (running statistics do not count)."""
     connections: int
     """2-D kernels of the prunable convolutions plus weights of the prunable linear layers."""
     macs: int
-    """Multiply-adds of all convolutions and linear layers; biases and batch norms left out."""
+    """Multiply-adds of all convolutions and linear layers, without biases and batch norms."""
     layer_macs: dict[str, int]
     """The same, by module name."""
     norm_ops: int
-    """Operations of batch norms in eval mode, two per element; no part of ``macs``."""
+    """Operations of batch norms in eval mode, two per element; not in ``macs``."""
     pool_ops: int
-    """Operations of pooling, one per element that is read; no part of ``macs``."""
+    """Operations of pooling, one per element read; not in ``macs``."""
     uncounted: dict[str, int]
-    """Operators that fvcore has no count for (all free ones), and how often each is called."""
+    """Operators without a count in fvcore (all free ones), and the number of their calls."""
 
 
 @dataclass(frozen=True)
 class Nonzero:
-    """The part of a network's size that masks leave."""
+    """The size of a network under masks."""
 
     params: int
     connections: int
@@ -76,7 +76,7 @@ class Nonzero:
 
 
 def count(model: nn.Module, example: Tensor) -> Counts:
-    """Count a plain network, in eval mode, on a copy: ``model`` stays as it is.
+    """Count a plain network in eval mode, on a copy of ``model``.
 
     Args:
         model: the network, without gates or parametrizations.
@@ -84,17 +84,17 @@ def count(model: nn.Module, example: Tensor) -> Counts:
 
     Raises:
         BadInputError: the network cannot be traced.
-        RunFailedError: an operator or a module escapes the count.
+        RunFailedError: an operator or a module cannot be counted.
     """
     if example.shape[0] != 1:
         raise RunFailedError(f"counting takes one image, not a batch of {example.shape[0]}")
     structure = Structure.of(model)
-    network = copy.deepcopy(model).cpu().eval()  # what is counted depends on no device
+    network = copy.deepcopy(model).cpu().eval()  # counts do not depend on the device
     with torch.no_grad():
         analysis = flop_count_analysis()(network, example.cpu())
         for name in _POOLS:
             analysis.set_op_handle(f"aten::{name}", _elements_read)
-        # Both are read and judged below, so that they need not be logged.
+        # Both are checked below, so fvcore need not log them.
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         by_module = analysis.by_module_and_operator()
     layers = {layer.name for layer in structure.layers}
@@ -120,7 +120,7 @@ def count(model: nn.Module, example: Tensor) -> Counts:
 
 
 def _elements_read(inputs: list[Any], _: list[Any]) -> int:
-    """Fvcore's form of a count: traced values in, a number out."""
+    """Count the elements of the first input, in fvcore's form of a counter."""
     count = 1
     for size in inputs[0].type().sizes():
         count *= size
@@ -128,7 +128,7 @@ def _elements_read(inputs: list[Any], _: list[Any]) -> int:
 
 
 def _refuse_gaps(network: nn.Module, analysis: Any, layers: set[str]) -> None:
-    """Raise if anything that may multiply and add has not been counted."""
+    """Raise if an operator with possible multiply-adds has not been counted."""
     kind = type(network).__name__
     unknown = sorted(set(analysis.unsupported_ops()) - _FREE)
     unclaimed = sorted(name for name in _UNCLAIMED if analysis.by_operator()[name])
@@ -150,13 +150,13 @@ def _refuse_gaps(network: nn.Module, analysis: Any, layers: set[str]) -> None:
 
 
 def nonzero(dense: Counts, model: nn.Module, held: Mapping[str, Tensor]) -> Nonzero:
-    """Count what is left of a network whose zeros are known.
+    """Count a network under keep masks.
 
     Args:
-        dense: what ``count`` gave for the same network.
+        dense: the result of ``count`` for the same network.
         model: the network, in its dense shapes.
-        held: boolean, by parameter name, in the parameter's shape: True = may be nonzero. A
-            parameter without an entry is left whole.
+        held: boolean, by parameter name, in the parameter's shape; True: may be nonzero. Parameters
+            without an entry count whole.
 
     Raises:
         RunFailedError: an entry names no parameter or has another shape.
@@ -175,7 +175,7 @@ def nonzero(dense: Counts, model: nn.Module, held: Mapping[str, Tensor]) -> Nonz
     macs = dense.macs
     for layer in structure.layers:
         if layer.weight in held:
-            # Every weight of a layer is used equally often, so that this division is exact.
+            # Every weight of a layer is used equally often, so this division is exact.
             uses = dense.layer_macs[layer.name] // held[layer.weight].numel()
             macs -= uses * zeros[layer.weight]
     return Nonzero(dense.params - sum(zeros.values()), connections, macs)

@@ -147,7 +147,7 @@ def _content(page: Page, kind: str, drawn: Drawn) -> bytes:
 
 
 def _opened(page: Page) -> dict[str, list[Row]]:
-    """The rows whose runs a page shows: of each table those printed, then those of figures."""
+    """Return the rows whose runs a page shows: each table's printed rows, then those of figures."""
     found = {}
     for section in page.sections:
         shown = dict.fromkeys(printed(section.rows))

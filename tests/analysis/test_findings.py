@@ -71,7 +71,7 @@ def test_two_seeds_give_no_interval_anywhere(folder: Folder) -> None:
     folder.row("b", [2.0, 2.1], method="b")
     content = folder.render("md", "csv")
     assert "no interval can be given (2 shared seeds, 3 are the fewest)" in content["md"]
-    assert "No interval can be given: that takes 3 seeds." in content["md"]
+    assert "No intervals: they need 3 seeds." in content["md"]
     table = pd.read_csv(folder.path / "report.csv")
     assert table["difference_to_best_low"].isna().all()
 

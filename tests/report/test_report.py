@@ -322,7 +322,7 @@ def test_sizes_after_surgery_stand_with_the_largest_change_of_outputs(usual: Fol
         expected
     )
     assert f"| cut | {' | '.join(expected)} |" in content["md"]
-    assert "no part of MACs" in content["md"]
+    assert "MACs do not include operations" in content["md"]
 
 
 def test_differences_to_the_best_row_stand_with_their_interval(usual: Folder) -> None:

@@ -1,4 +1,4 @@
-"""What was altered after it was written: found, said in one line, and computed anew by ``run``."""
+"""What was altered after it was written: found, said in one line, and computed again by ``run``."""
 
 import json
 import os
@@ -105,7 +105,7 @@ def test_a_damaged_record_is_refused_by_report_and_computed_anew_by_run(
 
     again = invoke("run", tiny, "--quiet")
     assert again.code == 0
-    assert again.err.count("computed anew") == 1
+    assert again.err.count("computed again") == 1
     (line,) = again.err.splitlines()
     assert path.name in line
     assert content(folder) == before
@@ -240,7 +240,7 @@ def test_a_damaged_stage_is_computed_anew_when_it_is_needed(
     assert again.code == 0
     (line,) = again.err.splitlines()
     assert train in line
-    assert line.endswith("computed anew")
+    assert line.endswith("computed again")
     assert content(folder / "tiny") == before
     healed = store.tensors(train)
     assert all(bool((healed[name] == tensor).all()) for name, tensor in tensors.items())

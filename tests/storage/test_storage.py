@@ -57,7 +57,7 @@ def test_a_damaged_record_is_told_of_and_counts_as_none(text: str, tmp_path: Pat
     assert [results.last("run"), results.last("run")] == [None, None]
     (line,) = told
     assert "run.jsonl" in line
-    assert line.endswith("computed anew")
+    assert line.endswith("computed again")
 
 
 def test_a_damaged_stage_is_named(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ class RayDriver:
                 before = self._refs.before(stage)
             except DamagedError as error:
                 self._unlock(stage)
-                self._compute_anew(stage, error)
+                self._recompute_parent(stage, error)
                 continue
             self._given[stage.id] += 1
             self._stages[stage.id] = stage
@@ -150,11 +150,11 @@ class RayDriver:
     def _unlock(self, stage: Stage) -> None:
         self._locked.pop(stage.id).close()
 
-    def _compute_anew(self, stage: Stage, error: DamagedError) -> None:
+    def _recompute_parent(self, stage: Stage, error: DamagedError) -> None:
         """Postpone a stage until its damaged or missing parent has been recomputed."""
         parent = stage.parent
         assert parent is not None  # without a parent nothing can be damaged
-        self._coordinator.observer.warn(f"{error.told}; computed anew")
+        self._coordinator.observer.warn(f"{error.told}; computed again")
         self._coordinator.store.remove(parent.id)
         self._heard.pop(parent.id, None)
         self._coordinator.schedule.again(parent, stage)

@@ -30,7 +30,7 @@ def convert(spec: dict[str, Any], kind: str, *, dark: bool = False) -> bytes:
 
     spec, config = _writable(spec), theme(dark=dark)
     if kind == "svg":
-        return _counted_anew(vl_convert.vegalite_to_svg(spec, config=config)).encode()
+        return _renumbered(vl_convert.vegalite_to_svg(spec, config=config)).encode()
     if kind == "pdf":
         return _in_order(bytes(vl_convert.vegalite_to_pdf(spec, config=config)))
     config["background"] = _PAPER["dark" if dark else "light"]
@@ -66,7 +66,7 @@ def _in_order(pdf: bytes) -> bytes:
     return _ENTRIES.sub(ordered, pdf)
 
 
-def _counted_anew(svg: str) -> str:
+def _renumbered(svg: str) -> str:
     """Number the gradients of an SVG from 0; the library counts on from earlier drawings."""
     names = list(dict.fromkeys(re.findall(r"gradient_\d+", svg)))
     return re.sub(r"gradient_\d+", lambda found: f"gradient-{names.index(found[0])}", svg)

@@ -18,10 +18,10 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross"
           "triangle-left")  # fmt: skip
 DASHES = ((1, 0), (6, 2), (2, 2), (7, 2, 2, 2))
 DOTS = (1, 3)
-"""The line of a row without a floor, in the colour of its twin with one."""
+"""The dashes of a row without a floor, drawn in the colour of its twin with one."""
 _BARS = ("M-1,-0.3L1,-0.3L1,0.3L-1,0.3Z", "M-0.3,-1L0.3,-1L0.3,1L-0.3,1Z",
          "M-0.9,0.5L0.5,-0.9L0.9,-0.5L-0.5,0.9Z")  # fmt: skip
-"""Its marker: a flat, an upright or a slanting bar, as SVG paths, where colours come again."""
+"""Its markers as SVG paths: a flat, an upright or a slanting bar, in case colours repeat."""
 CONTROL = "#84898f"
 """For random controls of any grain, which every method has to beat."""
 DENSE = "#84898f"
@@ -47,7 +47,7 @@ class Looks:
         found = cls({}, {}, {})
         controls = others = 0
         for name, is_control in sorted(names.items(), key=lambda item: (not item[1], item[0])):
-            if name in without_floor:  # the name of its twin is a part of it, and came before
+            if name in without_floor:  # its name contains its twin's, which came before
                 found._bare(name, without_floor[name])
                 continue
             place = controls if is_control else others
