@@ -127,7 +127,7 @@ def test_a_failure_that_is_seen_while_others_are_at_work_ends_the_runs_here(
     assert [end and end["reason"] for end in ends] == ["train: diverged"] * 3
 
 
-def test_other_threads_are_told_of_and_written_down(
+def test_other_thread_counts_are_reported_and_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial, threads = Trial(tmp_path, CASES["plain"], (3, 1)), torch.get_num_threads()
