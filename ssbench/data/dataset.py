@@ -52,8 +52,8 @@ class DataSet:
     """Three splits: choices use validation, results use test.
 
     Attributes:
-        fixed: the normalisation of images in memory, where it is not that of the training images.
-        remarks: what a user has to know of the files, each in one line.
+        fixed: the normalisation of images in memory; None: that of the training images.
+        remarks: notes on the files for the user, one line each.
     """
 
     name: str

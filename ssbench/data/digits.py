@@ -37,7 +37,7 @@ def digits(_root: Path | None = None) -> DataSet:
 
 
 def file_of_digits() -> Path:
-    """Where scikit-learn keeps the images.
+    """Return the path of scikit-learn's file of images.
 
     Raises:
         BadInputError: it is not installed as expected.

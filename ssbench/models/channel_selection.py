@@ -1,8 +1,8 @@
 """An index in front of a module, which then reads only some of its source's channels.
 
-This is the channel selection of network slimming (Liu et al. 2017, section 3.4): it removes a
-channel from a batch norm whose source has other readers and keeps it. It also serves linear
-layers that read some of the places behind a flattening.
+This is the channel selection of network slimming (Liu et al. 2017, section 3.4): a batch norm
+loses a channel that its source keeps for other readers. It also serves linear layers that read
+some of the places behind a flattening.
 """
 
 from __future__ import annotations

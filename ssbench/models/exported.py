@@ -2,7 +2,7 @@
 
 >>> network = ssbench.load("exported/vgg6")        # a plain nn.Module in eval mode
 
-    <folder>/network.json       what it is, how to feed it, which run it came from, checksums
+    <folder>/network.json       description: network, input, run, checksums
     <folder>/model.safetensors  its parameters and running statistics
                                 (or model.onnx, for onnxruntime; model.pt2, for torch.export.load)
 

@@ -15,7 +15,7 @@ from ssbench.models.init import he_by_fan_out
 class PreActivation(nn.Module):
     """Batch norm, ReLU and convolution, several times, and a shortcut.
 
-    Where the shape changes, the shortcut is a 1x1 convolution that reads what the first ReLU gives.
+    If the shape changes, the shortcut is a 1x1 convolution of the first ReLU's output.
     """
 
     def __init__(self, widths: Sequence[int], kernels: Sequence[int], stride: int) -> None:
@@ -26,7 +26,7 @@ class PreActivation(nn.Module):
         super().__init__()
         strided = next(index for index, kernel in enumerate(kernels) if kernel > 1)
         self.bn = nn.BatchNorm2d(widths[0])
-        self.act = nn.ReLU(inplace=False)  # the shortcut may read what it reads
+        self.act = nn.ReLU(inplace=False)  # the shortcut may read its input
         modules: list[nn.Module] = []
         for index, ((inputs, outputs), kernel) in enumerate(
             zip(pairwise(widths), kernels, strict=True)

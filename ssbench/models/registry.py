@@ -239,7 +239,7 @@ def check_untagged(name: str, place: str) -> None:
 
 
 def network(name: str) -> str:
-    """The one name of a network that has several, such as resnet50 and torchvision:resnet50."""
+    """Return one name for a network with several, such as torchvision:resnet50 for resnet50."""
     theirs = torchvision_name(name)
     if theirs is not None:
         return TORCHVISION + theirs
