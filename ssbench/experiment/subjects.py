@@ -72,15 +72,15 @@ def subjects(experiment: Experiment, chosen: Sequence[Variant], source: str) -> 
         BadInputError: an entry lists several values of a tuned hyper-parameter, or its learning
             rate is not in the grid; names ``source`` and the key.
     """
-    found: list[Subject] = []
+    result: list[Subject] = []
     for subject in _all(experiment, chosen, source):
-        if any(other.key == subject.key for other in found):
+        if any(other.key == subject.key for other in result):
             raise BadInputError(
                 f"{source}: {subject.variant.place}: several values of what tuning chooses "
                 f"({', '.join(subject.space)}); give one, for the first trial, or none"
             )
-        found.append(subject)
-    return found
+        result.append(subject)
+    return result
 
 
 def _all(experiment: Experiment, chosen: Sequence[Variant], source: str) -> Iterator[Subject]:
