@@ -73,14 +73,16 @@ def _scales(model: nn.Module) -> dict[str, tuple[int, nn.Parameter]]:
 
     0: the filters, by the batch norm behind them; 1: the channels read, by the one before. A layer
     that reads a batch norm which no filters stand for is scored by it; then the batch norm behind
-    that layer is left to its own readers, so that every scale counts once.
+    that layer is left to its own readers, so that every scale counts once. A convolution in groups
+    has no score for one channel that it reads: each of its filters reads some of them only.
     """
     found: dict[str, tuple[int, nn.Parameter]] = {}
     of_filters: set[str] = set()
     for layer in structure_of(model).layers:
         before, after = layer.norm_read, layer.norm_after
         scale = _scale(model, before)
-        if before not in of_filters and scale is not None and scale.numel() == layer.inputs:
+        reads = scale is not None and scale.numel() == layer.inputs and layer.groups == 1
+        if scale is not None and reads and before not in of_filters:
             found[layer.weight] = (1, scale)
         elif layer.kind == "conv" and after and (scale := _scale(model, after)) is not None:
             found[layer.weight] = (0, scale)

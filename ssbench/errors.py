@@ -1,13 +1,17 @@
-"""Errors: bad input, damaged files, and runs that failed."""
+"""Errors, their wording, and the allowed ranges of numbers.
+
+>>> outside(1e29, (0.0, 1.0, "more than this takes all of a weight in one step"))
+'must lie between 0 and 1: more than this takes all of a weight in one step'
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import AfterValidator, ValidationError
     from pydantic_core import ErrorDetails
 
 
@@ -27,6 +31,32 @@ def message(detail: ErrorDetails) -> str:
     """Write one error of a schema in lower case, without pydantic's prefix."""
     text = detail["msg"].removeprefix("Value error, ")
     return text[0].lower() + text[1:]
+
+
+Limit = tuple[float, float, str]
+"""The lowest and the highest allowed value, and the reason in words."""
+ANY_NUMBER: Limit = (-1e12, 1e12, "single precision cannot compute with larger numbers for long")
+"""For a hyper-parameter whose method declares no limit."""
+
+
+def outside(value: object, limit: Limit) -> str | None:
+    """Say why a value is out of its range; None if it is inside or not a number."""
+    low, high, reason = limit
+    if isinstance(value, bool) or not isinstance(value, int | float) or low <= value <= high:
+        return None
+    return f"must lie between {low:g} and {high:g}: {reason}"
+
+
+def within(low: float, high: float, reason: str) -> AfterValidator:
+    """Make a pydantic validator of a field's range, for ``Annotated``."""
+    from pydantic import AfterValidator
+
+    def check(value: Any) -> Any:
+        if found := outside(value, (low, high, reason)):
+            raise ValueError(found)
+        return value
+
+    return AfterValidator(check)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

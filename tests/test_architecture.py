@@ -11,7 +11,7 @@ import pytest
 from tests.support.paths import ROOT
 
 PACKAGE = ROOT / "ssbench"
-GROUND = {"errors", "paths", "ranges", "seeds"}
+GROUND = {"errors", "paths", "seeds"}
 MAY_IMPORT: dict[str, set[str]] = {  # from the bottom up
     "data": set(), "models": set(), "pruning": {"models"}, "storage": set(),
     "training": {"data", "models"},
@@ -35,8 +35,8 @@ OPTIONAL = {
 }  # fmt: skip
 """Slow or optional libraries that few commands need: imported inside functions, and these alone.
 fvcore is not slow itself, but compiles helpers while it is imported."""
-LAZY = {"ssbench.data.registry": {"ssbench"}}
-"""Modules that import more inside functions, and what: listing data sets needs no torch."""
+LAZY = {"ssbench.data.registry": {"ssbench"}, "ssbench.errors": {"pydantic"}}
+"""Modules that import more inside functions: listing data sets needs no torch, help no pydantic."""
 
 MODULES = {
     ".".join(("ssbench", *path.relative_to(PACKAGE).with_suffix("").parts)): path

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ssbench.analysis import wording
 from ssbench.analysis.leaks import leaks
-from ssbench.analysis.rows import CLOSE, Row, by_budget
+from ssbench.analysis.rows import CLOSE, Row, by_budget, printed
 from ssbench.storage.records import RunRecords
 from ssbench.storage.schema import Record
 
@@ -128,7 +128,7 @@ def warnings(rows: Sequence[Row]) -> list[str]:
 def _no_effect(rows: Sequence[Row]) -> list[str]:
     """Say which rows of a budget are equal to the last digit: a setting of theirs does nothing."""
     found = []
-    for group in by_budget(rows).values():
+    for group in by_budget(printed(rows)).values():
         equal: dict[tuple[object, ...], list[Row]] = {}
         for row in group:
             if row.done and not row.collapsed() and all(run.final.curve_loss for run in row.done):

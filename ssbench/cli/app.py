@@ -116,9 +116,7 @@ def run(
     save_every: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS",
-            min=0,
-            help="Time between two saves of a training; 0: save every epoch.",
+            metavar="SECONDS", min=0, help="Time between saves of a training; 0: every epoch."
         ),
     ] = SAVE_EVERY,
     devices: Annotated[
@@ -126,8 +124,7 @@ def run(
         typer.Option(metavar="N", min=1, help="Number of devices that train each stage jointly."),
     ] = 1,
     executor: Annotated[
-        Executor,
-        typer.Option(help="Where stages run; ray: on a cluster (pip install 'ssbench[ray]')."),
+        Executor, typer.Option(help="ray: use a cluster (pip install 'ssbench[ray]').")
     ] = Executor.LOCAL,
     address: Annotated[
         str | None,

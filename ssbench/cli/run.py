@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -45,13 +46,15 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     ready = prepare(argument, options)
     print_remarks(ready.workbench.dataset, log)
     if options.dry_run:
+        possible = [run for run in ready.runs if run.id not in ready.refused]
         console.print(estimate.tree(ready.runs, ready.store), soft_wrap=True)
         console.print(
-            str(estimate.estimate(ready.runs, ready.workbench, ready.store)), soft_wrap=True
+            str(estimate.estimate(possible, ready.workbench, ready.store)), soft_wrap=True
         )
-        for line in out_of_reach(ready.runs, ready.workbench):
+        for line in out_of_reach(possible, ready.workbench):
             console.print(line, soft_wrap=True, markup=False)
-        return Outcome()
+        _tell(ready.refused, log)
+        return Outcome(failed=ready.refused)
     make_folder(ready.results.folder, "--results")
     ready.store.prepare()
     ready.results.open()
@@ -66,11 +69,15 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
             # Someone removed the records meanwhile; the stages are still in the cache.
             outcome = execute_missing(ready, options, observer)
     show(ready.results.folder, console, quiet=options.quiet)
-    for name, reason in outcome.failed.items():
-        log.print(f"failed: {name}: {reason}", style="red", markup=False, soft_wrap=True)
+    _tell(outcome.failed, log)
     if outcome.failed:
         log.print("failed runs are not repeated; use --retry-failed for that")
     return outcome
+
+
+def _tell(failed: Mapping[str, str], log: Console) -> None:
+    for name, reason in failed.items():
+        log.print(f"failed: {name}: {reason}", style="red", markup=False, soft_wrap=True)
 
 
 def show(folder: Path, console: Console, *, quiet: bool) -> None:

@@ -113,6 +113,7 @@ def run(
         runs = [each for each in ready.runs if _key_of_run(each) in wanted]
         plural = "" if len(left) == 1 else "s"
         log.print(f"{look} seeds: {len(left)} comparison{plural} open", highlight=False)
+        ready.note_refused()
         with progress.observer(runs, log, quiet=options.quiet) as observer:
             setup = setup_of(ready.experiment, options, ready.workbench)
             done = execute_one_by_one(

@@ -30,6 +30,8 @@ from ssbench.experiment.variants import variants
 from ssbench.method.registry import discover
 from ssbench.models.pretrained import fetch
 from ssbench.pipeline.feasibility import check_reach, check_shift
+from ssbench.pipeline.precheck import Refused, check_methods, check_networks
+from ssbench.pipeline.record import records
 from ssbench.pipeline.workbench import Workbench
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
@@ -72,6 +74,16 @@ class Prepared:
     workbench: Workbench
     store: CheckpointStore
     results: Results
+    refused: Refused
+    """Those of the runs that fail before any training, and why."""
+
+    def note_refused(self) -> None:
+        """Write down that the refused runs failed, where that is not written yet."""
+        for run in self.runs:
+            if run.id in self.refused and not self.results.has(run.id):
+                # Of the run's own last stage: what other runs share has not failed.
+                facts = {"stage": run.stage.kind, "stage_id": run.stage.id}
+                self.results.save(run.id, records(run, [], self.refused[run.id], facts))
 
 
 def prepare(argument: str, options: Options) -> Prepared:
@@ -95,8 +107,8 @@ def prepare(argument: str, options: Options) -> Prepared:
     if options.devices > 1:
         ddp_group.check(options.devices, workbench.device, runs)
     store = CheckpointStore(options.cache or options.results / ".cache")
-    make_ready(runs, workbench, store, source)
-    return Prepared(experiment, runs, workbench, store, results)
+    refused = make_ready(runs, experiment.models, workbench, store, source)
+    return Prepared(experiment, runs, workbench, store, results, refused)
 
 
 def command(argument: str, options: Options) -> list[str]:
@@ -126,22 +138,46 @@ def open_workbench(experiment: Experiment, options: Options, source: str) -> Wor
 
 
 def make_ready(
-    runs: Sequence[Run], workbench: Workbench, store: CheckpointStore, source: str
-) -> None:
-    """Fetch the weights that runs begin with, and see that their budgets can be reached.
+    runs: Sequence[Run],
+    models: Sequence[str],
+    workbench: Workbench,
+    store: CheckpointStore,
+    source: str,
+) -> Refused:
+    """Fetch the weights that runs begin with, and see what of them can be carried out.
+
+    Args:
+        runs: all runs; those that are in the store are passed over.
+        models: the networks as the experiment's key ``models`` lists them.
+        workbench: the data.
+        store: where finished stages are.
+        source: the experiment's file.
+
+    Returns:
+        The runs that cannot be carried out, and why.
 
     Raises:
-        BadInputError: either cannot be; names ``source``.
+        BadInputError: weights cannot be fetched, a budget cannot be reached, or no run at all can
+            be carried out; names ``source``.
     """
     for weights in sorted({stage.start for run in runs for stage in run.stages} - {""}):
         fetch(weights)
     check_shift(runs, workbench, source)
     done = store.finished()
-    check_reach([run for run in runs if run.stage.id not in done], workbench, source)
+    left = [run for run in runs if run.stage.id not in done]
+    refused = check_networks(left, workbench, models)
+    left = [run for run in left if run.id not in refused]
+    check_reach(left, workbench, source)
+    refused |= check_methods(left, workbench, models)
+    if len(refused) == len(runs):
+        reasons = dict.fromkeys(refused.values())
+        raise BadInputError("\n".join(f"{source}: {reason}" for reason in reasons))
+    return refused
 
 
 def execute_missing(ready: Prepared, options: Options, observer: Observer) -> Outcome:
     """Carry out what is missing, in this process or in several."""
+    ready.note_refused()
     if options.executor == "ray":
         return _execute_on_ray(ready, options, observer)
     finished = ready.results.finished()

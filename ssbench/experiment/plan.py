@@ -31,7 +31,8 @@ from ssbench.experiment.retraining import (
 )
 from ssbench.experiment.spec import Experiment
 from ssbench.experiment.stage import Known, Run, Stage, Start, at_seed, make_stage
-from ssbench.experiment.variants import Variant, variants
+from ssbench.experiment.variant import Variant
+from ssbench.experiment.variants import variants
 from ssbench.method.registry import Registry, foreign_contained
 from ssbench.models.pretrained import published
 from ssbench.models.registry import check, check_untagged, network

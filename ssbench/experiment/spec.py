@@ -14,12 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from ssbench.data.registry import dataset_name
-from ssbench.errors import BadInputError, message, nearest
+from ssbench.errors import BadInputError, message, nearest, within
 from ssbench.experiment.overrides import override
 from ssbench.experiment.retraining import Retrain
 from ssbench.paths import bench_folder
 from ssbench.pruning.budget import FLOOR, Budget, Kept, Passes, Protection, Scope, Unit
-from ssbench.ranges import within
 from ssbench.storage.toml import read_toml, refuse_depth
 from ssbench.training.recipe import LearningRate, Recipe
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from ssbench.data.preprocessing import STANDARD, Preprocessing
 from ssbench.experiment.retraining import Retrain
-from ssbench.experiment.variants import Variant
+from ssbench.experiment.variant import Variant
 from ssbench.method.contract import Method
 from ssbench.method.registry import MethodFile
 from ssbench.pruning.budget import Budget

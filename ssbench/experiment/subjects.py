@@ -8,7 +8,8 @@ from typing import Any
 
 from ssbench.errors import BadInputError
 from ssbench.experiment.spec import Experiment
-from ssbench.experiment.variants import Variant, make_method
+from ssbench.experiment.variant import Variant
+from ssbench.experiment.variants import make_method
 from ssbench.method.search_space import Choice, Search, Space, Value, described
 
 FINETUNE_LR = "finetune_lr"

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ssbench.errors import BadInputError, wrong
 from ssbench.experiment.spec import Experiment
 from ssbench.experiment.subjects import Subject, spaces, subjects
-from ssbench.experiment.variants import Variant
+from ssbench.experiment.variant import Variant
 from ssbench.method.search_space import Value, identity
 from ssbench.storage.results import differences
 

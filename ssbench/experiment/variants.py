@@ -3,90 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from functools import cache, cached_property
+from dataclasses import fields
+from functools import cache
 from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from ssbench.errors import BadInputError, message, nearest
-from ssbench.experiment.retraining import REWINDS, Retrain
+from ssbench.errors import ANY_NUMBER, BadInputError, message, nearest, outside
+from ssbench.experiment.labels import labelled
+from ssbench.experiment.retraining import REWINDS
 from ssbench.experiment.size import refuse_too_many
 from ssbench.experiment.spec import Experiment, MethodSpec
-from ssbench.method.contract import Method, wants
+from ssbench.experiment.variant import Variant
+from ssbench.method.contract import Method
 from ssbench.method.registry import MethodFile, Registry, foreign_contained
 from ssbench.pruning.budget import Budget, Scope
-from ssbench.ranges import ANY_NUMBER, outside
-
-MOST_TOLD = 3
-"""So many values of one setting show that it differs; there are three units."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One method with one choice of hyper-parameters, and its budgets (None: not pruned)."""
-
-    file: MethodFile
-    method: Method
-    label: str
-    budgets: list[Budget | None]
-    place: str
-    retrain: Retrain
-    models: list[str]
-    finetune_lr: float | None = None
-    """The learning rate of the finetuning; None: the recipe's."""
-    tuning: Mapping[str, Any] | None = None
-    """How its hyper-parameters were tuned, for the record; None: they were not."""
-
-    @property
-    def finetunes(self) -> bool:
-        """Whether the recipe ``finetune`` plays a part."""
-        return self.retrain == "finetune" and not self.method.before_training
-
-    @cached_property
-    def identity(self) -> str:
-        """What the method's part in a result can depend on, as JSON: for the ids of stages."""
-        defaults = _defaults(self.file.cls)
-        settings = self.method.settings
-        changed = {name: value for name, value in settings.items() if value != defaults[name]}
-        said = {"name": self.file.name, "file": self.file.content, "settings": changed}
-        return json.dumps(said, sort_keys=True)
-
-    @cached_property
-    def bare(self) -> dict[int, int]:
-        """By place of a budget with a floor, that of the same one without, where it comes before.
-
-        By the fields of budgets, as to hash a hundred thousand of them takes a second.
-        """
-        places: dict[tuple[Any, ...], int] = {}
-        found = {}
-        for place, budget in enumerate(self.budgets):
-            if budget is None:
-                continue
-            key = (budget.unit, budget.kept, budget.scope, budget.passes)
-            if not budget.protection:
-                places[key] = place
-            elif key in places:
-                found[place] = places[key]
-        return found
-
-    def competing(self) -> Variant:
-        """The same without the budgets that stand there with a floor too, which compete."""
-        hidden = set(self.bare.values())
-        budgets = [each for place, each in enumerate(self.budgets) if place not in hidden]
-        return replace(self, budgets=budgets)
-
-    @property
-    def prunes_in_training(self) -> bool:
-        """Whether the training itself depends on the budget."""
-        return wants(self.method.after_step, "pruning")
-
-
-@cache
-def _defaults(cls: type[Method]) -> dict[str, Any]:
-    return cls().settings
 
 
 def variants(experiment: Experiment, registry: Registry, source: str) -> list[Variant]:
@@ -109,7 +41,7 @@ def variants(experiment: Experiment, registry: Registry, source: str) -> list[Va
             for index, spec in enumerate(specs)
             for variant in _expand(spec, experiment, registry, (source, f"methods.{index}"))
         ]
-        return _labelled(found)
+        return labelled(found)
 
 
 def _expand(
@@ -243,60 +175,3 @@ def _kind(cls: type[Method], name: str) -> tuple[str, TypeAdapter[Any]]:
     """The field of a hyper-parameter, by its public name, and what checks a value for it."""
     field = next(f.name for f in fields(cls) if f.name.rstrip("_") == name)
     return field, TypeAdapter(get_type_hints(cls)[field])
-
-
-def _labelled(found: list[Variant]) -> list[Variant]:
-    """Name each variant by its method and, where a method stands twice, by what differs."""
-    by_file: dict[str, list[Variant]] = {}
-    alike: dict[tuple[str, Method], list[Variant]] = {}
-    for variant in found:
-        by_file.setdefault(variant.file.name, []).append(variant)
-        alike.setdefault((variant.file.name, variant.method), []).append(variant)
-    telling = {name: _telling(peers) for name, peers in by_file.items()}
-
-    def peers(variant: Variant) -> list[Variant]:
-        same = alike[variant.file.name, variant.method]
-        return same + [v for v in telling[variant.file.name] if v.method != variant.method]
-
-    labels = [variant.label or _label(variant, peers(variant)) for variant in found]
-    return [replace(variant, label=label) for variant, label in zip(found, labels, strict=True)]
-
-
-def _telling(peers: list[Variant]) -> list[Variant]:
-    """A few of the peers that differ in whatever any two of them differ in.
-
-    To compare each of thousands with all the others would take minutes.
-    """
-    found: dict[str, list[tuple[Any, Variant]]] = {}
-    for peer in peers:
-        aspects = {f.name: getattr(peer, f.name) for f in fields(peer) if f.name != "file"}
-        units = sorted({budget.unit for budget in peer.budgets if budget})
-        for name, value in (aspects | peer.method.settings | {"units": units}).items():
-            values = found.setdefault(name, [])
-            if len(values) < MOST_TOLD and all(value != other for other, _ in values):
-                values.append((value, peer))
-    return [peer for values in found.values() for _, peer in values]
-
-
-def _label(variant: Variant, peers: list[Variant]) -> str:
-    settings = variant.method.settings
-    differing = [
-        f"{value}" if name == "grain" else f"{name}={value}"
-        for name, value in settings.items()
-        if any(peer.method.settings[name] != value for peer in peers) or name == "grain"
-    ]
-    if any(peer.retrain != variant.retrain for peer in peers) or variant.retrain != "finetune":
-        differing.append(variant.retrain)
-    others = {peer.finetune_lr for peer in peers} - {variant.finetune_lr}
-    if others and variant.finetune_lr is not None:
-        differing.append(f"finetune_lr={variant.finetune_lr:g}")
-    units = {budget.unit for peer in peers for budget in peer.budgets if budget}
-    same = [p for p in peers if _trained(p) == _trained(variant)]
-    if len(same) > 1 and len(units) > 1 and variant.budgets[0]:
-        differing.append(f"by {variant.budgets[0].unit}")
-    return f"{variant.file.name} ({', '.join(differing)})" if differing else variant.file.name
-
-
-def _trained(variant: Variant) -> tuple[Method, Retrain, float | None]:
-    """What variants differ in, beside their budgets."""
-    return variant.method, variant.retrain, variant.finetune_lr

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ssbench.errors import Limit as Limit
     from ssbench.method.contract import GRAINS as GRAINS
     from ssbench.method.contract import Batches as Batches
     from ssbench.method.contract import Grain as Grain
@@ -38,11 +39,10 @@ if TYPE_CHECKING:
     from ssbench.pruning.graph.structure import Structure as Structure
     from ssbench.pruning.graph.structure import structure_of as structure_of
     from ssbench.pruning.lazy_imports import torch_pruning as torch_pruning
-    from ssbench.ranges import Limit as Limit
     from ssbench.training.recipe import ParameterGroup as ParameterGroup
 
 _HOME = {
-    "ssbench.ranges": ("Limit",),
+    "ssbench.errors": ("Limit",),
     "ssbench.method.contract": (
         "Batches",
         "GRAINS",

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Literal, Protocol, get_args
 
 from torch import Tensor, nn
 
+from ssbench.errors import Limit
 from ssbench.method.filter_groups import group_importance
 from ssbench.method.loss_gradients import balanced, gradients, scratch_copy, weights_of
 from ssbench.method.norms import kernel_norms
@@ -32,7 +33,6 @@ from ssbench.pruning.budget import Scope
 from ssbench.pruning.graph.layers import Layer
 from ssbench.pruning.graph.structure import Structure, structure_of
 from ssbench.pruning.lazy_imports import torch_pruning
-from ssbench.ranges import Limit
 from ssbench.training.recipe import ParameterGroup
 
 Grain = Literal["weight", "connection", "filter", "none"]

@@ -21,13 +21,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from ssbench.errors import BadInputError, nearest
+from ssbench.errors import BadInputError, nearest, outside
 from ssbench.method.contract import FACTS, GRAINS, HOOKS, Method
 from ssbench.method.describe import GROUP, result_code
 from ssbench.method.global_state import contained
 from ssbench.method.search_space import Choice, Search, Uniform
 from ssbench.paths import method_folder
-from ssbench.ranges import outside
 
 Value = TypeVar("Value")
 PACKAGE = "ssbench.methods"

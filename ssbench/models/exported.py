@@ -82,7 +82,7 @@ def load(folder: str | Path) -> nn.Module:
         tensors = load_file(path / found.file)
     except SafetensorError as error:
         raise BadInputError(f"{path / found.file}: not safetensors ({error}); {_AGAIN}") from error
-    with torch.device("meta"):  # draws no weights, leaves the global generator unchanged
+    with torch.random.fork_rng(devices=[]):  # leaves the global generator unchanged
         network = build(found.model, found.image_shape[0], found.classes, str(path))
     _fill(network, tensors, found.groups, path)
     network.eval()
@@ -153,7 +153,9 @@ def _fill(
     for name, module in network.named_modules():
         own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
         for key, old in own:
-            tensor = tensors[f"{name}.{key}" if name else key]
+            tensor = tensors.get(f"{name}.{key}" if name else key)
+            if tensor is None:
+                continue  # fixed by the class, and so no part of a state_dict: as it was built
             new = nn.Parameter(tensor, old.requires_grad) if isinstance(old, nn.Parameter) else None
             setattr(module, key, tensor if new is None else new)
         if isinstance(module, nn.Conv2d):

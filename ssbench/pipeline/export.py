@@ -46,7 +46,9 @@ def compact_network(
     """
     state = State.of(tensors)
     masks = state.zeros
-    with torch.device("meta"):
+    # Not on torch's device "meta": what is no part of a state_dict (as a fixed filter) would stay
+    # there.
+    with torch.random.fork_rng(devices=[]):
         network = build(record["model"], record["image_shape"][0], record["classes"])
     restore(network, state.weights, assign=True)
     network.eval().requires_grad_(True)

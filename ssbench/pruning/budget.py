@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ssbench.ranges import within
+from ssbench.errors import within
 
 Unit = Literal["connections", "params", "macs"]
 UNITS: tuple[Unit, ...] = get_args(Unit)

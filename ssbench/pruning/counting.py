@@ -10,6 +10,7 @@ What cannot be counted raises: a number that is too small would look like a good
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,29 +22,44 @@ from ssbench.errors import RunFailedError
 from ssbench.pruning.graph.structure import Structure, structure_of
 from ssbench.pruning.lazy_imports import flop_count_analysis
 
-_COUNTED = ("conv", "linear")
-"""fvcore's names of the operators whose multiply-adds are counted."""
+_COUNTED = (
+    "conv", "_convolution_mode", "linear", "addmm", "baddbmm", "bmm", "einsum", "matmul", "mm",
+    "scaled_dot_product_attention",
+)  # fmt: skip
+"""fvcore's names of the operators whose multiply-adds are counted: convolutions, linear operators
+and the matrix products of attention."""
 
 _NORMS = ("batch_norm",)
 _POOLS = ("max_pool2d", "avg_pool2d", "adaptive_max_pool2d", "adaptive_avg_pool2d")
 """Counted apart. A batch norm does two operations per element, pooling one per element it reads."""
 
-_UNCLAIMED = ("addmm", "bmm", "einsum", "matmul", "mm")
-"""Operators with multiply-adds outside of layers; leaving them out would give too small numbers."""
-
 _FREE = frozenset(
     f"aten::{name}"
     for name in (
-        "add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "neg", "pow", "sqrt", "rsqrt",
-        "sum", "mean", "relu", "relu_", "relu6", "leaky_relu", "leaky_relu_", "prelu", "elu",
-        "elu_", "gelu", "silu", "silu_", "tanh",
-        "sigmoid", "sigmoid_", "hardtanh", "hardtanh_", "hardswish", "hardswish_", "hardsigmoid",
-        "hardsigmoid_", "softmax", "log_softmax", "flatten", "view", "reshape", "permute",
-        "transpose", "contiguous", "pad", "channel_shuffle", "dropout", "dropout_",
-        "feature_dropout", "clone", "detach", "index_select",
+        # arithmetic by element
+        "abs", "add", "add_", "addcmul", "addcdiv", "ceil", "clamp", "clamp_min", "clamp_max",
+        "cos", "div", "div_", "exp", "floor", "floor_divide", "log", "masked_fill",
+        "masked_fill_", "mul", "mul_", "ne", "neg", "pow", "reciprocal", "remainder", "round",
+        "rsqrt", "rsub", "sin", "sqrt", "square", "sub", "sub_", "where",
+        # activations
+        "elu", "elu_", "gelu", "glu", "hardsigmoid", "hardsigmoid_", "hardswish", "hardswish_",
+        "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "log_softmax", "mish", "mish_",
+        "prelu", "relu", "relu6", "relu6_", "relu_", "selu", "selu_", "sigmoid", "sigmoid_",
+        "silu", "silu_", "softmax", "softplus", "tanh", "tanh_",
+        # sums, extremes and norms
+        "amax", "amin", "argmax", "cumprod", "cumsum", "linalg_vector_norm", "max", "maximum",
+        "mean", "min", "minimum", "norm", "std", "std_mean", "sum", "topk", "var", "var_mean",
+        # shapes and places
+        "channel_shuffle", "clone", "contiguous", "copy_", "detach", "expand", "expand_as",
+        "fill_", "flatten", "flip", "gather", "im2col", "index", "index_select", "meshgrid",
+        "movedim", "new_zeros", "numel", "one_hot", "pad", "permute", "pixel_shuffle",
+        "pixel_unshuffle", "repeat", "repeat_interleave", "reshape", "reshape_as", "roll",
+        "scatter", "scatter_", "t", "tile", "transpose", "type_as", "unflatten", "unfold", "view",
+        "view_as", "zero_",
+        "avg_pool1d", "dropout", "dropout_", "feature_dropout", "upsample_bicubic2d",
     )
 )  # fmt: skip
-"""Operators without multiply-adds of a convolution or linear layer."""
+"""Operators without multiply-adds of a convolution, linear layer or matrix product."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +71,10 @@ class Counts:
     connections: int
     """2-D kernels of the prunable convolutions plus weights of the prunable linear layers."""
     macs: int
-    """Multiply-adds of all convolutions and linear layers, without biases and batch norms."""
+    """Multiply-adds of all convolutions, linear layers and matrix products (as in attention),
+    without biases and batch norms."""
     layer_macs: dict[str, int]
-    """The same, by module name."""
+    """Multiply-adds of layers, by module name; the rest of ``macs`` cannot be pruned."""
     norm_ops: int
     """Operations of batch norms in eval mode, two per element; not in ``macs``."""
     pool_ops: int
@@ -89,29 +106,17 @@ def count(model: nn.Module, example: Tensor) -> Counts:
     if example.shape[0] != 1:
         raise RunFailedError(f"counting takes one image, not a batch of {example.shape[0]}")
     structure = Structure.of(model)
-    network = copy.deepcopy(model).cpu().eval()  # counts do not depend on the device
-    with torch.no_grad():
-        analysis = flop_count_analysis()(network, example.cpu())
-        for name in _POOLS:
-            analysis.set_op_handle(f"aten::{name}", _elements_read)
-        # Both are checked below, so fvcore need not log them.
-        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-        by_module = analysis.by_module_and_operator()
     layers = {layer.name for layer in structure.layers}
-    _refuse_gaps(network, analysis, layers)
+    analysis = _analysed(model, example)
+    by_module = analysis.by_module_and_operator()
+    _refuse_gaps(model, analysis, structure)
     layer_macs = {name: sum(int(by_module[name][op]) for op in _COUNTED) for name in layers}
-    total = sum(int(by_module[""][op]) for op in _COUNTED)
-    if total != sum(layer_macs.values()):
-        raise RunFailedError(
-            f"{type(model).__name__} has {total - sum(layer_macs.values())} multiply-adds in "
-            "convolutions or linear operators outside nn.Conv2d and nn.Linear"
-        )
     return Counts(
         params=sum(parameter.numel() for parameter in model.parameters()),
         connections=sum(
             layer.outputs * (layer.inputs // layer.groups) for layer in structure.prunable
         ),
-        macs=total,
+        macs=sum(int(by_module[""][op]) for op in _COUNTED),
         layer_macs={layer.name: layer_macs[layer.name] for layer in structure.layers},
         norm_ops=sum(int(by_module[""][op]) for op in _NORMS),
         pool_ops=sum(int(by_module[""][op]) for op in _POOLS),
@@ -119,34 +124,99 @@ def count(model: nn.Module, example: Tensor) -> Counts:
     )
 
 
+def _analysed(model: nn.Module, example: Tensor) -> Any:
+    """Run fvcore's analysis on a CPU copy of a network; counts do not depend on the device."""
+    network = copy.deepcopy(model).cpu().eval()
+    analysis = flop_count_analysis()(network, example.cpu())
+    for name in _POOLS:
+        analysis.set_op_handle(f"aten::{name}", _elements_read)
+    analysis.set_op_handle("aten::_convolution_mode", _of_convolution)
+    analysis.set_op_handle("aten::scaled_dot_product_attention", _of_attention)
+    analysis.set_op_handle("aten::baddbmm", _of_batched_product)
+    analysis.set_op_handle("aten::einsum", _of_einsum)
+    # Both are checked later, so fvcore need not log them.
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # a single operator that hides its parts
+    try:
+        with torch.no_grad():
+            analysis.by_module_and_operator()  # the analysis caches it
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return analysis
+
+
 def _elements_read(inputs: list[Any], _: list[Any]) -> int:
     """Count the elements of the first input, in fvcore's form of a counter."""
-    count = 1
-    for size in inputs[0].type().sizes():
-        count *= size
-    return count
+    return math.prod(_sizes(inputs[0]))
 
 
-def _refuse_gaps(network: nn.Module, analysis: Any, layers: set[str]) -> None:
+def _of_convolution(inputs: list[Any], outputs: list[Any]) -> int:
+    """Count a convolution with padding as a word, which fvcore does not count."""
+    images, _, *places = _sizes(outputs[0])
+    return images * math.prod(places) * math.prod(_sizes(inputs[1]))
+
+
+def _of_attention(inputs: list[Any], _: list[Any]) -> int:
+    """Count queries [.., L, E] times keys [.., S, E], and the result times values."""
+    *heads, queries, width = _sizes(inputs[0])
+    *_, keys, of_values = _sizes(inputs[2])
+    return math.prod(heads) * queries * keys * (width + of_values)
+
+
+def _of_batched_product(inputs: list[Any], _: list[Any]) -> int:
+    """Count ``baddbmm``: [B, N, M] with [B, M, P]."""
+    return math.prod(_sizes(inputs[1])) * int(_sizes(inputs[2])[-1])
+
+
+def _of_einsum(inputs: list[Any], _: list[Any]) -> int:
+    """Count a product over named axes exactly; fvcore rounds to four digits."""
+    operands = [_sizes(value) for value in inputs[1].node().inputs()]
+    axes = inputs[0].toIValue().replace(" ", "").split("->")[0].split(",")
+    if len(operands) != 2 or "." in "".join(axes):
+        raise RunFailedError(f"einsum {inputs[0].toIValue()!r} cannot be counted")
+    lengths = [length for operand in operands for length in operand]
+    return math.prod(dict(zip("".join(axes), lengths, strict=True)).values())
+
+
+def _sizes(value: Any) -> list[int]:
+    sizes: list[int] = value.type().sizes()
+    return sizes
+
+
+def _refuse_gaps(network: nn.Module, analysis: Any, structure: Structure) -> None:
     """Raise if an operator with possible multiply-adds has not been counted."""
-    kind = type(network).__name__
+    kind, graph = type(network).__name__, structure.graph
+    layers = {layer.name for layer in structure.layers}
     unknown = sorted(set(analysis.unsupported_ops()) - _FREE)
-    unclaimed = sorted(name for name in _UNCLAIMED if analysis.by_operator()[name])
-    if unknown or unclaimed:
-        raise RunFailedError(
-            f"{kind}: the multiply-adds of {', '.join(unknown + unclaimed)} cannot be counted"
-        )
+    if unknown:
+        where = [f"{name} in {_innermost(analysis, name) or 'forward()'}" for name in unknown]
+        raise RunFailedError(f"{kind}: the multiply-adds of {', '.join(where)} cannot be counted")
     modules = dict(network.named_modules())
+    # Modules whose weights are used by functions, without a call of the module.
+    used = {str(n.target).rpartition(".")[0] for n in graph.nodes if n.op == "get_attr"}
+    called_for = tuple(f"{n}." for n, m in modules.items() if isinstance(m, nn.MultiheadAttention))
     uncalled = sorted(
         name
         for name in analysis.uncalled_modules()
-        if name in layers or any(True for _ in modules[name].parameters(recurse=False))
+        if name in layers
+        or (
+            any(True for _ in modules[name].parameters(recurse=False))
+            and not name.startswith(called_for or "\0")
+            and name not in used
+        )
     )
     if uncalled:
         raise RunFailedError(
             f"{kind}: {', '.join(uncalled)} has parameters but is not called, so that its "
             "multiply-adds cannot be counted"
         )
+
+
+def _innermost(analysis: Any, operator: str) -> str:
+    """Return the innermost module that calls an operator; the first one if there are several."""
+    names = [n for n in analysis.by_module() if analysis.unsupported_ops(n)[operator]]
+    return str(max(names, key=lambda name: name.count(".") + bool(name)))
 
 
 def nonzero(dense: Counts, model: nn.Module, held: Mapping[str, Tensor]) -> Nonzero:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map
 
+from ssbench.errors import RunFailedError
 from ssbench.pruning.graph.roles import Role
 from ssbench.pruning.graph.structure import Structure
 from ssbench.pruning.lazy_imports import torch_pruning
@@ -24,7 +25,22 @@ def dependencies(network: nn.Module, structure: Structure, example: Tensor) -> A
         network: its parameters require gradients, because torch-pruning follows them.
         structure: of ``network``.
         example: one image [1, C, H, W], on any device.
+
+    Raises:
+        RunFailedError: torch-pruning cannot follow the network; names the operation if known.
     """
+    severed = _Severed(network, structure)
+    try:
+        return _build(network, severed, example)
+    except Exception as error:  # torch-pruning raises any kind
+        at = f" at {severed.at.op} {severed.at.target}" if severed.at else ""
+        raise RunFailedError(
+            f"torch-pruning cannot follow the network{at} "
+            f"({type(error).__name__}: {str(error).splitlines()[0]})"
+        ) from error
+
+
+def _build(network: nn.Module, severed: _Severed, example: Tensor) -> Any:
     example = example.to(next(network.parameters()).device)
     # Not verbose: fx has already handled parameters outside modules and unknown operations, and
     # the certificate checks the result.
@@ -35,7 +51,7 @@ def dependencies(network: nn.Module, structure: Structure, example: Tensor) -> A
             .build_dependency(
                 network,
                 (example,),
-                forward_fn=lambda model, images: _Severed(model, structure).run(*images),
+                forward_fn=lambda _, images: severed.run(*images),
                 verbose=False,
             )
         )
@@ -53,10 +69,14 @@ class _Severed(fx.Interpreter):
         super().__init__(network, graph=structure.graph)
         self.roles = structure.roles
         self.ends: list[Tensor] = []
+        self.at: fx.Node | None = None
+        """The current operation."""
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one operation; the output node also returns the inputs of opaque operations."""
+        self.at = n
         result = super().run_node(n)
+        self.at = None
         if self.roles[n] is Role.OUTPUT:
             return [result, *self.ends]
         if self.roles[n] is not Role.OPAQUE or not n.all_input_nodes:
@@ -68,4 +88,5 @@ class _Severed(fx.Interpreter):
 
 def _cut_off(value: Any) -> Any:
     floating = isinstance(value, Tensor) and value.is_floating_point()
-    return value.detach().requires_grad_() if floating else value
+    # A copy, as what follows may work in place, which torch allows on no leaf.
+    return value.detach().requires_grad_().clone() if floating else value

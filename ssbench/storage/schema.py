@@ -239,7 +239,8 @@ class Record(BaseModel):
         "the same kernels after surgery", "size", kept=True, csv="size"
     )
     macs_dense: Count | None = key(
-        "multiply-adds of convolutions and linear layers, 1 per multiply-add, without biases: "
+        "multiply-adds of convolutions, linear layers and matrix products (attention; nothing "
+        "prunes these), 1 per multiply-add, without biases: "
         "fvcore's `conv` + `linear`",
         "size",
         kept=True,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from ssbench.ranges import within
+from ssbench.errors import within
 
 if TYPE_CHECKING:
     from torch import nn

@@ -48,7 +48,7 @@ def test_side_by_side_is_sequential_bit_for_bit_and_every_stage_is_done_once(
     did = [line.split()[0] for line in lines]
     assert did.count("train") == 2  # two seeds: both budgets of a seed share its training
     assert did.count("scores") == 4
-    assert len({line.split()[-1] for line in lines}) == 2  # processes
+    assert len({line.split()[-1] for line in lines}) == 6  # a process for each stage
     before = (two / "results" / "kill" / "report.html").stat().st_mtime_ns
     assert ended(ssbench(two, "--concurrency", "2")) == (0, "")  # nothing is left to do
     assert (two / "results" / "kill" / "report.html").stat().st_mtime_ns == before

@@ -166,3 +166,17 @@ def test_a_cap_leaves_half_of_every_layer() -> None:
 
     assert max(gone(0.0)) == 1.0
     assert max(gone(0.5)) <= 0.5
+
+
+def test_a_convolution_in_groups_is_scored_by_the_norm_behind_it() -> None:
+    """In a pre-activation block: a score for each channel read would fit no such weight."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.MaxPool2d(2), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Conv2d(8, 8, 3, groups=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(32, 4),
+    )  # fmt: skip
+    found = Slimming().scores(model)
+    assert {name: tuple(score.shape) for name, score in found.items()} == {
+        "4.weight": (8, 1, 1, 1),
+    }
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    Units.of(structure_of(model), found, shapes)

@@ -188,9 +188,11 @@ class Uncalled(nn.Module):
         return result
 
 
-@pytest.mark.parametrize(("model", "name"), [(Hidden(), "matmul"), (Uncalled(), "never")])
-def test_what_cannot_be_counted_is_an_error_and_not_a_small_number(
-    model: nn.Module, name: str
-) -> None:
-    with pytest.raises(RunFailedError, match=name):
-        count(model, torch.zeros(1, 4, 2, 2))
+def test_a_product_outside_of_any_layer_is_counted_and_never_pruned() -> None:
+    found = count(Hidden(), torch.zeros(1, 4, 2, 2))
+    assert (found.macs, found.layer_macs) == (16 + 16, {"layer": 16})
+
+
+def test_what_cannot_be_counted_is_an_error_and_not_a_small_number() -> None:
+    with pytest.raises(RunFailedError, match="never"):
+        count(Uncalled(), torch.zeros(1, 4, 2, 2))

@@ -102,13 +102,33 @@ def activated(maps: Tensor) -> Tensor:
     return maps
 
 
+_WHOLE = (
+    nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d,
+)  # fmt: skip
+
+
 class Tracer(fx.Tracer):
-    """Takes layers and batch norms for one operation, also those that others have derived."""
+    """Takes layers, batch norms and poolings for one operation, also those that others derived.
+
+    Attributes:
+        failed_in: the innermost module that could not be traced, as "name (class)"; else empty.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed_in = ""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether a module is one node of the graph."""
-        leaf = isinstance(m, nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d)
-        return leaf or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, _WHOLE) or super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Trace the call of a module, and note the first one that fails."""
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception:
+            self.failed_in = self.failed_in or f"{self.path_of_module(m)} ({type(m).__name__})"
+            raise
 
     def trace(
         self, root: nn.Module | Callable[..., Any], concrete_args: dict[str, Any] | None = None
@@ -128,6 +148,8 @@ class Tracer(fx.Tracer):
 def module_role(module: nn.Module) -> Role:
     """The role of a module; a parametrized one has that of the class it was made from."""
     role = next((role for kind, role in _MODULES.items() if isinstance(module, kind)), Role.OPAQUE)
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and not module.affine:
+        return Role.CHANNELWISE  # zeros become -mean/sd, and there is no shift to hold
     if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) != (1, -1):
         return Role.OPAQUE
     return _CLASSES_BY_NAME.get(type(module).__name__, role) if role is Role.OPAQUE else role
@@ -151,12 +173,20 @@ def _role_inside(module: nn.Module) -> Role:
 def node_roles(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> dict[fx.Node, Role]:
     """The role of every node of a traced graph."""
     roles: dict[fx.Node, Role] = {}
+    given: set[fx.Node] = set()
+    """What comes from an opaque operation without a layer between: how many channels?"""
     for node in graph.nodes:
         sources = node.all_input_nodes
         if sources and all(roles[source] is Role.SHAPE for source in sources):
             roles[node] = Role.SHAPE  # arithmetic with sizes
-        else:
-            roles[node] = _node_role(node, modules)
+            continue
+        role = _node_role(node, modules)
+        from_given = bool(given.intersection(sources))
+        if role is Role.CONCATENATE and from_given:
+            role = Role.OPAQUE  # which channels of the result are whose is not known
+        if role is Role.OPAQUE or (from_given and role is not Role.LAYER):
+            given.add(node)
+        roles[node] = role
     return roles
 
 

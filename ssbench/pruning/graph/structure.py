@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
 
 from ssbench.errors import BadInputError
+from ssbench.pruning.graph import roles as roles_
 from ssbench.pruning.graph.channels import Channels, read_channels, selecting_norms
 from ssbench.pruning.graph.coupling import tied_inputs, tied_outputs
 from ssbench.pruning.graph.layers import Layer, read_layers
@@ -39,16 +42,13 @@ class Structure:
                 what feeds what has no single answer.
         """
         modes = [(module, module.training) for module in model.modules()]
+        tracer = Tracer()
         try:
             # What some modules do while they train (dropping out, a second output) is another
             # network's structure.
-            graph = Tracer().trace(model.eval())
+            graph = tracer.trace(model.eval())
         except Exception as error:  # fx raises many kinds; all mean that the graph is not fixed
-            raise BadInputError(
-                f"{type(model).__name__} cannot be traced with torch.fx "
-                f"({str(error).strip().splitlines()[0]}); "
-                "write its forward() without branching on tensors"
-            ) from error
+            raise BadInputError(_untraceable(model, tracer, error)) from error
         finally:
             for module, training in modes:
                 module.training = training
@@ -124,6 +124,23 @@ def _numel(model: nn.Module, name: str) -> int:
     owner, _, own = name.rpartition(".")
     value = getattr(model.get_submodule(owner), own)
     return value.numel() if isinstance(value, Tensor) else 0
+
+
+def _untraceable(model: nn.Module, tracer: Tracer, error: Exception) -> str:
+    """Say which module of a network torch.fx cannot follow, and at which line of its code."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "/torch/" not in frame.filename and frame.filename not in (__file__, roles_.__file__)
+    ]
+    place = ""
+    if frames:
+        place = f" at `{frames[-1].line}` ({Path(frames[-1].filename).name}, {frames[-1].lineno})"
+    return (
+        f"{type(model).__name__} cannot be traced with torch.fx: "
+        f"{tracer.failed_in or 'forward()'}{place}: {str(error).strip().splitlines()[0]}; write "
+        "forward() without branching on tensors or their shapes"
+    )
 
 
 def _kernels(layer: Layer, masks: Mapping[str, Tensor]) -> Tensor:

@@ -1,0 +1,325 @@
+"""Many networks of timm and torchvision, one of each family, through all that a run does.
+
+    uv run python -m bench.zoo [--only WORD ...] [--limit SECONDS] [--write bench/zoo.md]
+
+Each network has random weights, ten classes and the smallest image that it takes. It is built,
+tried before training as ``ssbench run`` does, counted beside torch's ``FlopCounterMode``, trained
+for two steps with each of four methods, pruned to half of its parameters, certified, counted again,
+exported and loaded. The verdict is one of
+
+- works: everything holds; a method that the network has nothing for is refused before training;
+- refused: the network is refused before training, with a reason;
+- wrong: something fails later, or a count is not right. There must be none.
+
+Counted are multiply-adds of convolutions, linear layers and matrix products, for one image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import platform
+import resource
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import version
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ssbench.data.dataset import DataSet, Split
+from ssbench.experiment.plan import plan
+from ssbench.experiment.spec import Experiment
+from ssbench.experiment.stage import Run
+from ssbench.method.registry import discover
+from ssbench.models.registry import build
+from ssbench.pipeline.export import compact_network, describe, export
+from ssbench.pipeline.precheck import check_methods, check_networks
+from ssbench.pipeline.stages import carry_out
+from ssbench.pipeline.workbench import Workbench
+from ssbench.pruning.lazy_imports import flop_count_analysis, torch_pruning
+
+TORCHVISION = """
+densenet121 efficientnet_b0 googlenet mnasnet0_5 mobilenet_v2 mobilenet_v3_small regnet_x_400mf
+regnet_y_400mf resnet18 resnext50_32x4d shufflenet_v2_x0_5 squeezenet1_1 swin_t
+"""
+TIMM = """
+vit_tiny_patch16_224 eca_resnet33ts gernet_s mobileone_s0 repvgg_a0 botnet26t_256 lambda_resnet26t
+poolformer_s12 cait_xxs24_224 coat_lite_tiny convit_tiny convmixer_768_32 convnext_atto
+convnextv2_atto cpubone_nano crossvit_tiny_240 cs3darknet_s cspnext_tiny dla46_c eca_nfnet_l0
+nf_resnet26 dpn48b ese_vovnet19b_slim ecaresnet26t resnetblur18 resnet50_gn edgenext_xx_small
+efficientformer_l1 efficientformerv2_s0 mobilenetv2_050 efficientnet_b0_gn mixnet_s efficientvim_m1
+efficientvit_b0 efficientvit_m0 eva02_tiny_patch14_224 fasternet_t0 fastvit_t8 lcnet_035
+mobilenetv3_small_050 gcvit_xxtiny ghostnet_050 gmlp_ti16_224 resmlp_12_224 hgnetv2_b0
+hiera_tiny_224 hrnet_w18_small iformer_t inception_next_atto lcnetv2_small legacy_seresnet18
+levit_128s lowformer_b0 mambaout_femto mobilevit_xxs mobilevitv2_050 mvitv2_tiny nest_tiny
+pit_ti_224 pvt_v2_b0 regnetx_002 regnetz_005 repghostnet_050 repvit_m0_9 res2net50_14w_8s resnest14d
+resnetv2_18 resnetv2_50x1_bit resnetv2_50d_frn rexnet_100 sequencer2d_s shvit_s1 skresnet18
+starnet_s050 swiftformer_xs tiny_vit_5m_224 visformer_tiny vit_tiny_r_s16_p8_224
+xcit_nano_12_p16_224
+"""
+NAMES = [f"torchvision:{n}" for n in TORCHVISION.split()] + [f"timm:{n}" for n in TIMM.split()]
+PIXELS = (64, 96, 128, 160, 224, 240, 256, 299)
+"""The sides that are tried in turn."""
+IMAGES, CLASSES, KEPT = 4, 10, 0.5
+METHODS: list[dict[str, Any]] = [
+    {"name": "magnitude", "grain": "filter", "label": "filters"},
+    {"name": "magnitude", "grain": "connection", "label": "connections"},
+    {"name": "network-slimming", "label": "slimming"},
+    {"name": "synaptic-strength", "label": "strength"},
+]
+WHOLE = ("filters", "slimming")
+"""The methods that prune whole filters: what they keep is what surgery leaves."""
+TOLERANCE = 0.005
+"""Of the share of parameters after surgery, as in the protocol."""
+
+
+@dataclass
+class Line:
+    """What became of one network."""
+
+    name: str
+    verdict: str = "wrong"
+    reason: str = ""
+    pixels: int = 0
+    params: int = 0
+    macs: int = 0
+    shares: dict[str, float | None] = field(default_factory=dict)
+    """By method, the share of parameters after surgery; None: the method was refused."""
+    off: list[str] = field(default_factory=list)
+    """Methods for whole filters whose share after surgery is not the one that was asked for."""
+    difference: float = 0.0
+    """The largest that surgery made to the outputs, relative to the largest output."""
+    seconds: float = 0.0
+
+
+def dataset(pixels: int) -> DataSet:
+    """Noise as images, a few for each split."""
+    generator = torch.Generator().manual_seed(0)
+
+    def split(count: int) -> Split:
+        shape = (count, 3, pixels, pixels)
+        images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        return Split(images, torch.arange(count) % CLASSES)
+
+    return DataSet("noise", CLASSES, split(IMAGES), split(2), split(2))
+
+
+def smallest_image(name: str) -> int:
+    """The first of `PIXELS` that a network takes; 0: none."""
+    network = build(name, 3, CLASSES).eval()
+    for pixels in PIXELS:
+        with suppress(Exception), torch.no_grad():
+            network(torch.zeros(1, 3, pixels, pixels))
+            return pixels
+    return 0
+
+
+def torch_macs(network: nn.Module, example: torch.Tensor) -> int:
+    """Multiply-adds as torch counts them: half of its floating-point operations."""
+    counter = FlopCounterMode(display=False)
+    torch.backends.mha.set_fastpath_enabled(False)  # torch counts nothing in it
+    try:
+        with torch.no_grad(), counter:
+            network.eval().requires_grad_(False)(example)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+    return int(counter.get_total_flops()) // 2
+
+
+def experiment(name: str) -> Experiment:
+    """Two steps of every method, and a cut to half of the parameters."""
+    recipe = {"epochs": 1, "batch_size": IMAGES // 2, "lr": 1e-3}
+    methods = [{key: each[key] for key in each if key != "label"} for each in METHODS]
+    return Experiment.model_validate(
+        {
+            "name": "zoo", "dataset": "noise", "models": [name], "methods": methods, "seeds": [0],
+            "budget": {"unit": "params", "kept": [KEPT]}, "train": recipe, "finetune": recipe,
+        }
+    )  # fmt: skip
+
+
+def examine(name: str) -> Line:
+    """Push one network through everything."""
+    line, began = Line(name), time.perf_counter()
+    try:
+        _examine(line)
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        text = " ".join(str(error).split())[:300]
+        place = f"{Path(frame.filename).name}, line {frame.lineno}"
+        line.reason = f"{type(error).__name__}: {text} ({place})"
+    line.seconds = time.perf_counter() - began
+    return line
+
+
+def _examine(line: Line) -> None:
+    line.pixels = smallest_image(line.name)
+    workbench = Workbench(dataset(line.pixels or PIXELS[-1]), torch.device("cpu"))
+    planned = plan(experiment(line.name), discover(), workbench.dataset.fingerprint, "zoo")
+    runs = [run for run in planned if run.budget and not run.budget.protection]
+    refused = check_networks(runs, workbench, [line.name])
+    if refused:
+        line.verdict, line.reason = "refused", refused[runs[0].id].split(": ", 2)[-1]
+        return
+    dense = workbench.dense(line.name)
+    line.params, line.macs = dense.params, dense.macs
+    theirs = torch_macs(workbench.model(line.name, 0), workbench.example)
+    if dense.macs != theirs:
+        line.reason = f"{dense.macs:,} multiply-adds, and torch counts {theirs:,}"
+        return
+    missing: dict[str, str] = {}
+    for each, run in zip(METHODS, runs, strict=True):
+        try:
+            line.shares[each["label"]] = _prune(line, run, workbench)
+        except Exception:
+            refusal = check_methods([run], workbench, [line.name])
+            if not refusal:
+                raise
+            missing |= refusal
+            line.shares[each["label"]] = None
+    whole = {label: line.shares[label] for label in WHOLE}
+    line.off = [n for n, share in whole.items() if share and abs(share - KEPT) > TOLERANCE]
+    line.verdict = "works"
+    line.reason = "; ".join(dict.fromkeys(text.split(": ", 2)[-1] for text in missing.values()))
+
+
+def _prune(line: Line, run: Run, workbench: Workbench) -> float:
+    """Train, prune, certify, export and load; return the share of parameters that is left."""
+    tensors: dict[str, torch.Tensor] = {}
+    record: dict[str, Any] = {}
+    for stage in run.stages[:2]:
+        tensors, record = carry_out(stage, workbench, tensors, lambda _: None)
+    line.difference = max(line.difference, record["surgery_difference"])
+    if run.method.grain == "filter":
+        facts = {
+            "model": line.name, "classes": CLASSES, "mean": [0.0] * 3, "sd": [1.0] * 3,
+            "image_shape": list(workbench.train.image_shape),
+        }  # fmt: skip
+        network, difference = compact_network(facts, tensors)
+        with tempfile.TemporaryDirectory() as folder:
+            described = describe(network, facts, difference)
+            export(network, described, "safetensors", Path(folder) / "exported")
+    return float(record["params_compact"] / record["params_dense"])
+
+
+def _child(name: str, seconds: int, end: Connection) -> None:
+    warnings.simplefilter("ignore")
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))  # what else runs here costs none
+    end.send(examine(name))
+
+
+def limited(name: str, seconds: int) -> Line:
+    """Examine a network in a process of its own, which ends after some seconds of computing."""
+    context = multiprocessing.get_context("fork")  # what is imported need not be imported again
+    here, there = context.Pipe()
+    process = context.Process(target=_child, args=(name, seconds, there))
+    process.start()
+    there.close()
+    try:
+        return here.recv()  # type: ignore[no-any-return]
+    except EOFError:
+        return Line(name, reason=f"ended by itself, or after {seconds} s")
+    finally:
+        process.join()
+
+
+def table(lines: Sequence[Line]) -> str:
+    """All networks as Markdown, with what was run."""
+    labels = [each["label"] for each in METHODS]
+    head = ["network", "pixels", "params", "MACs", *labels, "difference", "verdict", "reason"]
+    rows = [head, ["---"] * len(head), *(_cells(line, labels) for line in lines)]
+    parts = ["torch", "torchvision", "timm", "torch-pruning", "fvcore"]
+    counts = Counter(line.verdict for line in lines)
+    what = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("works", "refused", "wrong"))
+    return "\n".join(
+        [
+            "# One network of every family",
+            "",
+            f"{len(lines)} networks: {what}.",
+            "",
+            "Made by `uv run python -m bench.zoo --write bench/zoo.md`, which says what is done. "
+            "MACs: multiply-adds of convolutions, linear layers and matrix products for one image; "
+            "they are those that torch's FlopCounterMode counts, or the network is wrong. Under a "
+            f"method: parameters after surgery in percent where {100 * KEPT:.0f} were asked for, "
+            "counted on the masks; \\* marks whole filters that surgery could not all take out; "
+            "a dash a method that is refused before training. Difference: the largest of outputs "
+            "before and after surgery, relative to the largest output.",
+            "",
+            *(f"| {' | '.join(row)} |" for row in rows),
+            "",
+            ", ".join(f"{part} {version(part)}" for part in parts)
+            + f", Python {platform.python_version()}",
+            "",
+        ]
+    )
+
+
+def _cells(line: Line, labels: Sequence[str]) -> list[str]:
+    known = line.params > 0
+    shares = [line.shares.get(label) for label in labels]
+    return [
+        line.name,
+        f"{line.pixels}" if line.pixels else "-",
+        f"{line.params:,}" if known else "-",
+        f"{line.macs:,}" if known else "-",
+        *(
+            "-" if share is None else f"{100 * share:.1f}" + r"\*" * (label in line.off)
+            for label, share in zip(labels, shares, strict=True)
+        ),
+        f"{line.difference:.0e}" if line.shares else "-",
+        line.verdict,
+        line.reason.replace("|", r"\|"),
+    ]
+
+
+def run(names: Sequence[str], seconds: int, tell: Callable[[Line], None]) -> list[Line]:
+    """Examine networks one after the other, each for at most some seconds of computing."""
+    import_module("timm")
+    torch_pruning()
+    flop_count_analysis()
+    torch.set_num_threads(1)
+    lines = []
+    for name in names:
+        lines.append(limited(name, seconds))
+        tell(lines[-1])
+    return lines
+
+
+def main() -> None:
+    """Print what became of every network, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="*", default=[""], help="words in the names")
+    parser.add_argument(
+        "--limit", type=int, default=120, help="seconds of computing for each network"
+    )
+    parser.add_argument("--write", type=Path)
+    options = parser.parse_args()
+    names = [name for name in NAMES if any(word in name for word in options.only)]
+
+    def tell(line: Line) -> None:
+        shares = {n: None if s is None else round(100 * s, 1) for n, s in line.shares.items()}
+        took = f"{line.seconds:.1f} s"
+        print(f"{line.verdict:8}{line.name} {shares} {took} {line.reason}", flush=True)
+
+    lines = run(names, options.limit, tell)
+    print(dict(Counter(line.verdict for line in lines)))
+    if options.write:
+        options.write.write_text(table(lines), encoding="utf-8")
+    if any(line.verdict == "wrong" for line in lines):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
