@@ -28,7 +28,9 @@ from ssbench.report.formats.latex import tex
 from ssbench.report.formats.terminal import terminal_table
 from ssbench.report.render import render as render_report
 from ssbench.storage.records import load, read_runs
-from tests.support.records import ALL, NASTY, WIDE, Folder, Page, record
+from tests.support.records import ALL, NASTY, WIDE, Folder, Page, folder, record
+
+__all__ = ["folder"]
 
 oracle = pytest.importorskip("scipy.stats", reason="scipy comes with scikit-learn")
 WIDE += "\t\x07\ufffe"
