@@ -1,4 +1,4 @@
-"""The interface of loaders for training and evaluation, for images in memory or on disk."""
+"""The interface of loaders, for images in memory or in files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Batches(Protocol):
 
     @property
     def split(self) -> Split | Files:
-        """The split of the images."""
+        """The split of these images."""
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Pass once over the images in stored order, without augmentation."""
@@ -25,4 +25,4 @@ class Batches(Protocol):
     def shuffled(
         self, order: torch.Generator, augmentation: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pass once over the images in random order, augmented; both generators on the CPU."""
+        """Pass once over the images in random order, augmented; both generators are on the CPU."""

@@ -1,4 +1,4 @@
-"""A data set: stored images, labels, and how to normalise and augment them."""
+"""A data set: stored images, labels, normalisation and augmentation."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The augmentation of training images unless a recipe (`ssbench.training`) sets it."""
+    """The data set's default augmentation, unless a recipe (`ssbench.training`) sets another."""
 
     shift: int = 0
     flip: bool = False
@@ -49,11 +49,11 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Three splits: validation is for choices, test for results.
+    """Three splits: choices use validation, results use test.
 
     Attributes:
-        fixed: a normalisation of images in memory other than that of the training images.
-        remarks: what a user should know about the files, each in one line.
+        fixed: the normalisation of images in memory; None: that of the training images.
+        remarks: notes on the files for the user, one line each.
     """
 
     name: str
@@ -77,7 +77,7 @@ class DataSet:
     def normalisation(self) -> Normalisation:
         """Mean and standard deviation of the training images, by channel, [C, 1, 1].
 
-        A folder has those of its preprocessing.
+        Folders use the values of their preprocessing.
         """
         if isinstance(self.train, Files):
             how = self.train.preprocessing
@@ -96,12 +96,12 @@ class DataSet:
         """Return the data set under another preprocessing; images in memory have none."""
         if not isinstance(self.train, Files) or self.train.preprocessing == how:
             return self
-        other = copy(self)  # opens nothing, so held-back test images stay held back
+        found = copy(self)  # opens nothing, so held-back test images stay held back
         for cached in ("normalisation", "fingerprint"):
-            vars(other).pop(cached, None)
+            vars(found).pop(cached, None)
         for name in ("train", "validation", "test"):
-            object.__setattr__(other, name, _prepared(getattr(self, name), how))
-        return other
+            object.__setattr__(found, name, _prepared(getattr(self, name), how))
+        return found
 
     @property
     def guess_error(self) -> float:
@@ -115,7 +115,7 @@ class DataSet:
     def fingerprint(self) -> str:
         """A hash of every image and label in order, as hexadecimal digits.
 
-        For a folder see `ssbench.data.image_folder.Files.fingerprint`.
+        For folders see `ssbench.data.image_folder.Files.fingerprint`.
         """
         digest = hashlib.sha256(f"{self.name}:{self.classes}".encode())
         for split in (self.train, self.validation, self.test):
@@ -139,12 +139,12 @@ def _prepared(part: Split | Files | HeldBack, how: Preprocessing) -> Split | Fil
 
 
 def _pixels(values: Sequence[float]) -> Tensor:
-    """Scale values by channel from 0..1 to 0..255, [C, 1, 1]."""
+    """Values of 0 to 1 by channel on the scale 0 to 255, [C, 1, 1]."""
     return 255 * torch.tensor(values).reshape(-1, 1, 1)
 
 
 def _by_counting(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and sample standard deviation by channel [C] without a double-precision copy."""
+    """Return mean and sample standard deviation by channel [C], without a double-precision copy."""
     values = torch.arange(256, dtype=torch.double)
     means, sds = [], []
     for channel in range(images.shape[1]):

@@ -1,4 +1,4 @@
-"""The rows of a batch that belong to each process."""
+"""Divide the rows of a batch among processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import pairwise
 
 @dataclass(frozen=True)
 class Shard:
-    """One process's part of every batch.
+    """The part of every batch that one process trains on.
 
     Attributes:
         rank: the number of the process, from 0.
@@ -19,17 +19,17 @@ class Shard:
     of: int = 1
 
     def rows(self, size: int) -> slice:
-        """Return this process's rows of a batch of ``size`` images; empty if there are too few.
+        """Return this process's rows of a batch of ``size`` images; may be empty.
 
-        Rows are consecutive from process to process; their numbers differ by at most one.
+        The rows are consecutive from process to process; their numbers differ by at most one.
         """
         return slice(size * self.rank // self.of, size * (self.rank + 1) // self.of)
 
     def shown(self, size: int) -> slice:
-        """Return the rows that pass through this process's network: its own, or a filler.
+        """Return the rows to pass through this process's network: its own, or one that is ignored.
 
-        A process without rows still takes part in every exchange, and not every network accepts an
-        empty batch.
+        A process without rows must still take part in every exchange, and some networks cannot be
+        called without images.
         """
         own = self.rows(size)
         return own if own.start < own.stop else slice(own.start, own.start + 1)
