@@ -58,13 +58,13 @@ def published(name: str, place: str) -> Published:
     """
     if name.startswith(TIMM):
         return _of_timm(name, place)
-    theirs = torchvision_name(name)
-    if theirs is None:
+    original = torchvision_name(name)
+    if original is None:
         raise BadInputError(
             f"{place}: there are no published weights of {name!r}; choose one of "
             f"{', '.join(IMAGENET)}, {TORCHVISION}NAME or {TIMM}NAME, or start = 'random'"
         )
-    return _of_torchvision(theirs, place)
+    return _of_torchvision(original, place)
 
 
 def _of_torchvision(name: str, place: str) -> Published:

@@ -131,12 +131,12 @@ def check(name: str, place: str) -> None:
     Raises:
         BadInputError: names ``place`` and similar names, or the missing package.
     """
-    theirs = torchvision_name(name)
-    if theirs is not None:
+    original = torchvision_name(name)
+    if original is not None:
         known = _torchvision_names()
-        if theirs not in known:
+        if original not in known:
             raise BadInputError(
-                f"{place}: torchvision has no classifier {theirs!r}; {nearest(theirs, known)}"
+                f"{place}: torchvision has no classifier {original!r}; {nearest(original, known)}"
             )
     elif name.startswith(TIMM):
         _check_timm(name.removeprefix(TIMM), place)
@@ -162,15 +162,15 @@ def build(name: str, channels: int, classes: int, place: str = "model") -> nn.Mo
     check(name, place)
     if name in MODELS:
         return MODELS[name](channels, classes)
-    theirs = torchvision_name(name)
-    if theirs is None:
+    original = torchvision_name(name)
+    if original is None:
         return _timm(name.removeprefix(TIMM), channels, classes)
     if channels != 3:
         raise BadInputError(
             f"{place}: {name} takes images of 3 channels, and these have {channels}; choose one "
             f"of {', '.join(MODELS)}"
         )
-    return _torchvision(theirs, classes)
+    return _torchvision(original, classes)
 
 
 def torchvision_name(name: str) -> str | None:
@@ -223,26 +223,26 @@ def check_untagged(name: str, place: str) -> None:
     Raises:
         BadInputError: the name has a tag of timm's; names ``place`` and the plain name.
     """
-    theirs, tagged, tag = name.removeprefix(TIMM).partition(".")
+    original, tagged, tag = name.removeprefix(TIMM).partition(".")
     if not name.startswith(TIMM):
         return
     import timm
 
-    renamed = timm.models.get_deprecated_models().get(theirs)
+    renamed = timm.models.get_deprecated_models().get(original)
     if renamed:
-        theirs, tagged, tag = renamed.partition(".")
+        original, tagged, tag = renamed.partition(".")
     if renamed or tagged:
         raise BadInputError(
-            f"{place}: {name!r} names the weights {tag!r} of {theirs!r}, but trainings start with "
-            f"random ones; write {TIMM + theirs!r}, or start = 'published'"
+            f"{place}: {name!r} names the weights {tag!r} of {original!r}, but trainings start "
+            f"with random ones; write {TIMM + original!r}, or start = 'published'"
         )
 
 
 def network(name: str) -> str:
     """Return the same name for all names of a network: resnet50 and torchvision:resnet50."""
-    theirs = torchvision_name(name)
-    if theirs is not None:
-        return TORCHVISION + theirs
+    original = torchvision_name(name)
+    if original is not None:
+        return TORCHVISION + original
     return name.partition(".")[0] if name.startswith(TIMM) else name
 
 

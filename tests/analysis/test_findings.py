@@ -70,7 +70,7 @@ def test_two_seeds_give_no_interval_anywhere(folder: Folder) -> None:
     folder.row("a", [1.0, 1.1])
     folder.row("b", [2.0, 2.1], method="b")
     content = folder.render("md", "csv")
-    assert "no interval can be given (2 shared seeds, 3 are the fewest)" in content["md"]
+    assert "no interval (2 shared seeds, an interval needs 3)" in content["md"]
     assert "No intervals: they need 3 seeds." in content["md"]
     table = pd.read_csv(folder.path / "report.csv")
     assert table["difference_to_best_low"].isna().all()
@@ -223,7 +223,7 @@ def test_claims_without_rows_or_seeds_are_undecided(folder: Folder) -> None:
     ]
     found = claims.settle(made, rows_of(folder))
     assert [settled.ending for settled in found] == ["undecided"] * 3
-    assert "no interval can be given under 3" in found[0].why
+    assert "an interval needs 3" in found[0].why
     assert "nobody: no row of this name" in found[1].why
 
 

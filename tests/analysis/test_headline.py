@@ -85,8 +85,8 @@ def test_few_seeds_win_nothing(folder: Folder, seeds: int) -> None:
     folder.row("high", [50.0] * seeds)
     who, sure = said(folder)
     assert who == (
-        "At 50 % of params, the one budget, no row's test error is lower than every other's beyond "
-        "doubt; the lowest mean is that of low (1.00 %)."
+        "At 50 % of params, the one budget, no row's test error is clearly lower than every "
+        "other's; the lowest mean is that of low (1.00 %)."
     )
     assert f"share only {seeds} seed" in sure
     assert any("fewer than 3 seeds" in limit for limit in folder.page().limits)
@@ -170,9 +170,9 @@ def test_what_stays_open_is_said(folder: Folder) -> None:
     for words in (
         "vgg6 on digits: which of two neighbours has the lower error is open for 2 of 2 pairs",
         "2 runs of short have no result (1 failed)",
-        "Every seed is tested on 5,000 images; not all records say on which ones.",
+        "Every seed was tested on 5,000 images; not all records say which ones.",
         "different numbers of epochs (20 to 40)",
-        "were parted, among devices or where memory was short",
+        "were divided, among devices or because memory was short",
         "No method's hyper-parameters were tuned",
         "one network (vgg6) and one data set (digits)",
     ):

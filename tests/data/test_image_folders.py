@@ -158,7 +158,7 @@ def test_other_files_are_said_to_be_left_out_once_and_litter_is_not(
     ended = invoke("data", f"imagefolder:{root}")
     assert ended.code == 0
     assert ended.out.count("ignored 3 files") == 1
-    assert "only train and val are used" in ended.out
+    assert "uses only train and val" in ended.out
     assert "not test" in ended.out
 
 

@@ -53,7 +53,7 @@ def put(value: float) -> Callable[[Tensor], Tensor]:
 WRONG: dict[str, tuple[object, str]] = {
     "no dict": ([1], "scores must be a dict of tensors"),
     "no tensors": ({FIRST: 1.0}, "scores must be a dict of tensors"),
-    "no layer": (kernels() | {"x": torch.ones(1)}, "'x', which is no convolution's"),
+    "no layer": (kernels() | {"x": torch.ones(1)}, "'x', which is not the weight"),
     "another shape": (changed(lambda s: s[:5]), f"{FIRST} have shape [5, 1, 1, 1], which does not"),
     "another grain": (
         changed(lambda s: s.expand(SHAPES[FIRST])),
@@ -61,7 +61,10 @@ WRONG: dict[str, tuple[object, str]] = {
         "it, has [32, 1, 1, 1]",
     ),
     "NaN": (changed(put(math.nan)), f"{FIRST} contain NaN; give a number"),
-    "some infinite": (changed(put(math.inf)), f"{FIRST} contain infinity; what must stay"),
+    "some infinite": (
+        changed(put(math.inf)),
+        f"{FIRST} contain infinity; give units that must stay",
+    ),
     "all infinite": (
         {name: torch.full_like(score, math.inf) for name, score in kernels().items()},
         f"{FIRST} contain infinity",

@@ -137,7 +137,7 @@ def test_a_line_that_cannot_be_is_named(tmp_path: Path, words: str) -> None:
 def test_files_that_are_none(tmp_path: Path) -> None:
     path = tmp_path / "own.csv"
     for content, words in (
-        (b"", "empty; its first line names columns: dataset, model"),
+        (b"", "empty; its first line must name columns: dataset, model"),
         (b"\xff\xfe", "cannot be read"),
         (b"dataset,modle\n", "unknown column 'modle'; did you mean 'model'?"),
         (b"dataset,dataset\n", "'dataset' occurs twice"),

@@ -31,13 +31,13 @@ class Process:
         # A fork of this process would share its threads, CUDA's state and its images.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([work.__module__, "ssbench.pipeline.preload"])
-        self.pipe, theirs = context.Pipe()
-        arguments = (dict(os.environ), target, setup, theirs, *more)
+        self.pipe, child = context.Pipe()
+        arguments = (dict(os.environ), target, setup, child, *more)
         self.process: ForkServerProcess = context.Process(target=_begin, args=arguments)
         self.serves_once = bool(setup.method_module)
         _ensure_server()
         self.process.start()  # the first one waits for the server's imports
-        theirs.close()
+        child.close()
         self.stage: Stage | None = None
         self.lost = False
 
