@@ -48,8 +48,8 @@ def test_nobody_wins_over_a_network_that_lost_a_layer(folder: Folder) -> None:
     folder.row("b", [90.0, 90.1, 90.0], method="b", layers={"a.2": 0.0})
     first, _ = folder.page().headline
     assert first == (
-        "No two rows compete at one budget; 1 row that collapsed or missed the budget is left "
-        "out, so none is better than another."
+        "No two rows compete at one budget; without 1 row that collapsed or missed the budget, "
+        "so none is better than another."
     )
     folder.row("c", [80.0, 80.1, 80.0], method="c")
     first, second = folder.page().headline
@@ -282,7 +282,7 @@ def test_batches_that_were_parted_are_said(folder: Folder) -> None:
     page = folder.page()
     caption = page.sections[0].table.caption
     assert "Trained on 4 x cuda: a. In micro-batches of 64: b." in caption
-    assert any(limit.startswith("The batches of a and b were parted") for limit in page.limits)
+    assert any(limit.startswith("The batches of a and b were divided") for limit in page.limits)
 
 
 def test_the_first_and_the_last_words_are_in_every_format(folder: Folder) -> None:

@@ -153,7 +153,7 @@ def test_other_files_are_said_to_be_left_out_once_and_litter_is_not(
     (said,) = remarks(splits(root)[0])
     assert "ignored 3 files without an image's name" in said
     assert all(f"{kind} 1" in said for kind in (".csv", ".txt", "no suffix"))
-    assert "train/cat/notes.txt for one" in said
+    assert "for example train/cat/notes.txt" in said
     (root / "test").mkdir()
     ended = invoke("data", f"imagefolder:{root}")
     assert ended.code == 0
