@@ -13,6 +13,13 @@ from tests.support.command_line import TINY, Ended, Invoke
 from tests.support.pretended_gpu import Pretended, pretended
 
 
+def pytest_configure() -> None:
+    """Give each of several test processes, and what it starts, one thread: more would only wait."""
+    if "PYTEST_XDIST_WORKER" in os.environ and "OMP_NUM_THREADS" not in os.environ:
+        os.environ["OMP_NUM_THREADS"] = "1"
+        torch.set_num_threads(1)
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.toml"

@@ -194,7 +194,10 @@ def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
 
 
 def find_run(run_id: str, results: Path) -> list[Record]:
-    """Return the records of a run, given by its id or the beginning of it.
+    """Return the records of a run, given by its id or a part of it.
+
+    A run with a floor in every layer has a twin without one, whose id differs in the hash alone: a
+    part of the id means the run with the floor, which competes.
 
     Raises:
         BadInputError: none or several runs match, or its file is damaged.
@@ -206,6 +209,15 @@ def find_run(run_id: str, results: Path) -> list[Record]:
         raise BadInputError(f"{run_id}: no run of this id under {results}; choose --results")
     # Experiments that share a run each hold the same record of it.
     if len({path.stem for path in matching}) > 1:
+        matching = _competing(matching) or matching
+    if len({path.stem for path in matching}) > 1:
         names = "\n  ".join(sorted({path.stem for path in matching})[:10])
         raise BadInputError(f"{run_id}: {len(matching)} runs match; say more of the id:\n  {names}")
     return [raw for raw, _ in read_file(matching[0])]
+
+
+def _competing(paths: list[Path]) -> list[Path]:
+    """Return the runs with a floor, if the ids of all differ in nothing but the hash."""
+    if len({path.stem.rpartition("-")[0] for path in paths}) > 1:
+        return []
+    return [path for path in paths if read_file(path)[-1][1].protection]

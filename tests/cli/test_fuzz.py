@@ -24,12 +24,12 @@ from ssbench.experiment.spec import find, load
 from ssbench.method.registry import Registry, discover
 from ssbench.storage.jsonl import dump
 from ssbench.storage.records import read_file, read_runs
-from tests.support.paths import REFERENCE, ROOT
+from tests.support.paths import OLD_REFERENCE, ROOT
 
 SECONDS = 5.0
 """Maximum processor seconds of a case; most take a thousandth."""
 EXPERIMENTS = [path.read_bytes() for path in sorted((ROOT / "bench").glob("*.toml"))]
-OLD = [path.read_bytes() for path in sorted(REFERENCE.glob("*.jsonl"))[::12]]
+OLD = [path.read_bytes() for path in sorted(OLD_REFERENCE.glob("*.jsonl"))[::12]]
 NEW = [
     dump([json.loads(line) | {"format": 2} for line in content.splitlines()]).encode()
     for content in OLD

@@ -16,7 +16,7 @@ from ssbench.storage.manifest import Manifest
 from ssbench.storage.records import read_file, read_runs
 from ssbench.storage.results import Results
 from tests.support.command_line import Invoke
-from tests.support.paths import OLD, RECORDS, REFERENCE
+from tests.support.paths import OLD, OLD_REFERENCE, RECORDS
 from tests.support.processes import Content, content
 
 
@@ -162,7 +162,7 @@ def test_lines_that_are_mixed_up_or_of_another_file_are_found(tmp_path: Path) ->
 
 
 def test_records_from_before_there_were_checksums_are_read() -> None:
-    assert all(run.final.format == 1 for run in read_runs(REFERENCE))
+    assert all(run.final.format == 1 for run in read_runs(OLD_REFERENCE))
     assert "sha256" not in OLD.read_text()
 
 

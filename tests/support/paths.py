@@ -11,8 +11,11 @@ ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "results" / "reference" / "quickstart"
 
 
-OLD = next(REFERENCE.glob("*magnitude-0.1-seed0-*.jsonl"))
-"""Written before records had checksums."""
+OLD_REFERENCE = ROOT / "results" / "reference" / "lambda_sensitivity"
+"""Records from before there were checksums."""
+
+
+OLD = next(OLD_REFERENCE.glob("*network-slimming-0.1-seed10-*.jsonl"))
 
 
 RECORDS = [json.loads(line) | {"format": 2} for line in OLD.read_text().splitlines()]
