@@ -115,7 +115,7 @@ def test_tensors_are_held_as_long_as_a_stage_needs_them(tmp_path: Path) -> None:
             "dataset": "digits",
             "models": ["vgg6"],
             "seeds": [0],
-            "budget": {"kept": [0.5, 0.1]},
+            "budget": {"kept": [0.5, 0.1], "protection": 0.0},
             "methods": [{"name": "magnitude"}],
         }
     )

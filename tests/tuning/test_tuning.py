@@ -463,7 +463,7 @@ def test_a_finite_space_is_tried_out_before_anything_is_tried_again() -> None:
 
 
 def test_a_methods_own_finetuning_rate_changes_its_finetuning_alone(tmp_path: Path) -> None:
-    text = SMALL.replace("[0.5, 0.3]", "[0.5]")
+    text = SMALL.replace("[0.5, 0.3]", "[0.5], protection = 0.0")
     path = write(tmp_path / "own.toml", text + 'methods = [{ name = "magnitude" }]')
     (before,) = plan(load(path), REGISTRY, "data", "own.toml")
     both = '[{ name = "magnitude" }, { name = "magnitude", finetune_lr = 0.3 }]'
