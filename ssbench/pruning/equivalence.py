@@ -37,11 +37,14 @@ def certify(masked: nn.Module, compacted: nn.Module, images: Tensor) -> float:
         RunFailedError: the networks cannot be compared: an output is not finite, or the shapes
             of the smaller network do not fit together.
     """
-    expected = _outputs(masked, images)
+    expected = _outputs(masked, images, [])
+    under_way: list[str] = []
     try:
-        result = _outputs(compacted, images)
+        result = _outputs(compacted, images, under_way)
     except RuntimeError as error:
-        raise RunFailedError(f"the network after surgery cannot be run: {error}") from error
+        raise RunFailedError(
+            f"the network after surgery cannot be run: {under_way[-1]}: {error}"
+        ) from error
     if not (expected.isfinite().all() and result.isfinite().all()):
         raise RunFailedError("an output of the network is not finite")
     scale = max(1.0, float(expected.abs().max()))
@@ -81,8 +84,17 @@ def compact_certified(
     return network, difference
 
 
-def _outputs(model: nn.Module, images: Tensor) -> Tensor:
+def _outputs(model: nn.Module, images: Tensor, under_way: list[str]) -> Tensor:
+    """Run a copy of a network; the modules under way are those around an operation that fails."""
     network = copy.deepcopy(model).eval().double()
+    for name, module in network.named_modules():
+        said = f"{name or 'forward()'} ({type(module).__name__})"
+        module.register_forward_pre_hook(lambda *_, said=said: under_way.append(said))
+        module.register_forward_hook(lambda *_: _left(under_way))
     with torch.no_grad():
         result: Tensor = network(images.double().to(next(network.parameters()).device))
     return result
+
+
+def _left(under_way: list[str]) -> None:
+    under_way.pop()
