@@ -21,11 +21,13 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import re
 import resource
 import tempfile
 import time
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -48,6 +50,7 @@ from ssbench.pipeline.export import compact_network, describe, export
 from ssbench.pipeline.precheck import check_methods, check_networks
 from ssbench.pipeline.stages import carry_out
 from ssbench.pipeline.workbench import Workbench
+from ssbench.pruning.graph.structure import structure_of
 from ssbench.pruning.lazy_imports import flop_count_analysis, torch_pruning
 
 TORCHVISION = """
@@ -154,15 +157,38 @@ def _examine(line: Line) -> None:
     if dense.macs != theirs:
         line.reason = f"{dense.macs:,} multiply-adds, and torch counts {theirs:,}"
         return
-    missing = check_methods(runs, workbench, [line.name])
+    missing: dict[str, str] = {}
     for each, run in zip(METHODS, runs, strict=True):
-        line.shares[each["label"]] = None
-        if run.id not in missing:
+        try:
             line.shares[each["label"]] = _prune(line, run, workbench)
+        except Exception:
+            refusal = check_methods([run], workbench, [line.name])
+            if not refusal:
+                raise  # it would be found only after a training
+            missing |= refusal
+            line.shares[each["label"]] = None
     whole = {label: line.shares[label] for label in WHOLE}
     line.off = [n for n, share in whole.items() if share and abs(share - KEPT) > TOLERANCE]
-    line.verdict = ("works", "partly", "refused")[(len(missing) > 0) + (len(missing) == len(runs))]
-    line.reason = "; ".join(dict.fromkeys(text.split(": ", 2)[-1] for text in missing.values()))
+    line.verdict = ("works", "partly", "refused")[bool(missing) + (len(missing) == len(runs))]
+    reasons = [text.split(": ", 2)[-1] for text in missing.values()]
+    reasons += [_kept_in(line, workbench)] * bool(line.off)
+    line.reason = "; ".join(dict.fromkeys(reasons))
+
+
+def _kept_in(line: Line, workbench: Workbench) -> str:
+    """Which operations keep most of the layers whole."""
+    structure = structure_of(workbench.model(line.name, 0))
+    channels = structure.channels
+    kept = [
+        layer.name
+        for layer in structure.prunable
+        if channels.fixed[channels.outputs[layer.name]].any()
+    ]
+    whys = Counter(re.sub(r"_\d+$", "", why) for name in kept for why in set(channels.why[name]))
+    often = ", ".join(why for why, _ in whys.most_common(3))
+    return (
+        f"{len(kept)} of {len(structure.prunable)} layers keep channels in for the sake of {often}"
+    )
 
 
 def _prune(line: Line, run: Run, workbench: Workbench) -> float:

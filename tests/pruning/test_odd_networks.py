@@ -139,7 +139,19 @@ class Scaled(Network):
         return maps * maps.size(1) ** -0.5
 
 
-CUT = [Grouped, Split, Sliced, Scaleless, Attending, Unusual, Counting, Scaled]
+class Branches(Network):
+    """A sum begins with zero, and a difference; a branch is missing, as in MobileOne."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.other = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, padding=1)
+
+    def middle(self, maps: Tensor) -> Tensor:
+        missing = 0
+        return missing + self.conv(maps) - self.other(maps) + missing - 0
+
+
+CUT = [Grouped, Split, Sliced, Scaleless, Attending, Unusual, Counting, Scaled, Branches]
 
 
 @pytest.mark.parametrize("kind", CUT, ids=lambda kind: kind.__name__)
@@ -235,10 +247,13 @@ class Measured(Network):
 def test_all_channels_stay_only_where_their_number_is_given_to_others() -> None:
     fixed = {
         kind: bool(structure.channels.fixed[structure.channels.outputs["stem"]].any())
-        for kind in (Counting, Scaled, Measured)
+        for kind in (Counting, Scaled, Measured, Branches)
         for structure in [Structure.of(kind())]
     }
-    assert fixed == {Counting: True, Scaled: True, Measured: False}
+    assert fixed == {Counting: True, Scaled: True, Measured: False, Branches: False}
+    branches = Structure.of(Branches()).channels
+    assert not branches.fixed[branches.outputs["conv"]].any()
+    assert torch.equal(branches.outputs["conv"], branches.outputs["other"])
     assert Structure.of(Counting()).channels.why["stem"] == ["reshape"]
 
 
