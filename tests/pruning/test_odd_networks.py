@@ -129,14 +129,16 @@ class Counting(Network):
     def middle(self, maps: Tensor) -> Tensor:
         images, channels, height, width = maps.shape
         places_first = self.conv(maps).flatten(2).transpose(1, 2)
-        return places_first.transpose(1, 2).reshape(images, channels, height, width)
+        result: Tensor = places_first.transpose(1, 2).reshape(images, channels, height, width)
+        return result
 
 
 class Scaled(Network):
     """A value depends on the number of channels."""
 
     def middle(self, maps: Tensor) -> Tensor:
-        return maps * maps.size(1) ** -0.5
+        result: Tensor = maps * maps.size(1) ** -0.5
+        return result
 
 
 class Branches(Network):
@@ -148,7 +150,8 @@ class Branches(Network):
 
     def middle(self, maps: Tensor) -> Tensor:
         missing = 0
-        return missing + self.conv(maps) - self.other(maps) + missing - 0
+        result: Tensor = missing + self.conv(maps) - self.other(maps) + missing - 0
+        return result
 
 
 CUT = [Grouped, Split, Sliced, Scaleless, Attending, Unusual, Counting, Scaled, Branches]
