@@ -6,10 +6,10 @@ import pytest
 
 from bench import zoo, zoo_table
 
-SAMPLE = {  # grouped convolutions, norms with an activation inside, a transformer, a refused one
+SAMPLE = {  # grouped convolutions, norms with an activation inside, self-attention, a refused one
     "timm:regnetx_002": "works",
-    "timm:mobilenetv2_050": "works",
-    "timm:vit_tiny_patch16_224": "partly",
+    "timm:lcnet_035": "works",
+    "timm:edgenext_xx_small": "partly",
     "timm:efficientvit_m0": "refused",
 }
 
