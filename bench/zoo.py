@@ -41,12 +41,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.zoo_table import KEPT, METHODS, Line, counted, read, write
 from ssbench.data.dataset import DataSet, Split
+from ssbench.errors import BadInputError
 from ssbench.experiment.plan import plan
 from ssbench.experiment.spec import Experiment
 from ssbench.experiment.stage import Run
 from ssbench.method.registry import discover
 from ssbench.models.registry import build
 from ssbench.pipeline.export import compact_network, describe, export
+from ssbench.pipeline.feasibility import check_reach
 from ssbench.pipeline.precheck import check_methods, check_networks
 from ssbench.pipeline.stages import carry_out
 from ssbench.pipeline.workbench import Workbench
@@ -157,22 +159,33 @@ def _examine(line: Line) -> None:
     if dense.macs != theirs:
         line.reason = f"{dense.macs:,} multiply-adds, and torch counts {theirs:,}"
         return
-    missing: dict[str, str] = {}
-    for each, run in zip(METHODS, runs, strict=True):
-        try:
-            line.shares[each["label"]] = _prune(line, run, workbench)
-        except Exception:
-            refusal = check_methods([run], workbench, [line.name])
-            if not refusal:
-                raise  # it would be found only after a training
-            missing |= refusal
-            line.shares[each["label"]] = None
-    whole = {label: line.shares[label] for label in WHOLE}
-    line.off = [n for n, share in whole.items() if share and abs(share - KEPT) > TOLERANCE]
+    missing = [
+        reason
+        for each, run in zip(METHODS, runs, strict=True)
+        if (reason := _method(line, each["label"], run, workbench))
+    ]
     line.verdict = ("works", "partly", "refused")[bool(missing) + (len(missing) == len(runs))]
-    reasons = [text.split(": ", 2)[-1] for text in missing.values()]
-    reasons += [_kept_in(line, workbench)] * bool(line.off)
-    line.reason = "; ".join(dict.fromkeys(reasons))
+    line.reason = "; ".join(dict.fromkeys(missing + [_kept_in(line, workbench)] * bool(line.off)))
+
+
+def _method(line: Line, label: str, run: Run, workbench: Workbench) -> str:
+    """Carry out one method; return why it is refused before training, empty where it is not."""
+    line.shares[label] = None
+    try:
+        share = _prune(line, run, workbench)
+    except Exception:
+        refusal = check_methods([run], workbench, [line.name])
+        if not refusal:
+            raise  # it would be found only after a training
+        return refusal[run.id].split(": ", 2)[-1]
+    if label in WHOLE and abs(share - KEPT) > TOLERANCE:
+        try:
+            check_reach([run], workbench, "zoo")
+        except BadInputError as error:
+            return str(error).split(": ", 2)[-1]
+        line.off.append(label)
+    line.shares[label] = share
+    return ""
 
 
 def _kept_in(line: Line, workbench: Workbench) -> str:
