@@ -165,31 +165,35 @@ def _examine(line: Line) -> None:
         if (reason := _method(line, each["label"], run, workbench))
     ]
     line.verdict = ("works", "partly", "refused")[bool(missing) + (len(missing) == len(runs))]
-    line.reason = "; ".join(dict.fromkeys(missing + [_kept_in(line, workbench)] * bool(line.off)))
+    line.reason = "; ".join(dict.fromkeys([*missing, *line.off.values()]))
 
 
 def _method(line: Line, label: str, run: Run, workbench: Workbench) -> str:
     """Carry out one method; return why it is refused before training, empty where it is not."""
     line.shares[label] = None
     try:
-        share = _prune(line, run, workbench)
+        record = _prune(line, run, workbench)
     except Exception:
         refusal = check_methods([run], workbench, [line.name])
         if not refusal:
             raise  # it would be found only after a training
         return refusal[run.id].split(": ", 2)[-1]
+    share = record["params_compact"] / record["params_dense"]
     if label in WHOLE and abs(share - KEPT) > TOLERANCE:
         try:
             check_reach([run], workbench, "zoo")
         except BadInputError as error:
             return str(error).split(": ", 2)[-1]
-        line.off.append(label)
+        line.off[label] = f"{label}: {_why_off(line, record, workbench)}"
     line.shares[label] = share
     return ""
 
 
-def _kept_in(line: Line, workbench: Workbench) -> str:
-    """Which operations keep most of the layers whole."""
+def _why_off(line: Line, record: dict[str, Any], workbench: Workbench) -> str:
+    """Layers that a threshold took whole, or the operations that keep channels in."""
+    emptied = sum(kept == 0 for kept in record["layers"].values())
+    if emptied:
+        return f"{emptied} layers have nothing left; each left at once, with what lives by it"
     structure = structure_of(workbench.model(line.name, 0))
     channels = structure.channels
     kept = [
@@ -199,13 +203,12 @@ def _kept_in(line: Line, workbench: Workbench) -> str:
     ]
     whys = Counter(re.sub(r"_\d+$", "", why) for name in kept for why in set(channels.why[name]))
     often = ", ".join(why for why, _ in whys.most_common(3))
-    return (
-        f"{len(kept)} of {len(structure.prunable)} layers keep channels in for the sake of {often}"
-    )
+    of = f"{len(kept)} of {len(structure.prunable)} layers"
+    return f"{of} keep channels in for the sake of {often}" if kept else "the steps are coarse"
 
 
-def _prune(line: Line, run: Run, workbench: Workbench) -> float:
-    """Train, prune, certify, export and load; return the share of parameters that is left."""
+def _prune(line: Line, run: Run, workbench: Workbench) -> dict[str, Any]:
+    """Train, prune, certify, export and load; return the record."""
     tensors: dict[str, torch.Tensor] = {}
     record: dict[str, Any] = {}
     for stage in run.stages[:2]:
@@ -220,7 +223,7 @@ def _prune(line: Line, run: Run, workbench: Workbench) -> float:
         with tempfile.TemporaryDirectory() as folder:
             described = describe(network, facts, difference)
             export(network, described, "safetensors", Path(folder) / "exported")
-    return float(record["params_compact"] / record["params_dense"])
+    return record
 
 
 def _child(name: str, seconds: int, end: Connection) -> None:
