@@ -1,4 +1,4 @@
-"""Errors, their wording, and the ranges of numbers that people write.
+"""Errors, their wording, and the allowed ranges of numbers.
 
 >>> outside(1e29, (0.0, 1.0, "more than this takes all of a weight in one step"))
 'must lie between 0 and 1: more than this takes all of a weight in one step'
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def wrong(error: ValidationError, whole: str = "the file") -> str:
-    """Say in one line what a schema found first, and where: ``budget.kept: input should be …``.
+    """Write a schema's first error and its place in one line: ``budget.kept: input should be …``.
 
     Args:
-        error: what pydantic raised.
-        whole: names the place where no key is at fault.
+        error: pydantic's error.
+        whole: the place to name when no single key is at fault.
     """
     detail = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in detail["loc"]) or whole
@@ -28,19 +28,19 @@ def wrong(error: ValidationError, whole: str = "the file") -> str:
 
 
 def message(detail: ErrorDetails) -> str:
-    """Write one finding of a schema in lower case, without pydantic's own prefix."""
+    """Write one error of a schema in lower case, without pydantic's prefix."""
     text = detail["msg"].removeprefix("Value error, ")
     return text[0].lower() + text[1:]
 
 
 Limit = tuple[float, float, str]
-"""The lowest and the highest value, both allowed, and in words why no other makes sense."""
+"""The lowest and the highest allowed value, and the reason in words."""
 ANY_NUMBER: Limit = (-1e12, 1e12, "single precision cannot compute with larger numbers for long")
 """For a hyper-parameter whose method declares no limit."""
 
 
 def outside(value: object, limit: Limit) -> str | None:
-    """Say why a value is out of its range; None where it is inside, or is no number."""
+    """Say why a value is out of its range; None if it is inside or not a number."""
     low, high, reason = limit
     if isinstance(value, bool) or not isinstance(value, int | float) or low <= value <= high:
         return None
@@ -48,7 +48,7 @@ def outside(value: object, limit: Limit) -> str | None:
 
 
 def within(low: float, high: float, reason: str) -> AfterValidator:
-    """Make the check of a field of a pydantic model, for ``Annotated``."""
+    """Make a pydantic validator of a field's range, for ``Annotated``."""
     from pydantic import AfterValidator
 
     def check(value: Any) -> Any:
@@ -60,7 +60,7 @@ def within(low: float, high: float, reason: str) -> AfterValidator:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Say which known name was probably meant, and which there are."""
+    """Suggest the known name that was probably meant, and list all known names."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
@@ -71,26 +71,26 @@ Fault = Literal["damaged", "other-version"]
 
 
 class BadInputError(Exception):
-    """Something the user wrote or asked for cannot be used; ends with exit code 2.
+    """Unusable input: a file, value or option that the user gave. Exit code 2.
 
     The message names the place (file, key path or option), what is wrong and the remedy.
     """
 
 
 class DamagedError(BadInputError):
-    """A file that ssbench wrote is not as it was written, or not of this version.
+    """A file that ssbench wrote was altered since, or belongs to another version.
 
-    What can be computed anew is: whoever can do that catches it.
+    Code that can recompute the content catches it.
     """
 
     def __init__(self, place: str, what: str, remedy: str, fault: Fault = "damaged") -> None:
         super().__init__(f"{place}: {what}; {remedy}")
         self.told = f"{place}: {what}"
-        """The message without the remedy, for those who apply one themselves."""
+        """The message without the remedy, for callers that apply a remedy themselves."""
         self.fault = fault
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Cross to another process as what it is."""
+        """Support pickling, so that the error keeps its type across processes."""
         return _damaged, (str(self), self.told, self.fault)
 
 
@@ -101,18 +101,18 @@ def _damaged(message: str, told: str, fault: Fault) -> DamagedError:
 
 
 class RunFailedError(Exception):
-    """One run cannot go on (diverged, out of memory, a method raised); the other runs do."""
+    """One run cannot continue (diverged, out of memory, a method raised); the other runs do."""
 
 
 class NoRoomError(RunFailedError):
-    """Memory does not suffice for a training step."""
+    """Not enough memory for a training step."""
 
 
 class DivergedError(RunFailedError):
-    """The loss of a training is no longer a finite number.
+    """The training loss is no longer finite.
 
     Attributes:
-        epoch: the first one of the stage of which that is so.
+        epoch: the first epoch of the stage with such a loss.
     """
 
     def __init__(self, loss: float, epoch: int, of: int) -> None:

@@ -1,6 +1,6 @@
-"""Named seeds: every kind of chance has its own stream, drawn from the run's seed and its name.
+"""Named seeds: each use of randomness gets its own seed, derived from the run's seed and a name.
 
-Initial weights, batch order and augmentation are thereby the same for every method.
+Every method therefore gets the same initial weights, batch order and augmentation.
 """
 
 import hashlib

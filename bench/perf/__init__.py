@@ -1,1 +1,1 @@
-"""Performance benchmarks, each beside its peer: ``uv run python -m bench.perf.NAME``."""
+"""Performance benchmarks, each against a peer: ``uv run python -m bench.perf.NAME``."""

@@ -1,4 +1,4 @@
-"""The training loop beside the usual recipe: torchvision's DataLoader, transforms and workers.
+"""Compare the training loop with torch's DataLoader, torchvision's transforms and workers.
 
 Both train the same network on the same images with random crops and flips.
 
@@ -53,7 +53,7 @@ def main() -> None:
 def measured(
     options: argparse.Namespace, found: DataSet, device: torch.device
 ) -> dict[str, list[float]]:
-    """Seconds of an epoch, by recipe; the options are those of `main`."""
+    """Return the seconds of an epoch, by recipe; the options are those of `main`."""
     workbench = Workbench(found, device)
     recipe = Recipe(epochs=1, batch_size=128, lr=0.01, shift=4, flip=True)
     networks = [workbench.place(workbench.model(options.model, 0)).train() for _ in range(2)]
@@ -81,7 +81,7 @@ def _first(options: argparse.Namespace) -> DataSet:
 
 
 class Images(Dataset[tuple[torch.Tensor, int]]):
-    """As torchvision's own data sets: a PIL image each, then the transforms."""
+    """Like torchvision's data sets: a PIL image each, then the transforms."""
 
     def __init__(self, split: Split, transform: v2.Transform) -> None:
         self.images = split.images.permute(0, 2, 3, 1).squeeze(3).contiguous().numpy()
@@ -99,7 +99,7 @@ class Images(Dataset[tuple[torch.Tensor, int]]):
 def usual(
     model: torch.nn.Module, found: DataSet, device: torch.device, workers: int
 ) -> Callable[[], None]:
-    """Make an epoch as tutorials write it: workers stay alive between epochs."""
+    """Make an epoch as in tutorials: workers stay alive between epochs."""
     split = found.train
     assert isinstance(split, Split)  # the callers make no other
     mean, sd = ([value / 255 for value in part.flatten().tolist()] for part in found.normalisation)

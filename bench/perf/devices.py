@@ -1,4 +1,4 @@
-"""A step by several processes jointly beside one of a single process with as many threads in all.
+"""Compare a joint step of several processes with one process of as many threads in total.
 
 uv run python -m bench.perf.devices [--model vgg-small] [--batch-size 128]
 """
@@ -26,7 +26,7 @@ from ssbench.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class What:
-    """A training, the same one in every process."""
+    """A training, the same in every process."""
 
     model: str
     images: int
@@ -35,7 +35,7 @@ class What:
 
 
 def main() -> None:
-    """Print the ratio of both steps, by the wall clock and in processor time."""
+    """Print the ratio of both steps, in wall-clock and in processor time."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="vgg-small")
     parser.add_argument("--devices", type=int, default=2)
@@ -104,7 +104,7 @@ def members(what: What, of: int, stack: ExitStack) -> list[Connection]:
 
 
 def member(what: What, place: Place, pipe: Connection) -> None:
-    """Be one of the processes."""
+    """Run one of the processes."""
     with joined(place, "cpu") as spread:
         epoch = trainer(what, spread)
         while pipe.recv():

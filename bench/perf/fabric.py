@@ -1,4 +1,4 @@
-"""A training step through Lightning Fabric beside the same step without it.
+"""Compare a training step through Lightning Fabric with the same step without it.
 
 uv run --with lightning-fabric python -m bench.perf.fabric [--model vgg6]
 """

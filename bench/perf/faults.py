@@ -1,4 +1,4 @@
-"""Kill an experiment again and again at random moments, and say what was lost.
+"""Kill an experiment repeatedly at random moments, and report what was lost.
 
 OMP_NUM_THREADS=1 uv run python -m bench.perf.faults [--kills 20] [--concurrency 1 2] [--seed 0]
 """
@@ -24,9 +24,9 @@ from pathlib import Path
 SHORT = ["--set", "train.epochs=10", "--set", "finetune.epochs=5", "--set", "seeds=[0]"]
 SHORT += ["--set", "budget.kept=[0.2,0.05]"]
 EARLY = 0.2
-"""The share of kills before anything is written: while libraries are imported and data is read."""
+"""The share of kills before the first write: during imports and reading of data."""
 WINDOW = 2.0
-"""Seconds of work after which a process is killed at the latest."""
+"""Maximum seconds of work before a process is killed."""
 NOT_OF_A_RESULT = {
     "seconds_train", "seconds_penalty", "seconds_prune", "images_per_second", "time",
     "peak_memory_bytes", "energy_joules", "resumed", "commit", "command", "sha256",
@@ -35,14 +35,14 @@ NOT_OF_A_RESULT = {
 
 @dataclass
 class Found:
-    """What became of an experiment that was killed.
+    """The losses of a killed experiment.
 
     Attributes:
-        states: where the kills struck, by what lay on the disk after them.
-        lost_runs: finished runs that were there before a kill and not behind it; so too the stages,
-            and ``lost_epochs``, saved ones of a stage that was not finished.
-        torn: files of records that could not be read.
-        differing: files of the end result that are not those of the run that was left alone.
+        states: when the kills happened, by what was on the disk afterwards.
+        lost_runs: finished runs that disappeared with a kill; the same for the stages, and for
+            ``lost_epochs``, the saved epochs of an unfinished stage.
+        torn: unreadable files of records.
+        differing: files of the final result that differ from those of an undisturbed run.
     """
 
     states: Counter[str] = field(default_factory=Counter)
@@ -55,13 +55,13 @@ class Found:
 
     @property
     def kills(self) -> int:
-        """So often was a process killed that was alive."""
+        """How many times a living process was killed."""
         return sum(self.states.values())
 
 
 @dataclass(frozen=True)
 class Disk:
-    """What an experiment has written so far."""
+    """What an experiment has written until now."""
 
     runs: frozenset[str]
     stages: frozenset[str]
@@ -71,7 +71,7 @@ class Disk:
 
 
 class Victim:
-    """An experiment in a folder of its own."""
+    """An experiment in its own folder."""
 
     def __init__(self, folder: Path, experiment: str, extra: Sequence[str]) -> None:
         self.folder, self.cache = folder, folder / ".cache"
@@ -79,23 +79,23 @@ class Victim:
         self.command = [*command, "--results", str(folder), *extra]
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Begin, or go on."""
+        """Start or continue."""
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         return subprocess.Popen(self.command, env=environment)  # noqa: S603 -- our own command
 
     def finish(self) -> None:
-        """Go on to the end."""
+        """Continue to the end."""
         if self.start().wait():
             raise SystemExit(f"{' '.join(self.command)}: failed")
 
     def disk(self) -> Disk:
-        """Look at what is there."""
+        """Inspect the folder."""
         epochs: dict[str, int] = {}
         entries = list(self.cache.glob("*/*"))
         torn = 0
         for path in self.cache.glob("partial/[!u]*/record.json"):
             stage = path.parent.name.rpartition("-")[0]
-            with suppress(FileNotFoundError):  # it is being removed: a newer one is there
+            with suppress(FileNotFoundError):  # it is being replaced by a newer one
                 epoch = json.loads(path.read_text())["epoch"]
                 epochs[stage] = max(epochs.get(stage, 0), epoch)
         runs = list(self.folder.glob("*/*.jsonl"))
@@ -114,7 +114,7 @@ class Victim:
         )
 
     def results(self) -> dict[str, object]:
-        """Records without times, and weights, by file."""
+        """Return records without times, and weights, by file."""
         found: dict[str, object] = {}
         for path in self.folder.glob("*/*.jsonl"):
             lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -138,15 +138,15 @@ def faults(
 ) -> Found:
     """Kill an experiment ``kills`` times, let it end, and compare it with ``whole``.
 
-    Where it ends before it was killed so often, it begins anew in another folder.
+    If it ends before that, it starts again in another folder.
 
     Args:
-        folder: empty; the experiment is carried out below it.
-        whole: `Victim.results` of the same experiment left alone.
-        kills: so often.
-        concurrency: processes that work side by side; the one that started them is killed.
+        folder: an empty folder for the experiment.
+        whole: `Victim.results` of the same experiment, undisturbed.
+        kills: the number of kills.
+        concurrency: the number of parallel processes; the one that started them is killed.
         experiment: a file, or the name of one that ships.
-        seed: of the moments.
+        seed: for the moments.
     """
     extra = ["--concurrency", str(concurrency), "--save-every", "0"]
     chance = random.Random(f"{seed}, {concurrency}")  # noqa: S311 -- no secret
@@ -166,7 +166,7 @@ def faults(
 
 
 def _strike(victim: Victim, kills: int, chance: random.Random, found: Found) -> None:
-    """Kill an experiment until it ends or was killed so often, and look at it each time."""
+    """Kill an experiment up to a number of times or until it ends, and inspect it each time."""
     before = victim.disk()
     while found.kills < kills:
         early = chance.random() < EARLY
@@ -186,7 +186,7 @@ def _strike(victim: Victim, kills: int, chance: random.Random, found: Found) -> 
 
 
 def _kill(victim: Victim, before: Disk, after: float, *, early: bool) -> bool:
-    """Kill so many seconds after the start, or after the first write; False: it had ended."""
+    """Kill some seconds after the start or the first write; return False if it had ended."""
     process = victim.start()
     while not early and process.poll() is None:
         now = victim.disk()
@@ -212,7 +212,7 @@ def _state(before: Disk, after: Disk, *, early: bool) -> str:
 
 
 def main() -> None:
-    """Print where the kills struck and what was lost."""
+    """Print when the kills happened and what was lost."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiment", default="quickstart")
     parser.add_argument("--kills", type=int, default=20)

@@ -1,4 +1,4 @@
-"""Number formats, memory formats and compilation beside float32, channels last, not compiled.
+"""Compare number formats, memory formats and compilation with float32, channels last, uncompiled.
 
 uv run python -m bench.perf.formats [--model vgg-small] [--compile]
 """
@@ -17,11 +17,11 @@ from ssbench.training.loop import Epoch, Hooks, train
 from ssbench.training.recipe import Recipe
 
 WARM_UP = 3
-"""Epochs in which code is compiled and CUDA graphs are recorded."""
+"""Epochs for compiling code and recording CUDA graphs."""
 
 
 def main() -> None:
-    """Print what each choice does to the speed of training."""
+    """Print the effect of each choice on the speed of training."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="vgg-small")
     parser.add_argument("--batch-size", type=int, default=128)
@@ -40,10 +40,10 @@ def main() -> None:
 
 
 def measured(options: argparse.Namespace, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of an epoch, by choice; the options are those of `main`.
+    """Return the seconds of an epoch, by choice; the options are those of `main`.
 
-    What is compiled is no part of the turns, as a training compiles anew: its seconds are those of
-    the later epochs of one training.
+    Compiled variants do not take turns, because every training compiles again; their seconds are
+    those of the later epochs of one training.
     """
     workbench = Workbench(random_images(options.model, options.images), device)
 
@@ -85,7 +85,7 @@ def measured(options: argparse.Namespace, device: torch.device) -> dict[str, lis
 
 
 def _tried_out(call: Callable[[], object]) -> Callable[[], None]:
-    """Let cuDNN try out which convolution is fastest, as ssbench does not: results would vary."""
+    """Let cuDNN search for the fastest convolution, unlike ssbench: results would vary."""
 
     def trying() -> None:
         torch.backends.cudnn.benchmark = True

@@ -1,11 +1,11 @@
-"""All that is to be measured on a GPU in one call, as rows for RESULTS.md.
+"""Run all measurements on a GPU in one call, as rows for RESULTS.md.
 
     uv run python -m bench.perf.gpu                                # some 20 minutes on one GPU
     uv run python -m bench.perf.gpu --only precision waits loop    # seconds: does it work at all?
     uv run python -m bench.perf.gpu --device cpu --tiny            # minutes: does this script?
 
-A GPU is often lent for minutes: each row is printed as soon as it is known, and a part that fails
-says so in its row and keeps none of the others from running.
+GPU time is often short: each row is printed as soon as it is known, and a failing part says so in
+its row without stopping the others.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ssbench.training.precision import products
 from ssbench.training.recipe import Precision, Recipe
 
 Row = tuple[str, str]
-"""What was measured, and what was found."""
+"""The measured quantity, and its result."""
 
 
 def main() -> None:
@@ -73,7 +73,7 @@ def _rows(part: Part, options: Namespace, device: torch.device) -> Iterator[Row]
 
 
 def precision(_: Namespace, device: torch.device) -> Iterator[Row]:
-    """Whether float32 is float32: the error of products against double precision."""
+    """Check that float32 is float32: the error of products against double precision."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randn(8, 64, 32, 32, generator=generator).to(device)
     kernels = torch.randn(64, 64, 3, 3, generator=generator).to(device)
@@ -94,7 +94,7 @@ def precision(_: Namespace, device: torch.device) -> Iterator[Row]:
 
 
 def waits(options: Namespace, device: torch.device) -> Iterator[Row]:
-    """How often a training step waits for the GPU, by torch's own account."""
+    """Count how often a training step waits for the GPU, by torch's own warnings."""
     if device.type != "cuda":
         yield "waits of a step", "no GPU"
         return
@@ -120,7 +120,7 @@ def waits(options: Namespace, device: torch.device) -> Iterator[Row]:
 
 
 def repeats(options: Namespace, device: torch.device) -> Iterator[Row]:
-    """Whether the same training gives the same weights, by number format."""
+    """Check that the same training gives the same weights, by number format."""
     name = options.models[0]
     kinds: tuple[Precision, ...] = ("fp32", "tf32", "bf16") if device.type == "cuda" else ("fp32",)
     for kind in kinds:
@@ -138,7 +138,7 @@ def repeats(options: Namespace, device: torch.device) -> Iterator[Row]:
 
 
 def loops(options: Namespace, device: torch.device) -> Iterator[Row]:
-    """The training loop over a bare one."""
+    """Compare the training loop with a bare one."""
     for model in options.models:
         given = _given(options, model=model, epochs=1)
         found = loop.measured(given, device)
@@ -150,7 +150,7 @@ def loops(options: Namespace, device: torch.device) -> Iterator[Row]:
 
 
 def recipes(options: Namespace, device: torch.device) -> Iterator[Row]:
-    """The training loop over torchvision's loader and transforms."""
+    """Compare the training loop with torch's loader and torchvision's transforms."""
     for model in options.models:
         for workers in options.workers:
             data = random_images(model, options.images)
@@ -162,7 +162,7 @@ def recipes(options: Namespace, device: torch.device) -> Iterator[Row]:
 
 
 def choices(options: Namespace, device: torch.device) -> Iterator[Row]:
-    """Number formats, memory formats, compilation."""
+    """Compare number formats, memory formats and compilation."""
     for model in options.models:
         found = formats.measured(_given(options, model=model), device)
         base = found["fp32, channels last"]
@@ -175,7 +175,7 @@ def choices(options: Namespace, device: torch.device) -> Iterator[Row]:
 
 
 def methods(options: Namespace, device: torch.device) -> Iterator[Row]:
-    """A step of a method over a dense one."""
+    """Compare a method's step with a dense one."""
     steps = max(options.images // options.batch_size, 1)
     for model in options.models:
         given = _given(options, model=model, steps=steps, methods=overhead.METHODS)
@@ -188,7 +188,7 @@ def methods(options: Namespace, device: torch.device) -> Iterator[Row]:
 
 
 def photographs(options: Namespace, device: torch.device) -> Iterator[Row]:
-    """Images from the disk, resized by the workers or on the GPU."""
+    """Compare images from the disk resized by the workers and on the GPU."""
     with tempfile.TemporaryDirectory() as folder:
         images.make(Path(folder), options.photographs)
         for workers in options.workers:
@@ -205,7 +205,7 @@ def photographs(options: Namespace, device: torch.device) -> Iterator[Row]:
 
 
 def side_by_side(options: Namespace, device: torch.device) -> Iterator[Row]:
-    """Whole commands, several stages at a time over one."""
+    """Compare whole commands with several stages at a time and with one."""
     short = ["--set", "seeds=[0]", *sharing.SHORT[:4]] if options.tiny else sharing.SHORT
     taken = {}
     for concurrency in ("1", *options.concurrency):
@@ -237,7 +237,7 @@ PARTS: dict[str, Part] = {
     "images": photographs,
     "sharing": side_by_side,
 }
-"""By name, most of them that of the script that measures the same alone; in the order of worth."""
+"""The parts by name, in the order of importance; most have the name of their own script."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the harness costs: planning, going on after an interruption, reports, help and lists.
+"""Time the harness: planning, continuing after an interruption, reports, help and lists.
 
 uv run python -m bench.perf.harness [--runs 10000]
 """
@@ -32,13 +32,14 @@ subprocess.run(sys.argv[1:], check=True)
 wall, used = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
 print(wall, used.ru_utime + used.ru_stime, used.ru_maxrss)
 """
-"""A small process that starts the one to be measured: a child counts its parent's memory first."""
+"""Code of a small process that starts the measured one, because a child inherits its parent's
+memory peak."""
 KEPT = [0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05, 0.02, 0.01]
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "quickstart"
 
 
 def main() -> None:
-    """Print wall-clock and processor seconds of each."""
+    """Print the wall-clock and processor seconds of each part."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=10_000, help="finished ones, and records")
     options = parser.parse_args()
@@ -94,7 +95,7 @@ def resuming(count: int, folder: Path) -> None:
 
 
 def commands_runs(toml: Path) -> tuple[Experiment, list[Run]]:
-    """The experiment and its runs as the command finds them."""
+    """Return the experiment and its runs as the command plans them."""
     from ssbench.data.digits import digits
     from ssbench.experiment.spec import load
 
@@ -103,13 +104,13 @@ def commands_runs(toml: Path) -> tuple[Experiment, list[Run]]:
 
 
 def reporting(folder: Path) -> None:
-    """Render a report of as many records."""
+    """Render a report of this many records."""
     arguments = ["-m", "ssbench", "report", str(folder / "big"), "--out", str(folder / "out")]
     shell("report", arguments)
 
 
 def shell(name: str, arguments: Sequence[str]) -> None:
-    """Time a command of its own process, with its processor seconds and largest memory."""
+    """Time a command in its own process: wall clock, processor time and peak memory."""
     command = [sys.executable, "-c", LAUNCHER, sys.executable, *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
     *lines, measured = ended.stdout.splitlines()
@@ -142,7 +143,7 @@ _lines: list[dict[str, Any]] = []
 
 
 def _write(folder: Path, run: Run) -> None:
-    """Write what a run of the reference measured under the name of another run."""
+    """Write the measurements of a reference run under another run's name."""
     if not _lines:
         path = next(iter(sorted(REFERENCE.glob("*magnitude*.jsonl"))))
         _lines.extend(json.loads(line) for line in path.read_text().splitlines())

@@ -1,4 +1,4 @@
-"""Reading images from a folder: passes with new worker processes, and with those that stayed.
+"""Time reading images from a folder with new worker processes and with persistent ones.
 
 uv run python -m bench.perf.images [--images 600] [--workers 2]
 """
@@ -64,7 +64,7 @@ def read(loader: FolderLoader) -> None:
 
 
 class Decoded(Dataset[Tensor]):
-    """Photographs as they are, uint8 [3, H, W]: the processor decodes and does no more."""
+    """Photographs, decoded only, uint8 [3, H, W]."""
 
     def __init__(self, files: Files) -> None:
         self.files = files
@@ -81,9 +81,9 @@ class Decoded(Dataset[Tensor]):
 def resized(
     folder: Path, device: torch.device, workers: int, rounds: int
 ) -> dict[str, list[float]]:
-    """Seconds of a pass with random crops, made by the workers, or of whole images on the device.
+    """Return the seconds of a pass with random crops made by the workers or on the device.
 
-    The latter is no part of ssbench: other pixels come of it, if only by one level.
+    The latter is not part of ssbench: it gives other pixels, if only by one level.
     """
     dataset = open_dataset(f"imagefolder:{folder}", Path())
     files = dataset.train.to(device)
@@ -113,7 +113,7 @@ def resized(
 
 
 def make(root: Path, count: int) -> None:
-    """Write JPEG files of the size of ImageNet's, in two classes: soft colours with some noise."""
+    """Write JPEG files of ImageNet's size in two classes: soft colours with some noise."""
     random = np.random.RandomState(0)
     for part, images in (("train", count), ("val", 2)):
         for number in range(images):

@@ -1,6 +1,6 @@
-"""Images per second of the training loop beside a bare loop by hand of the same network.
+"""Compare the training loop with a bare loop for the same network, in images per second.
 
-The bare loop has normalised float images ready in memory and keeps no account of loss or errors.
+The bare loop has normalised float images in memory and does not track loss or errors.
 
     uv run python -m bench.perf.loop [--model vgg-small] [--batch-size 128] [--images 2048]
 """
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def measured(options: argparse.Namespace, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of trainings of ``epochs`` epochs, by loop; the options are those of `main`."""
+    """Return the seconds of ``epochs`` epochs, by loop; the options are those of `main`."""
     workbench = Workbench(random_images(options.model, options.images), device)
     recipe = Recipe(
         epochs=options.epochs, batch_size=options.batch_size, lr=0.01, shift=0, flip=False
@@ -66,7 +66,7 @@ def measured(options: argparse.Namespace, device: torch.device) -> dict[str, lis
 
 
 def bare(model: torch.nn.Module, workbench: Workbench, recipe: Recipe) -> Callable[[], None]:
-    """Make a loop as one writes it by hand."""
+    """Make a minimal hand-written loop."""
     (batch,) = workbench.loader(workbench.train, len(workbench.train)).in_order()
     inputs, labels = batch[0], batch[1]
 

@@ -1,4 +1,4 @@
-"""What all benchmarks share: turns taken, ratios with their spread, and what they ran on."""
+"""Shared by all benchmarks: calls in turns, ratios with their spread, and the hardware."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def interleaved(
     warm_up: int = 1,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Call the subjects in turns, so that whatever else the machine does meets all alike.
+    """Call the subjects in turns, so that other load on the machine affects all alike.
 
     Returns:
-        Seconds by the clock of every call but those of the warm-up, by subject.
+        The seconds of every call after the warm-up, by subject.
     """
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     for number in range(warm_up + rounds):
         names = list(subjects)
-        turn = number % len(names)  # who goes first changes: what one leaves behind meets another
+        turn = number % len(names)  # rotate the order: each subject may affect the next one
         for name in names[turn:] + names[:turn]:
             call = subjects[name]
             wait()
@@ -41,29 +41,29 @@ def interleaved(
 
 
 def steady_clock(device: torch.device) -> Callable[[], float]:
-    """The clock that other processes disturb least.
+    """Return the clock that other processes disturb least.
 
-    One thread on a CPU is timed by the processor time that it got; all else by the wall clock.
+    A single thread on a CPU is timed by its processor time, everything else by the wall clock.
     """
     alone = device.type == "cpu" and torch.get_num_threads() == 1
     return time.process_time if alone else time.perf_counter
 
 
 def wait() -> None:
-    """Wait for the device: on a GPU calls return before they are done."""
+    """Wait for the device, because GPU calls return before they are done."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def ratio(ours: list[float], peer: list[float]) -> str:
-    """The median over rounds of ``ours / peer``, with the quartiles."""
+    """Write the median over rounds of ``ours / peer``, with the quartiles."""
     found = sorted(first / second for first, second in zip(ours, peer, strict=True))
     low, middle, high = quartiles(found)
     return f"{middle:.3f} [{low:.3f}, {high:.3f}], n = {len(found)}"
 
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:
-    """The quartiles; of one value, that value."""
+    """Return the quartiles; for one value, that value."""
     if len(values) < 2:
         return values[0], values[0], values[0]
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -71,14 +71,14 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
 
 
 def heading(device: torch.device) -> str:
-    """Hardware and versions."""
+    """Describe hardware and versions."""
     facts = describe(device)
     versions = f"python {platform.python_version()}, torch {version('torch')}"
     return f"{facts['device_name']}, {facts['threads']} threads, {versions}"
 
 
 def random_images(model: str, count: int) -> DataSet:
-    """Random images of the shape that a network takes, with ten classes."""
+    """Make random images of a network's input shape, with ten classes."""
     shape = (1, 28, 28) if model == "vgg-small" else (3, 32, 32)
     generator = torch.Generator().manual_seed(0)
 

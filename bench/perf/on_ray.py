@@ -1,9 +1,9 @@
-"""The Ray executor beside the one of processes, and what a stage costs more than in one process.
+"""Compare the Ray executor with processes, and measure its overhead per stage.
 
     uv run --extra ray python -m bench.perf.on_ray [--rounds 5]
 
-The first number takes whole commands, the start of cluster and processes included. The second has
-a cluster that runs already: the same short stages one after the other, here and as tasks.
+The first number is from whole commands, including the start of cluster and processes. The second
+is from a running cluster: the same short stages one after the other, here and as tasks.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KEPT = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05]
 
 
 def main() -> None:
-    """Print both."""
+    """Print both numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiment", default="quickstart")
     parser.add_argument("--rounds", type=int, default=3)
@@ -68,7 +68,7 @@ def whole(experiment: str, rounds: int) -> None:
 
 
 def each_stage(rounds: int) -> None:
-    """Time short stages one after the other, in this process and on a cluster that is warm."""
+    """Time short stages one after the other, in this process and on a warm cluster."""
     workbench = Workbench(digits(), resolve("cpu"))
     more: list[float] = []
     with joined("local", 1) as ray:

@@ -1,4 +1,4 @@
-"""What a method adds to a training step: its step beside the dense one of the same network.
+"""Compare a method's training step with the dense step of the same network.
 
 uv run python -m bench.perf.overhead [--model vgg16] [--batch-size 128] [--methods l0 ...]
 """
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def measured(options: argparse.Namespace, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of ``steps`` steps, by method; the options are those of `main`."""
+    """Return the seconds of ``steps`` steps, by method; the options are those of `main`."""
     data = random_images(options.model, options.batch_size * options.steps)
     workbench = Workbench(data, device)
     recipe = Recipe(epochs=1, batch_size=options.batch_size, lr=0.01)

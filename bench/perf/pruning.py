@@ -1,4 +1,4 @@
-"""Seconds to select, and to operate on, a big network.
+"""Time selection and surgery on a big network.
 
 uv run python -m bench.perf.pruning [--model resnet50]
 """
@@ -43,7 +43,7 @@ def main() -> None:
             layer.weight: to_grain(model.get_parameter(layer.weight).detach().abs(), grain)
             for layer in structure.prunable
         }
-        if tied:  # as where scores are rounded: many units are equal at the cut
+        if tied:  # as with rounded scores: many units are equal at the cut
             scores = {name: (100 * score).round() for name, score in scores.items()}
         share = make_share(budget, model, dense)
 

@@ -1,11 +1,11 @@
-"""What an experiment takes on many GPUs: computed from a rate that is stated, not measured here.
+"""Compute an experiment's time on many GPUs from a given rate of images per second.
 
     uv run python -m bench.perf.scaling table2_imagenet --rate 938 --images 1271167
     uv run python -m bench.perf.scaling table3_compact --rate 938 --images 1271167 \
         --relative resnet18-imagenet=2.86
 
-A training of e epochs takes e * images / rate; prunings and evaluations are left out. Stages are
-given out in the order of the executors, each to the GPU that is free first.
+A training of e epochs takes e * images / rate; pruning and evaluation are left out. Stages run in
+the order of the executors, each on the first free GPU.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def by_row(runs: Sequence[Run], hours: Callable[[Stage], float]) -> Mapping[tuple[str, str], float]:
-    """Hours by model and method over all budgets and seeds; a shared stage is divided."""
+    """Return hours by model and method over all budgets and seeds; shared stages are divided."""
     shared = Counter(stage.id for run in runs for stage in run.stages)
     found: dict[tuple[str, str], float] = defaultdict(float)
     for run in runs:
@@ -72,7 +72,7 @@ def by_row(runs: Sequence[Run], hours: Callable[[Stage], float]) -> Mapping[tupl
 
 
 def makespan(runs: Sequence[Run], gpus: int, hours: Callable[[Stage], float]) -> float:
-    """Hours until the last of the stages is finished."""
+    """Return the hours until the last stage is finished."""
     with tempfile.TemporaryDirectory() as folder:
         schedule = Schedule(runs, CheckpointStore(Path(folder)))
     under_way: list[tuple[float, str, Stage]] = []
@@ -87,9 +87,9 @@ def makespan(runs: Sequence[Run], gpus: int, hours: Callable[[Stage], float]) ->
 
 
 def checkpoint_bytes(every: Sequence[Stage]) -> int:
-    """Bytes of all checkpoints: the weights, and from a pruning on a byte of mask for each of them.
+    """Return the bytes of all checkpoints: weights, and after pruning one byte of mask per weight.
 
-    What methods attach in training, a few per cent, is left out.
+    Leaves out what methods attach in training, a few per cent.
     """
     sizes: dict[str, tuple[int, int]] = {}
     for stage in every:

@@ -1,4 +1,4 @@
-"""Epochs of an experiment against the naive plan and the least possible; side by side or not.
+"""Compare an experiment's epochs with the naive plan and the minimum, and time parallel stages.
 
 uv run python -m bench.perf.sharing [--experiment quickstart] [--concurrency 2]
 """
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def timed(experiment: str, folder: Path, *how: str) -> float:
-    """Carry out the experiment as a user does; the start of the processes counts."""
+    """Run the experiment as a user does, including the start of processes."""
     command = [sys.executable, "-m", "ssbench", "run", experiment, "--quiet", *how]
     command += ["--results", str(folder)]
     began = time.perf_counter()

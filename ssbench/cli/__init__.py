@@ -1,1 +1,1 @@
-"""The command line: one file for each command. No other room imports it."""
+"""The command line. No other package imports it."""

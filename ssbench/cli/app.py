@@ -1,6 +1,6 @@
-"""The command line: parse arguments, call one function each.
+"""The command line: each command parses its arguments and calls one function.
 
-Each command imports what it needs when it is called: help and lists do not wait for torch.
+Commands import what they need when called, so that help and lists do not wait for torch.
 
 Exit codes: 0 done, 1 some run failed, 2 bad input, 130 interrupted (SIGINT), 143 terminated
 (SIGTERM), 129 the terminal was closed (SIGHUP).
@@ -34,10 +34,10 @@ from ssbench.training.interrupt import SAVE_EVERY, STOP, Stopped
 
 
 class Commands(TyperGroup):
-    """The commands, each of which can be asked to end at any moment."""
+    """The group of commands; stops on signals at any moment."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Call a command; caught here, as typer would say only "Aborted!"."""
+        """Call a command, and report how it was stopped; typer would print only "Aborted!"."""
         try:
             with STOP.signals():
                 return super().invoke(ctx)
@@ -53,14 +53,14 @@ app = typer.Typer(
     help="Pruning methods head to head: one pipeline, exact counts, honest tables.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,  # rich takes half of the time of --help, and cuts long lines
+    rich_markup_mode=None,  # rich doubles the time of --help, and cuts long lines
     context_settings={"max_content_width": 110},
     pretty_exceptions_enable=False,
 )
 
 
 class ExportFormat(StrEnum):
-    """What an exported network can be written as."""
+    """Formats of an exported network."""
 
     SAFETENSORS = "safetensors"
     ONNX = "onnx"
@@ -68,7 +68,7 @@ class ExportFormat(StrEnum):
 
 
 class Executor(StrEnum):
-    """What carries out stages."""
+    """Where stages run."""
 
     LOCAL = "local"
     RAY = "ray"
@@ -88,53 +88,53 @@ def run(
     method_file: MethodFiles = None,
     quiet: Quiet = False,
     tuned: Annotated[
-        Path | None, typer.Option(help="The tuned.json of ssbench tune: its values are used.")
+        Path | None, typer.Option(help="Use the values of this tuned.json from ssbench tune.")
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try failed runs again.")
+        bool, typer.Option("--retry-failed", help="Repeat failed runs.")
     ] = False,
     until_separated: Annotated[
         str | None,
         typer.Option(
             "--until-separated",
             metavar="ROW_A,ROW_B",
-            help="Then add seeds to two rows until it is known which of them errs less.",
+            help="Then add seeds to two rows until one has a significantly lower error.",
         ),
     ] = None,
     max_seeds: Annotated[
         int | None,
-        typer.Option(min=3, help="The seeds at which --until-separated ends [20]."),
+        typer.Option(min=3, help="Maximum number of seeds for --until-separated [20]."),
     ] = None,
     concurrency: Annotated[
         str | None,
         typer.Option(
             metavar="N|auto",
-            help="So many stages side by side, each in a process of its own; auto: as many as "
-            "memory and cores carry [1; on Ray, one on each GPU or core].",
+            help="Maximum number of stages to run in parallel, each in its own process; auto: as "
+            "many as memory and cores allow [1; on Ray, one per GPU or core].",
         ),
     ] = None,
     save_every: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS", min=0, help="Between two saves of a training; 0: every epoch."
+            metavar="SECONDS", min=0, help="Time between saves of a training; 0: every epoch."
         ),
     ] = SAVE_EVERY,
     devices: Annotated[
         int,
-        typer.Option(metavar="N", min=1, help="So many devices train each stage jointly."),
+        typer.Option(metavar="N", min=1, help="Number of devices that train each stage jointly."),
     ] = 1,
     executor: Annotated[
-        Executor, typer.Option(help="ray: on a cluster (pip install 'ssbench[ray]').")
+        Executor, typer.Option(help="ray: use a cluster (pip install 'ssbench[ray]').")
     ] = Executor.LOCAL,
     address: Annotated[
         str | None,
         typer.Option(
             metavar="local|auto|HOST:PORT|ray://HOST:PORT",
-            help="The Ray cluster [local: one of this machine alone, for this call].",
+            help="The Ray cluster [local: start one on this machine for this call].",
         ),
     ] = None,
 ) -> None:
-    """Train, prune, finetune, count and report every run of an experiment that is not done."""
+    """Train, prune, finetune, count and report all missing runs of an experiment."""
     from ssbench.cli import run as run_
     from ssbench.cli import separate
     from ssbench.executors.session import Options
@@ -172,11 +172,13 @@ def run(
 def tune(
     experiment: Named,
     trials: Annotated[
-        int, typer.Option(help="So many for every method; those made before are counted.")
+        int, typer.Option(help="Trials per method, including those of earlier calls.")
     ] = 20,
     seeds: Annotated[
         list[int] | None,
-        typer.Option(help="To tune on [tune.seeds, else one that the experiment lacks]."),
+        typer.Option(
+            help="Seeds to tune on [tune.seeds, else one that the experiment does not use]."
+        ),
     ] = None,
     set_: Overrides = None,
     device: Device = "auto",
@@ -189,7 +191,7 @@ def tune(
     method_file: MethodFiles = None,
     quiet: Quiet = False,
 ) -> None:
-    """Choose hyper-parameters on the validation split, by equally many trials for every method."""
+    """Choose hyper-parameters on the validation split, with as many trials for every method."""
     from ssbench.executors.session import Options
     from ssbench.tuning.tune import tune as tune_
 
@@ -218,7 +220,7 @@ def export(
     results: Results = Path("results"),
     cache: Cache = None,
 ) -> None:
-    """Write a run's network without what was pruned, for use outside of ssbench."""
+    """Write a run's network without its pruned parts, for use outside ssbench."""
     from ssbench.cli import run as run_
 
     typer.echo(run_.export(run_id, to, format_.value, results, cache))
@@ -232,7 +234,7 @@ def data(
         typer.Option(help="Folder of all data sets [$SSBENCH_DATA, else ~/.cache/ssbench/data]."),
     ] = None,
 ) -> None:
-    """Fetch a data set where that can be done, and verify every file of it."""
+    """Fetch a data set if possible, and verify all its files."""
     from ssbench.cli import data as data_
     from ssbench.data.download import data_root
 
@@ -246,7 +248,7 @@ def new_method(
         Path | None, typer.Option(help="Where to write it [methods/ of the checkout].")
     ] = None,
 ) -> None:
-    """Write the file of a new method: it works as it is, to be changed."""
+    """Write a working template for a new method."""
     from ssbench.method import template
 
     typer.echo(template.write_method(name, folder))
@@ -257,25 +259,25 @@ def _concurrency(text: str | None) -> int | Literal["auto"] | None:
         return "auto" if text else None
     if text.isdecimal() and int(text) > 0:
         return int(text)
-    raise BadInputError(f"--concurrency {text}: write a number of processes from 1 on, or auto")
+    raise BadInputError(f"--concurrency {text}: write a number of processes, at least 1, or auto")
 
 
 def _devices(devices: int, concurrency: str | None, executor: Executor) -> int:
     if devices > 1 and (concurrency or "1") != "1":
         raise BadInputError(
-            f"--devices {devices}: one stage at a time has all devices; leave out --concurrency"
+            f"--devices {devices}: each stage uses all devices; leave out --concurrency"
         )
     if devices > 1 and executor is Executor.RAY:
         raise BadInputError(
-            f"--devices {devices}: of this machine, while Ray gives each stage one GPU; leave out "
-            "one of --devices and --executor ray"
+            f"--devices {devices}: Ray gives each stage one GPU; leave out --devices or "
+            "--executor ray"
         )
     return devices
 
 
 def _address(executor: Executor, address: str | None) -> str:
     if address is not None and executor is not Executor.RAY:
-        raise BadInputError(f"--address {address}: of a Ray cluster; add --executor ray")
+        raise BadInputError(f"--address {address}: only for a Ray cluster; add --executor ray")
     return address or "local"
 
 
@@ -285,13 +287,13 @@ for _command in (inspect.report, inspect.compare, inspect.overlap, inspect.show)
 
 
 def main() -> None:
-    """Run the command line; bad input ends in one message and exit code 2."""
+    """Run the command line; bad input gives one message and exit code 2."""
     try:
         app()
     except BadInputError as error:
         log().print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)
     except PermissionError as error:
-        place = f"error: {error.filename}: {error.strerror}; see to its owner and mode, or choose "
+        place = f"error: {error.filename}: {error.strerror}; check its owner and mode, or choose "
         log().print(place + "another folder", style="red", markup=False, soft_wrap=True)
         sys.exit(2)

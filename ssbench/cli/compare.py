@@ -1,4 +1,4 @@
-"""The commands that compare what was measured: two rows, two folders of results, masks."""
+"""The commands that compare measurements: two rows, two folders of results, masks."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from ssbench.storage.records import folders_below, read_runs
 
 @dataclass(frozen=True)
 class Where:
-    """Where two rows are looked for."""
+    """Where to look for two rows."""
 
     results: Path
-    """A folder of records, or of such folders."""
+    """A folder of records, or a folder of such folders."""
     model: str | None = None
     dataset: str | None = None
 
 
 def compare(first: str, second: str, where: Where, console: Console) -> None:
-    """Print what differs between two folders of results, or between two rows.
+    """Print the differences between two folders of results, or between two rows.
 
     Raises:
-        BadInputError: a folder without records, or a row that is not there.
+        BadInputError: a folder without records, or a missing row.
     """
     folders = Path(first), Path(second)
     if all(folder.is_dir() for folder in folders):
@@ -42,19 +42,19 @@ def compare(first: str, second: str, where: Where, console: Console) -> None:
     for name, other, folder in zip((first, second), (second, first), folders, strict=True):
         if folder.is_dir() and any(folder.glob("*.jsonl")):
             raise BadInputError(
-                f"{other}: no folder, but {name} is one; name two folders of records, or two rows "
-                "and with --results the folder that has them"
+                f"{other}: not a folder, but {name} is one; name two folders of records, or two "
+                "rows and their folder with --results"
             )
     rows = read_rows(where)
     pair = [find_row(rows, name) for name in (first, second)]
     for row, name in zip(pair, (first, second), strict=True):
         if not row.done:
-            raise BadInputError(f"{name}: all its runs failed; there is nothing to compare")
+            raise BadInputError(f"{name}: all its runs failed, so there is nothing to compare")
     _print_receipt(receipt(*pair), console)
 
 
 def read_rows(where: Where) -> list[Row]:
-    """Read all rows of a folder of records, or of the folders one level below.
+    """Read all rows of a folder of records, or of its subfolders.
 
     Raises:
         BadInputError: no records.
@@ -80,7 +80,7 @@ def _compare_folders(folders: tuple[Path, Path], console: Console) -> None:
 
 def _print_receipt(found: Receipt, console: Console) -> None:
     titles = (found.first, found.second)
-    unequal = "What differs beside the method"
+    unequal = "Differences besides the method"
     if found.differences:
         console.print(_table(unequal, titles, found.differences))
     else:
@@ -108,11 +108,11 @@ def _table(title: str, columns: tuple[str, str], items: Sequence[Item]) -> Table
 
 
 def overlap(folder: Path, cache: Path | str | None, console: Console) -> None:
-    """Print how much the masks of every two methods agree, by whole masks where they are kept.
+    """Print the overlap of every two methods' masks, from checkpoints if they exist.
 
     Args:
-        folder: of an experiment's records.
-        cache: of the stage checkpoints; None: ``.cache`` beside the folder, where it has them.
+        folder: the folder of an experiment's records.
+        cache: the stage checkpoints; None: ``.cache`` beside the folder, if it has them.
         console: where to print.
 
     Raises:

@@ -1,4 +1,4 @@
-"""`ssbench data`: fetch a data set where that can be done, verify it, and say what it is."""
+"""`ssbench data`: fetch a data set if possible, verify and describe it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ssbench.errors import BadInputError
 from ssbench.storage.files import make_folder
 
 TIMEOUT = 30
-"""Seconds without an answer after which there is no network."""
+"""Timeout in seconds for the network."""
 
 
 def data(name: str, root: Path, console: Console) -> None:
-    """Fetch what is missing of a data set, verify all of it and print what it holds.
+    """Fetch missing files of a data set, verify all files and print a summary.
 
     Raises:
-        BadInputError: it is unknown, cannot be fetched, or a file is not what it must be.
+        BadInputError: it is unknown, cannot be fetched, or a file is wrong.
     """
     check(name, "data")
     source = DATASETS.get(name)
@@ -47,7 +47,7 @@ def data(name: str, root: Path, console: Console) -> None:
 
 
 def _in_other_layout(name: str, root: Path) -> bool:
-    """Whether the files lie where torchvision puts them: then they are read from there."""
+    """Whether the files are in torchvision's layout, which is read too."""
     try:
         open_dataset(name, root)
     except BadInputError:
@@ -87,7 +87,7 @@ def _table(dataset: DataSet) -> Table:
 
 
 def _converted(dataset: DataSet) -> Counter[str]:
-    """How many images of a folder each rule of `ssbench.data.picture` changes."""
+    """Count the images of a folder that each rule of `ssbench.data.picture` changes."""
     said = {
         "grey": "16 bits or floats, scaled",
         "transparent": f"transparent, on {BACKGROUND}",

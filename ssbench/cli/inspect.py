@@ -1,4 +1,4 @@
-"""The commands that train nothing: they list what there is, and read records."""
+"""The commands that train nothing: lists, and reports from records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssbench.cli.options import MethodFiles, Results, console
 
 
 class Listing(StrEnum):
-    """What can be listed."""
+    """Kinds of lists."""
 
     METHODS = "methods"
     MODELS = "models"
@@ -55,30 +55,34 @@ def _list_methods(console: Console, files: list[Path]) -> None:
 def report(
     results_dirs: Annotated[
         list[Path],
-        typer.Argument(help="A folder of records, or of such folders; several make one report."),
+        typer.Argument(help="Folder of records, or of such folders; several give one report."),
     ],
     format_: Annotated[
-        str, typer.Option("--format", help="Some of md,tex,html,csv,parquet,svg,png,pdf.")
+        str,
+        typer.Option(
+            "--format", help="Any of md,tex,html,csv,parquet,svg,png,pdf, separated by commas."
+        ),
     ] = "md,tex,html,csv",
     out: Annotated[Path | None, typer.Option(help="Where to write [beside the records].")] = None,
     claims: Annotated[
-        list[Path] | None, typer.Option(help="Claims of your own to be decided, a TOML file.")
+        list[Path] | None, typer.Option(help="A TOML file with claims of your own to test.")
     ] = None,
     table: Annotated[
         int | None,
-        typer.Option(min=1, max=3, help="One of the paper's tables in place of the report."),
+        typer.Option(min=1, max=3, help="Render one of the paper's tables instead of the report."),
     ] = None,
     published: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE", help="Published rows of your own, CSV as bench/published.csv."
+            metavar="FILE", help="Published rows of your own, in the format of bench/published.csv."
         ),
     ] = None,
     no_published: Annotated[
-        bool, typer.Option("--no-published", help="Leave out the published rows of ssbench's own.")
+        bool,
+        typer.Option("--no-published", help="Leave out the published rows that ship with ssbench."),
     ] = False,
 ) -> None:
-    """Render tables and figures from records; the records are only read."""
+    """Render tables and figures from records."""
     from ssbench.cli import report as report_
 
     options = report_.Rendering(
@@ -100,7 +104,7 @@ def compare(
     model: Annotated[str | None, typer.Option(help="The rows' network.")] = None,
     dataset: Annotated[str | None, typer.Option(help="The rows' data set.")] = None,
 ) -> None:
-    """Compare two folders of results, or two rows: what differs, and is it beyond noise?"""
+    """Compare two folders of results, or two rows: what differs, and is it significant?"""
     from ssbench.cli import compare as compare_
 
     compare_.compare(first, second, compare_.Where(results, model, dataset), console())
@@ -113,14 +117,14 @@ def overlap(
         typer.Option(help="Folder of the stage checkpoints, or its URL [beside the folder]."),
     ] = None,
 ) -> None:
-    """Compare the masks of all methods, two by two: is it just magnitude?"""
+    """Compare the masks of every two methods: does it just prune by magnitude?"""
     from ssbench.cli import compare as compare_
 
     compare_.overlap(results_dir, cache, console())
 
 
 def show(run_id: str, results: Results = Path("results")) -> None:
-    """Print the records of one run, given by its id or a part of it."""
+    """Print the records of a run, by its id or a part of it."""
     from ssbench.cli import lists
     from ssbench.storage.results import find_run
 

@@ -1,4 +1,4 @@
-"""The methods that have to be imported to be listed; takes torch."""
+"""List methods by importing them; imports torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ssbench.method.registry import MethodFile, discover
 
 
 def imported_methods(files: Sequence[Path]) -> tuple[list[Described], dict[str, str]]:
-    """Import every method; return what they say of themselves, and why others are broken."""
+    """Import every method; return their descriptions, and the reasons why others are broken."""
     registry = discover(files)
     return [_described(name, file) for name, file in registry.methods.items()], registry.broken
 

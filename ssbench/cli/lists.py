@@ -1,4 +1,4 @@
-"""What there is, as tables on a console, where torch is not needed to know it."""
+"""Print lists of what is available as tables, without torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssbench.models.registry import IMAGENET, MODELS
 
 def methods(console: Console, found: Sequence[Described]) -> None:
     """List every method with its hyper-parameters."""
-    table = Table("method", "grain", "hyper-parameters (defaults)", "what it does", "source")
+    table = Table("method", "grain", "hyper-parameters (defaults)", "description", "source")
     for method in found:
         settings = "\n".join(_setting(method, key, value) for key, value in method.settings.items())
         grain, summary = method.grain, method.summary
@@ -25,19 +25,19 @@ def methods(console: Console, found: Sequence[Described]) -> None:
 
 def models(console: Console) -> None:
     """List every network with its size."""
-    table = Table("model", "image", "classes", "parameters", "what it is")
+    table = Table("model", "image", "classes", "parameters", "description")
     for name, small in MODELS.items():
         table.add_row(name, small.image, "10", f"{small.params:,}", small.summary)
     for name, big in IMAGENET.items():
         table.add_row(name, "224", "1000", f"{big.params:,}", big.summary)
-    table.add_row("torchvision:NAME", "-", "-", "-", "any classifier of torchvision's")
-    table.add_row("timm:NAME", "-", "-", "-", "any model of timm's that torch.fx can trace")
+    table.add_row("torchvision:NAME", "-", "-", "-", "any classifier of torchvision")
+    table.add_row("timm:NAME", "-", "-", "-", "any model of timm that torch.fx can trace")
     console.print(table)
 
 
 def datasets(console: Console) -> None:
     """List every data set."""
-    table = Table("data set", "image", "classes", "train / validation / test", "what it is")
+    table = Table("data set", "image", "classes", "train / validation / test", "description")
     for name, facts in DATASETS.items():
         shape = " x ".join(map(str, facts.shape))
         images = " / ".join(f"{count:,}" for count in facts.images)

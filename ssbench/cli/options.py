@@ -1,4 +1,4 @@
-"""What several commands share: options for typer, and where results and progress are printed."""
+"""Options that several commands share, and consoles for results and progress."""
 
 import sys
 from contextlib import suppress
@@ -10,7 +10,7 @@ from rich.console import Console
 
 WIDTH = 160
 
-Results = Annotated[Path, typer.Option(help="Folder of the records and reports.")]
+Results = Annotated[Path, typer.Option(help="Folder of records and reports.")]
 DataRoot = Annotated[
     Path | None,
     typer.Option(
@@ -18,10 +18,10 @@ DataRoot = Annotated[
     ),
 ]
 MethodFiles = Annotated[
-    list[Path] | None, typer.Option("--method-file", help="A method of your own, one .py file.")
+    list[Path] | None, typer.Option("--method-file", help="A .py file with a method of your own.")
 ]
 Named = Annotated[
-    str, typer.Argument(help="A TOML file, or the name of one that ships with ssbench.")
+    str, typer.Argument(help="A TOML file, or the name of an experiment that ships with ssbench.")
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -30,27 +30,27 @@ Overrides = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Cache = Annotated[
     str | None,
-    typer.Option(help="Folder of the stage checkpoints, or its URL (s3://…) [RESULTS/.cache]."),
+    typer.Option(help="Folder or URL (s3://…) of stage checkpoints [RESULTS/.cache]."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 
 
 def console() -> Console:
-    """A console for results: a file or pipe has no width, so tables get all they need."""
+    """Make a console for results; files and pipes have no width, so tables get what they need."""
     made = Console()
     return made if made.is_terminal else Console(width=WIDTH)
 
 
 def log() -> Console:
-    """A console for progress and errors, on standard error. Where nobody reads it, that is no harm.
+    """Make a console for progress and errors on standard error; failed writes are ignored.
 
-    A terminal may be closed, or a pipe's reader end, while a training has hours to go.
+    A terminal may close, or a pipe's reader may end, hours before a training ends.
     """
     return Console(file=cast("IO[str]", _Unheeded()))
 
 
 class _Unheeded:
-    """Standard error, whichever it is by then; what cannot be written there is dropped."""
+    """The current standard error; drops what cannot be written."""
 
     def write(self, text: str) -> int:
         with suppress(OSError):
@@ -63,10 +63,10 @@ class _Unheeded:
 
     @property
     def _stream(self) -> Any:
-        """The stream behind rich's, which stands in for it while a live display is shown."""
+        """The stream behind rich's replacement of standard error during a live display."""
         return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "rich_proxied_file":  # rich would write to that and not to this
+        if name == "rich_proxied_file":  # rich would bypass this object
             raise AttributeError(name)
         return getattr(self._stream, name)

@@ -1,4 +1,4 @@
-"""What the commands do that only read records: no torch is imported for them."""
+"""Render reports from records, without torch."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Rendering:
-    """What to render of records, and how.
+    """Options for rendering.
 
     Attributes:
         formats: see `ssbench.report.render`.
         table: one of the paper's tables; None for the report.
-        out: where to write; None for beside the records. Several folders need one.
-        claims: files of claims, beside those that ship with ssbench.
+        out: where to write; None: beside the records. Several folders require it.
+        claims: files of claims, in addition to those that ship with ssbench.
         published: files of published rows.
         shipped: whether to show the published rows that ship with ssbench too.
     """
@@ -45,7 +45,7 @@ class Rendering:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Look for no garbage: among records, which all stay, that takes a fifth of the time."""
+    """Pause the garbage collector: it takes a fifth of the time, and records all stay alive."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -57,18 +57,17 @@ def _uncollected() -> Iterator[None]:
 
 @_uncollected()
 def render_folders(folders: Sequence[Path], options: Rendering) -> list[Path]:
-    """Render the report of a results folder, of every experiment under it, or of several together.
+    """Render a report per experiment of a results folder, or one report of several folders.
 
-    One of the paper's tables is of all these experiments together.
+    One of the paper's tables covers all these experiments.
 
     Args:
-        folders: one, of records or of such folders; or several of records, for one report.
-        options: what of them, and how.
+        folders: one folder of records or of such folders; or several of records, for one report.
+        options: what to render.
 
     Raises:
-        BadInputError: a format that is not known, no records, several folders without
-            ``options.out``, a file of claims or published rows that is none, or nothing that fits
-            in the table.
+        BadInputError: an unknown format, no records, several folders without ``options.out``, an
+            invalid file of claims or published rows, or nothing that fits in the table.
     """
     out = options.out
     known = (*FORMATS, *OPTIONAL)
@@ -78,19 +77,19 @@ def render_folders(folders: Sequence[Path], options: Rendering) -> list[Path]:
         if not folder.is_dir():
             raise BadInputError(f"{folder}: no such folder; name one that holds records (*.jsonl)")
     if len(folders) > 1 and out is None:
-        raise BadInputError("several folders in one report: say with --out where to write it")
+        raise BadInputError("several folders in one report: give its folder with --out")
     claims = [*claims_.shipped(bench_folder()), *options.claims]
     published = collect(options.published, shipped=options.shipped)
     if len(folders) > 1 and out is not None and options.table is None:
         make_folder(out, "--out")
         return render_report(folders, out, options.formats, claims, published)
-    found = [source for folder in folders for source in _with_records(folder)]
+    sources = [source for folder in folders for source in _with_records(folder)]
     if options.table is not None:
         target = out or folders[0]
         make_folder(target, "--out")
-        return render_table(options.table, found, target, options.formats, published)
+        return render_table(options.table, sources, target, options.formats, published)
     written: list[Path] = []
-    for source in found:
+    for source in sources:
         target = source if out is None else out if source in folders else out / source.name
         make_folder(target, "--out")
         written += render_report(source, target, options.formats, claims, published)
@@ -98,7 +97,7 @@ def render_folders(folders: Sequence[Path], options: Rendering) -> list[Path]:
 
 
 def _with_records(folder: Path) -> list[Path]:
-    """The folder, or those of every experiment under it."""
+    """Return the folder, or its experiments' folders."""
     found = folders_below(folder)
     if not found:
         raise BadInputError(f"{folder}: no records (*.jsonl) here or one level below")

@@ -1,4 +1,4 @@
-"""What the commands do, without the command line: plain values in, text on a console out."""
+"""Run and export, without the command line: plain values in, text on a console out."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from ssbench.storage.files import make_folder
 from ssbench.storage.results import find_run
 
 ATTEMPTS = 3
-"""So often records that are removed during a run are written again."""
+"""How many times to rewrite records that were deleted during a run."""
 
 
 def run(argument: str, options: Options, console: Console, log: Console) -> Outcome:
-    """Run an experiment, or with ``dry_run`` say what that would do.
+    """Run an experiment, or with ``dry_run`` print the plan and its cost.
 
     Args:
         argument: the experiment's file, or the name of one that ships with ssbench.
@@ -66,12 +66,12 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
         for _ in range(ATTEMPTS):
             if all(ready.results.has(run.id) for run in ready.runs):
                 break
-            # Someone removed the folder meanwhile; the stages are there.
+            # Someone removed the records meanwhile; the stages are still in the cache.
             outcome = execute_missing(ready, options, observer)
     show(ready.results.folder, console, quiet=options.quiet)
     _tell(outcome.failed, log)
     if outcome.failed:
-        log.print("failed runs stay as they are; try them again with --retry-failed")
+        log.print("failed runs are not repeated; use --retry-failed for that")
     return outcome
 
 
@@ -81,7 +81,7 @@ def _tell(failed: Mapping[str, str], log: Console) -> None:
 
 
 def show(folder: Path, console: Console, *, quiet: bool) -> None:
-    """Render the report, unless it is of these very records, and print the table."""
+    """Render the report, unless it is up to date, and print the table."""
     published = collect()
     page, found = folder / "report.html", freshness.fingerprint(folder)
     if not freshness.is_fresh(folder, found):
@@ -95,17 +95,17 @@ def show(folder: Path, console: Console, *, quiet: bool) -> None:
 
 
 def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | str | None) -> Path:
-    """Write a finished run's compact network to a folder of its own.
+    """Write a finished run's compact network to a folder.
 
     Returns:
         The folder.
 
     Raises:
-        BadInputError: no such run, no result, no checkpoint any more, or nowhere to write.
+        BadInputError: no such run, no result, no checkpoint, or the folder cannot be written.
     """
     record = find_run(run_id, results)[-1]
     if record["status"] != "done":
-        raise BadInputError(f"{record['run']}: failed ({record['reason']}); there is no network")
+        raise BadInputError(f"{record['run']}: failed ({record['reason']}), so there is no network")
     lacking = [key for key in ("image_shape", "classes", "mean", "sd") if key not in record]
     if lacking:
         raise BadInputError(f"{record['run']}: its record lacks {lacking[0]}; run it again")

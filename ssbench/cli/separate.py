@@ -1,8 +1,8 @@
-"""Add seeds to two rows until it is known which of them errs less.
+"""Add seeds to two rows until one of them has a significantly lower error.
 
-Looking again after every seed would find differences where there are none. So the numbers of seeds
-at which the rows are judged are fixed in advance, and each look is judged more strictly
-(`ssbench.analysis.stats.looks`): all together err in one case of twenty.
+A test after every seed would find differences that do not exist. So the numbers of seeds at which
+the rows are tested are fixed in advance, and each test is stricter
+(`ssbench.analysis.stats.looks`), so that all tests together are wrong in one case of twenty.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Names = tuple[str, str]
 
 
 def rows_of(written: str) -> Names:
-    """Part 'ROW_A,ROW_B' at the comma that stands in no brackets.
+    """Split 'ROW_A,ROW_B' at the comma outside brackets.
 
     Raises:
         BadInputError: not two names.
@@ -49,14 +49,14 @@ def rows_of(written: str) -> Names:
     first, *others = (part.strip() for part in parts)
     if len(others) != 1 or not first or not others[0]:
         raise BadInputError(
-            f"--until-separated {written}: write two rows with a comma between them, for "
+            f"--until-separated {written}: write two rows separated by a comma, for "
             "instance l0@0.05,network-slimming@0.05"
         )
     return first, others[0]
 
 
 def check(argument: str, options: Options, names: Names) -> None:
-    """See before anything is trained that two rows are there to be separated.
+    """Check before training that two rows can be separated.
 
     Args:
         argument: the experiment's file or name.
@@ -64,10 +64,10 @@ def check(argument: str, options: Options, names: Names) -> None:
         names: as for `run`.
 
     Raises:
-        BadInputError: a row that the experiment will not have, or two without a common budget.
+        BadInputError: a row that the experiment does not have, or rows without a common budget.
     """
     ready = prepare(argument, options)
-    # Records of what has not been run yet: names depend on all rows that there will be.
+    # Names depend on all rows, so make records for the runs that are missing.
     coming = [
         records_.RunRecords(
             tuple(Record.model_validate(line) for line in records(each, [], "not run yet"))
@@ -81,14 +81,13 @@ def check(argument: str, options: Options, names: Names) -> None:
 def run(
     argument: str, options: Options, names: Names, max_seeds: int, console: Console, log: Console
 ) -> Outcome:
-    """Carry out further seeds of two rows of an experiment whose own seeds are done.
+    """Run further seeds of two rows of an experiment whose own seeds are done.
 
     Args:
         argument: the experiment's file or name.
         options: the rest of the command line.
-        names: two rows as `ssbench.analysis.find_row` takes them; without a share all
-            budgets that both have.
-        max_seeds: at which to stop.
+        names: two rows for `ssbench.analysis.find_row`; without a share, all common budgets.
+        max_seeds: the number of seeds at which to stop.
         console: for the verdicts.
         log: for progress.
 
@@ -96,7 +95,7 @@ def run(
         How the further runs ended.
 
     Raises:
-        BadInputError: a row that is not there, or two that have no budget in common.
+        BadInputError: a missing row, or rows without a common budget.
     """
     ready = prepare(argument, options)
     folder, seeds = ready.results.folder, list(ready.experiment.seeds)
@@ -129,17 +128,17 @@ def run(
 
 
 def _pairs(runs: Iterable[records_.RunRecords], names: Names) -> list[tuple[Row, Row]]:
-    """The rows of the two names that share a table and a budget."""
+    """Pair the rows of the two names that share a table and a budget."""
     rows, _ = make_rows(runs)
     first, second = (
         [find_row(rows, name)] if "@" in name else find_rows(rows, name) for name in names
     )
-    found = [(one, two) for one in first for two in second if _place(one) == _place(two)]
-    if not found:
+    pairs = [(one, two) for one in first for two in second if _place(one) == _place(two)]
+    if not pairs:
         raise BadInputError(
             f"--until-separated {','.join(names)}: these rows have no budget in common"
         )
-    return found
+    return pairs
 
 
 def _place(row: Row) -> tuple[object, ...]:
@@ -176,8 +175,8 @@ def _verdicts(pairs: Iterable[tuple[Row, Row]], level: float, looks: int) -> lis
             words = f"not separable with {seeds} seeds"
         lines.append(f"{judged.budget}: {judged.first} before {judged.second}: {words}")
     lines.append(
-        f"Judged at most {looks} times, each at {100 * level:.2f} %, so that all together have "
-        f"{100 * stats.LEVEL:.0f} %."
+        f"At most {looks} tests, each at {100 * level:.2f} %, so that together they keep a "
+        f"confidence of {100 * stats.LEVEL:.0f} %."
     )
     return lines
 

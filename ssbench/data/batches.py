@@ -1,4 +1,4 @@
-"""What training and evaluation ask of a loader, wherever its images lie."""
+"""The interface of loaders, for images in memory or in files."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Batches(Protocol):
 
     @property
     def split(self) -> Split | Files:
-        """Whose images these are."""
+        """The split of these images."""
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pass once over the images as they lie, without augmentation."""
+        """Pass once over the images in stored order, without augmentation."""
 
     def shuffled(
         self, order: torch.Generator, augmentation: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pass once over the images in random order, augmented; both generators on the CPU."""
+        """Pass once over the images in random order, augmented; both generators are on the CPU."""

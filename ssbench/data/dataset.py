@@ -1,4 +1,4 @@
-"""A data set: images as they are stored, labels, and how to normalise and augment them."""
+"""A data set: stored images, labels, normalisation and augmentation."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to training images where a recipe (`ssbench.training`) does not say."""
+    """The data set's default augmentation, unless a recipe (`ssbench.training`) sets another."""
 
     shift: int = 0
     flip: bool = False
@@ -49,11 +49,11 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Three splits: choices are made on validation, results are those on test.
+    """Three splits: choices use validation, results use test.
 
     Attributes:
-        fixed: the normalisation of images in memory, where it is not that of the training images.
-        remarks: what a user has to know of the files, each in one line.
+        fixed: the normalisation of images in memory; None: that of the training images.
+        remarks: notes on the files for the user, one line each.
     """
 
     name: str
@@ -77,7 +77,7 @@ class DataSet:
     def normalisation(self) -> Normalisation:
         """Mean and standard deviation of the training images, by channel, [C, 1, 1].
 
-        Those of a folder are its preprocessing's.
+        Folders use the values of their preprocessing.
         """
         if isinstance(self.train, Files):
             how = self.train.preprocessing
@@ -113,9 +113,9 @@ class DataSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of every image and label in their order, as hexadecimal digits.
+        """A hash of every image and label in order, as hexadecimal digits.
 
-        That of a folder is described with `ssbench.data.image_folder.Files.fingerprint`.
+        For folders see `ssbench.data.image_folder.Files.fingerprint`.
         """
         digest = hashlib.sha256(f"{self.name}:{self.classes}".encode())
         for split in (self.train, self.validation, self.test):
@@ -144,7 +144,7 @@ def _pixels(values: Sequence[float]) -> Tensor:
 
 
 def _by_counting(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and sample standard deviation by channel [C], without a copy in double precision."""
+    """Return mean and sample standard deviation by channel [C], without a double-precision copy."""
     values = torch.arange(256, dtype=torch.double)
     means, sds = [], []
     for channel in range(images.shape[1]):

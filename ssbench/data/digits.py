@@ -1,6 +1,6 @@
 """Handwritten digits of 8x8 pixels from scikit-learn (1,797 images of UCI's optdigits).
 
-The file is read where scikit-learn keeps it: importing ``sklearn.datasets`` takes seconds.
+Reads scikit-learn's file directly, because importing ``sklearn.datasets`` takes seconds.
 """
 
 import importlib.util
@@ -19,10 +19,10 @@ TRAIN, VALIDATION = 1000, 297
 def digits(_root: Path | None = None) -> DataSet:
     """1,000 training, 297 validation and 500 test images; grey values 0 to 16.
 
-    There is no official split: this one is a fixed permutation (numpy's frozen RandomState, 0).
+    There is no official split; this one uses a fixed permutation (numpy's frozen RandomState, 0).
 
     Raises:
-        BadInputError: scikit-learn is not installed as expected.
+        BadInputError: scikit-learn's file is missing.
     """
     table = np.loadtxt(file_of_digits(), delimiter=",", dtype=np.uint8)
     table = table[np.random.RandomState(0).permutation(len(table))]
@@ -37,7 +37,7 @@ def digits(_root: Path | None = None) -> DataSet:
 
 
 def file_of_digits() -> Path:
-    """Where scikit-learn keeps the images.
+    """Return the path of scikit-learn's file of images.
 
     Raises:
         BadInputError: it is not installed as expected.

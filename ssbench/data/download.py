@@ -1,4 +1,4 @@
-"""Where data sets lie, and whether their files are what they must be."""
+"""Find, verify and download the files of data sets."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ssbench.errors import BadInputError
 
 @dataclass(frozen=True)
 class Known:
-    """A file of a data set, and how it is told from a damaged one.
+    """A file of a data set, with its checksums.
 
     Attributes:
         name: the file's name, with folders.
         md5: the published checksum of the file.
-        url: where it can be had.
-        content: SHA-256 of what a .gz file unpacks to, for copies that were packed anew.
+        url: its address.
+        content: SHA-256 of a .gz file's unpacked content, for repacked copies.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Known:
 
 
 def data_root(option: Path | None) -> Path:
-    """The folder of all data sets: the option, else $SSBENCH_DATA, else ~/.cache/ssbench/data."""
+    """Return the folder of data sets: the option, $SSBENCH_DATA or ~/.cache/ssbench/data."""
     if option is not None:
         return option
     named = os.environ.get("SSBENCH_DATA")
@@ -39,14 +39,14 @@ def data_root(option: Path | None) -> Path:
 
 
 def read(files: Sequence[Known], folders: Sequence[Path], dataset: str) -> dict[str, bytes]:
-    """Read the files of a data set from the first folder that has one of them, and verify each.
+    """Read and verify the files of a data set, from the first folder that has one of them.
 
     Returns:
-        The content by file name, unpacked where the file is a .gz.
+        The content by file name, unpacked if the file is a .gz.
 
     Raises:
-        BadInputError: a file is missing or is not what it must be; names it, the checksum that is
-            expected and that which was found.
+        BadInputError: a file is missing or wrong; names it with the expected and the actual
+            checksum.
     """
     folder = next((f for f in folders if any((f / k.name).is_file() for k in files)), None)
     if folder is None:
@@ -55,7 +55,7 @@ def read(files: Sequence[Known], folders: Sequence[Path], dataset: str) -> dict[
 
 
 def missing(files: Sequence[Known], folder: Path, dataset: str) -> str:
-    """Say which files to put where."""
+    """Say which files are missing, and where to put them."""
     lines = [f"  {known.name}  (md5 {known.md5})" for known in files]
     return (
         f"data set {dataset!r} is not here; `ssbench data {dataset}` fetches it, or put these "
@@ -89,17 +89,17 @@ def _verified(path: Path, known: Known, dataset: str) -> bytes:
 
 
 Download = Callable[[str, Path], None]
-"""Takes an address and where its content goes; raises OSError where there is no way to it."""
+"""Downloads an address to a path; raises OSError if it cannot be reached."""
 
 
 def fetch(files: Sequence[Known], folder: Path, dataset: str, download: Download) -> list[Path]:
-    """Download the files that are not there yet; each appears in whole and verified, or not.
+    """Download missing files; each appears complete and verified, or not at all.
 
     Returns:
-        The files that were fetched.
+        The fetched files.
 
     Raises:
-        BadInputError: there is no network, or a file that came is not the published one.
+        BadInputError: there is no network, or a download is not the published file.
     """
     fetched = []
     for known in files:

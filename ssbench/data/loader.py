@@ -1,7 +1,7 @@
-"""Batches of images that lie on the device: shuffled, shifted, flipped, normalised there.
+"""Batches of images in device memory, shuffled, shifted, flipped and normalised there.
 
-What chance decides is drawn for a whole epoch at once, on the CPU, and sent to the device in one
-piece: no batch waits for a copy between the two.
+Random numbers are drawn on the CPU for a whole epoch and copied to the device at once, so that no
+batch waits for a copy.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Loader:
 
     Attributes:
         normalisation: mean and standard deviation, [C, 1, 1].
-        shift: random translation by up to so many pixels, the border filled with 0.
+        shift: maximum random translation in pixels; the border is filled with 0.
         flip: mirror each image with probability 1/2.
         share: the rows of every shuffled batch that this process trains on.
     """
@@ -37,7 +37,7 @@ class Loader:
     share: Shard = WHOLE
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pass once over the images as they lie, without augmentation."""
+        """Pass once over the images in stored order, without augmentation."""
         for start in range(0, len(self.split), self.batch_size):
             part = slice(start, start + self.batch_size)
             images = self.split.images[part].permute(0, 2, 3, 1).contiguous()
@@ -48,8 +48,8 @@ class Loader:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Pass once over the images in random order, augmented.
 
-        Both generators live on the CPU, so that every device sees the same batches. A last batch
-        of one image joins the one before: batch norm cannot normalise one value.
+        Both generators are on the CPU, so that every device sees the same batches. A last batch of
+        one image joins the one before, because batch norm cannot normalise one value.
         """
         count, device = len(self.split), self.split.images.device
         chosen = torch.randperm(count, generator=order).to(device)
@@ -68,7 +68,7 @@ class Loader:
             yield self._normalised(images), labels
 
     def _draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Where the windows of one batch lie [2, count], and which images are mirrored [count]."""
+        """Draw window offsets [2, count] and mirror flags [count] for one batch."""
         offsets = torch.zeros(2, count, dtype=torch.long)
         mirrored = torch.zeros(count, dtype=torch.bool)
         if self.shift:
@@ -79,7 +79,7 @@ class Loader:
 
     @cached_property
     def _windows(self) -> Tensor:
-        """Every window of an image's size in every padded image, a view: [N, y, x, H, W, C]."""
+        """Every image-sized window of every padded image, as a view [N, y, x, H, W, C]."""
         images = self.split.images.permute(0, 2, 3, 1)
         _, height, width, _ = images.shape
         padded = F.pad(images, (0, 0, *(self.shift,) * 4)).contiguous()
@@ -87,20 +87,20 @@ class Loader:
 
     @cached_property
     def _scale(self) -> Normalisation:
-        """Mean and standard deviation as whole images [H, W, C]: no short loops over channels."""
+        """Mean and standard deviation expanded to [H, W, C], to avoid short channel loops."""
         shape = self.split.image_shape
         mean, sd = (part.expand(shape).permute(1, 2, 0) for part in self.normalisation)
         device = self.split.images.device
         return mean.contiguous().to(device), sd.contiguous().to(device)
 
     def _normalised(self, images: Tensor) -> Tensor:
-        """Turn uint8 [n, H, W, C] into float [n, C, H, W], in memory as it was."""
+        """Turn uint8 [n, H, W, C] into float [n, C, H, W], with the same memory layout."""
         mean, sd = self._scale
         return images.float().sub_(mean).div_(sd).permute(0, 3, 1, 2)
 
 
 def batch_sizes(count: int, batch_size: int) -> list[int]:
-    """The sizes of the batches of one epoch; a last one of one image joins the one before."""
+    """Return the batch sizes of one epoch; a last batch of one image joins the one before."""
     full, rest = divmod(count, batch_size)
     if rest == 1 and full:
         return [batch_size] * (full - 1) + [batch_size + 1]

@@ -1,4 +1,4 @@
-"""A synthetic set of coloured shapes: to try big networks without a download, never a result."""
+"""A synthetic set of coloured shapes, to try big networks without a download; not for results."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _SHAPES: tuple[Shape, ...] = (
     lambda x, y: (np.floor(3 * y) % 2 == 0) & (abs(x) < 1) & (abs(y) < 1),  # level stripes
     lambda x, y: ((np.floor(2 * x) + np.floor(2 * y)) % 2 == 0) & (abs(x) < 1) & (abs(y) < 1),
 )
-"""What each class looks like on coordinates from -1 to 1; the last is a chessboard."""
+"""The shape of each class on coordinates from -1 to 1; the last is a chessboard."""
 
 
 def synthetic(_root: Path | None = None) -> DataSet:
     """Synthetic coloured shapes, 32 pixels, ten classes, drawn by program: 4,000 / 500 / 1,000.
 
-    Place, size, tilt and both colours of a shape are random, and there is noise on all.
+    Place, size, tilt and both colours of a shape are random; noise is added to the image.
     """
     random = np.random.RandomState(0)
     counts = (TRAIN, VALIDATION, TEST)

@@ -1,8 +1,7 @@
-"""MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100 and SVHN, from the files that torchvision knows.
+"""MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100 and SVHN, from torchvision's files.
 
-Addresses and checksums are read from torchvision's classes; every file is verified before a byte
-of it is used. Validation images are held out of the training images by a fixed permutation (numpy's
-frozen RandomState, 0).
+URLs and checksums come from torchvision's classes; every file is verified before use. A fixed
+permutation (numpy's frozen RandomState, 0) selects the validation images among the training images.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ Array = NDArray[Any]
 VALIDATION = 5000
 """Images held out of the training images, as in network slimming (Liu et al. 2017)."""
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package dataset-fashion-mnist puts its files."""
+"""The folder of Debian's package dataset-fashion-mnist."""
 _IDX = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
         "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")  # fmt: skip
 _FASHION_CONTENT = dict(
@@ -41,11 +40,11 @@ _FASHION_CONTENT = dict(
         strict=True,
     )
 )
-"""SHA-256 of the unpacked files: Debian packs them anew, so that the .gz differ."""
+"""SHA-256 of the unpacked files; Debian repacks them, so its .gz files differ."""
 
 
 def idx_files(fashion: bool) -> list[Known]:
-    """The four files of MNIST or Fashion-MNIST."""
+    """List the four files of MNIST or Fashion-MNIST."""
     from torchvision.datasets import MNIST, FashionMNIST
 
     source = FashionMNIST if fashion else MNIST
@@ -57,7 +56,7 @@ def idx_files(fashion: bool) -> list[Known]:
 
 
 def cifar_files(classes: int) -> list[Known]:
-    """The archive of CIFAR-10 or CIFAR-100."""
+    """List the archive of CIFAR-10 or CIFAR-100."""
     from torchvision.datasets import CIFAR10, CIFAR100
 
     source = CIFAR10 if classes == 10 else CIFAR100
@@ -65,27 +64,27 @@ def cifar_files(classes: int) -> list[Known]:
 
 
 def fashion_mnist_files() -> list[Known]:
-    """The four files of Fashion-MNIST."""
+    """List the four files of Fashion-MNIST."""
     return idx_files(True)
 
 
 def mnist_files() -> list[Known]:
-    """The four files of MNIST."""
+    """List the four files of MNIST."""
     return idx_files(False)
 
 
 def cifar10_files() -> list[Known]:
-    """The archive of CIFAR-10."""
+    """List the archive of CIFAR-10."""
     return cifar_files(10)
 
 
 def cifar100_files() -> list[Known]:
-    """The archive of CIFAR-100."""
+    """List the archive of CIFAR-100."""
     return cifar_files(100)
 
 
 def svhn_files() -> list[Known]:
-    """The two files of SVHN's cropped digits; the 531,131 extra ones are left out."""
+    """List the two files of SVHN's cropped digits, without the 531,131 extra images."""
     from torchvision.datasets import SVHN
 
     parts = (SVHN.split_list["train"], SVHN.split_list["test"])
@@ -95,7 +94,7 @@ def svhn_files() -> list[Known]:
 def fashion_mnist(root: Path, files: Sequence[Known] | None = None) -> DataSet:
     """Clothes in grey, 28 pixels, ten classes (Xiao et al. 2017): 55,000 / 5,000 / 10,000."""
     folders = [root / "fashion-mnist", root / "FashionMNIST" / "raw", DEBIAN]
-    # Mirrored clothes stay what they are; digits do not.
+    # Mirroring keeps the class of clothes, but not of digits.
     return _idx("fashion-mnist", files or idx_files(True), folders, Augmentation(2, True))
 
 
@@ -166,7 +165,7 @@ def _cifar(name: str, classes: int, root: Path, files: Sequence[Known] | None) -
 
 
 def _pickles(archive: bytes, name: str) -> dict[str, Mapping[bytes, Any]]:
-    """Read the batches of a CIFAR archive; only what was verified gets here."""
+    """Read the batches of a verified CIFAR archive."""
     found = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
@@ -199,7 +198,7 @@ def _made(
     standard: Augmentation,
     files: Sequence[str],
 ) -> DataSet:
-    """Check what was read and hold out the validation images."""
+    """Check images and labels, and hold out the validation images."""
     for (images, labels), file in zip(parts, files, strict=True):
         if len(images) != len(labels):
             raise BadInputError(f"{file}: {len(labels)} labels for {len(images)} images")
@@ -217,5 +216,5 @@ def _made(
 
 
 def _split(images: Array, labels: Array) -> Split:
-    pixels = torch.from_numpy(np.array(images, order="C"))  # what is read from bytes is read-only
+    pixels = torch.from_numpy(np.array(images, order="C"))  # arrays from bytes are read-only
     return Split(pixels, torch.from_numpy(labels.astype(np.int64)))

@@ -1,4 +1,4 @@
-"""How many stages fit on a device side by side: measured, not guessed."""
+"""Measure how many stages fit on a device in parallel."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ssbench.pipeline.workbench import Workbench, evaluation_batch
 from ssbench.training.device import clear, peak_memory
 
 SPARE = 0.8
-"""The share of the free memory that is used."""
+"""The share of the free memory to use."""
 CUDA_CONTEXT = 600 * 2**20
 """Bytes that CUDA's context and libraries take per process, which torch does not count."""
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def fitting(runs: Sequence[Run], workbench: Workbench) -> int:
-    """How many processes the cores and the free memory carry, at least one."""
+    """Return how many processes the cores and the free memory allow, at least one."""
     need = needed(runs, workbench)
     if workbench.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(workbench.device)
@@ -35,10 +35,10 @@ def fitting(runs: Sequence[Run], workbench: Workbench) -> int:
 
 
 def needed(runs: Sequence[Run], workbench: Workbench) -> int:
-    """Bytes of the device's memory that a process needs.
+    """Return the bytes of the device's memory that a process needs.
 
-    One training step of each network at its batch size says so; on a GPU, where images of an
-    evaluation may outweigh those of a step, also a batch of that.
+    Measures one training step of each network at its batch size; on a GPU also an evaluation
+    batch, which may need more.
     """
     clear(workbench.device)
     found = kinds(runs)
@@ -50,7 +50,7 @@ def needed(runs: Sequence[Run], workbench: Workbench) -> int:
     if workbench.device.type != "cuda":
         return peak_memory(workbench.device)
     need = torch.cuda.max_memory_reserved(workbench.device) + CUDA_CONTEXT
-    clear(workbench.device)  # for those that are to share the device
+    clear(workbench.device)  # for the processes that will share the device
     return need
 
 
@@ -62,7 +62,7 @@ def _evaluate_briefly(workbench: Workbench, name: str) -> None:
 
 
 def _free_memory() -> int:
-    """Bytes that processes can still get; on a system without /proc, half of all."""
+    """Return the available memory in bytes; without /proc, half of the total."""
     info = Path("/proc/meminfo")
     if info.exists():
         for line in info.read_text().splitlines():

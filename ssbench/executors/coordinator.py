@@ -1,4 +1,4 @@
-"""Who hands out stages and writes down what comes of them, wherever they are carried out."""
+"""Hand out stages to any executor, and save the records of finished runs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ssbench.training.loop import Epoch
 
 
 class Coordinator:
-    """Hands out the stages that are missing, and saves the records of the runs that they finish.
+    """Hands out the missing stages, and saves the records of the runs that they complete.
 
     Attributes:
-        schedule: what can be handed out, and what is finished by what.
+        schedule: the stages that can be handed out, and the runs that each completes.
         left: the runs that had no record.
         outcome: how the runs ended so far.
-        saved: what was saved of stages that were stopped half-way, each in a few words.
+        saved: what was saved of interrupted stages, each in a few words.
     """
 
     def __init__(
@@ -57,8 +57,7 @@ class Coordinator:
     def goes_on(self, *, busy: bool) -> bool:
         """Whether there are stages to hand out, now or later.
 
-        Runs that come up again are planned anew when all that was planned before is done, by
-        the workers too if they are ``busy``.
+        Replans runs with damaged stages once everything else is done and no worker is ``busy``.
         """
         while self._put_off and self._put_off[0][0] <= time.monotonic():
             self.schedule.ready.append(self._put_off.popleft()[1])
@@ -68,7 +67,7 @@ class Coordinator:
         return bool(self.schedule.ready) or self.waits
 
     def passes_over(self, stage: Stage) -> bool:
-        """Whether a stage failed in another process that works on these records; its runs do."""
+        """Whether another process on these records saw a stage fail; its runs fail here too."""
         failure = failed_elsewhere(self.results, stage)
         if failure is None:
             return False
@@ -77,11 +76,11 @@ class Coordinator:
 
     @property
     def waits(self) -> bool:
-        """Whether something comes up again by itself."""
+        """Whether postponed stages or runs will come up again without a result from a worker."""
         return bool(self._put_off or self._again)
 
     def began(self, stage: Stage) -> None:
-        """Note that a stage that was handed out begins."""
+        """Note that a stage has begun."""
         self.observer.stage_started(self.schedule.first_run(stage), stage)
 
     def epoch(self, stage: Stage, epoch: Epoch) -> None:
@@ -89,13 +88,13 @@ class Coordinator:
         self.observer.epoch(stage, epoch)
 
     def busy(self, stage: Stage, holder: str) -> None:
-        """Note that another process is at a stage, which comes up again."""
+        """Note that another process works at a stage; it is tried again later."""
         self._put_off.append((time.monotonic() + PATIENCE, stage))
         self.observer.stage_put_off(stage)
-        self.observer.waiting(f"waiting for {stage.kind} {stage.id[:8]}, which {holder} is at")
+        self.observer.waiting(f"waiting for {stage.kind} {stage.id[:8]}, which {holder} works at")
 
     def halted(self, stage: Stage, saved: Sequence[str]) -> None:
-        """Note that a stage was stopped half-way; it comes up again, unless all is to end."""
+        """Note that a stage was interrupted, and queue it again."""
         self.saved += saved
         self.observer.stage_put_off(stage)
         self.schedule.ready.appendleft(stage)
@@ -107,11 +106,11 @@ class Coordinator:
             self._save(run, run.stages)
 
     def failed(self, stage: Stage, reason: str, facts: Mapping[str, Any]) -> None:
-        """Note that a stage could not be finished: every run that it belongs to fails.
+        """Note that a stage failed, and with it every run that it belongs to.
 
         Args:
-            stage: which one.
-            reason: why, in one line.
+            stage: the failed stage.
+            reason: in one line.
             facts: further entries of the records.
         """
         self.observer.stage_done(stage)
@@ -126,20 +125,20 @@ class Coordinator:
         reason: str | None = None,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write a run's records; one whose stages are damaged or gone comes up again."""
+        """Write a run's records; queue the run again if stages are damaged or missing."""
         try:
             measured = [self.store.record(stage.id) for stage in stages]
         except DamagedError as error:
-            self.observer.warn(f"{error.told}; computed anew")
+            self.observer.warn(f"{error.told}; computed again")
             self._clear(run)
             self._again.append(run)
             return
-        found = records(run, measured, reason, facts or {})
-        self.results.save(run.id, found)
-        self._note(run, found[-1], before=False)
+        lines = records(run, measured, reason, facts or {})
+        self.results.save(run.id, lines)
+        self._note(run, lines[-1], before=False)
 
     def _clear(self, run: Run) -> None:
-        """Take the damaged ones of a run's stages out of the store."""
+        """Remove a run's damaged stages from the store."""
         for stage in run.stages:
             try:
                 with self.store.lock(stage.id):

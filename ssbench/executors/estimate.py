@@ -1,4 +1,4 @@
-"""What a run would do: the tree of its stages, what is done, and what the rest costs."""
+"""Plan of a run: the tree of its stages, what is done, and the cost of the rest."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ Kind = tuple[str, int, str]
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the stages that are not done will take.
+    """The cost of the missing stages.
 
     Attributes:
-        macs: forward and backward multiply-adds, the backward pass counted as two forward ones.
-        seconds: at the speed of a plain training step, tried for a moment on this device; gates,
-            evaluation, counting and surgery come on top.
+        macs: forward and backward multiply-adds; a backward pass counts as two forward passes.
+        seconds: at the measured speed of a plain training step on this device; gates, evaluation,
+            counting and surgery come on top.
     """
 
     stages: int
@@ -50,7 +50,7 @@ class Estimate:
 
 
 def estimate(runs: Sequence[Run], workbench: Workbench, store: CheckpointStore) -> Estimate:
-    """Estimate what is not done yet."""
+    """Estimate the cost of the missing stages."""
     missing = [stage for stage in stages(list(runs)) if not store.has(stage.id)]
     images, macs, seconds = 0, 0, 0.0
     speeds: dict[Kind, float] = {}
@@ -69,12 +69,12 @@ def estimate(runs: Sequence[Run], workbench: Workbench, store: CheckpointStore) 
 
 
 def kind_of(model_name: str, recipe: Recipe) -> Kind:
-    """What the time and the memory of a training step depend on."""
+    """Return what the time and the memory of a training step depend on."""
     return model_name, recipe.batch_size, recipe.precision
 
 
 def kinds(runs: Sequence[Run]) -> dict[Kind, tuple[Recipe, Preprocessing]]:
-    """All kinds of trainings of these runs, each with a recipe of it and the images it takes."""
+    """Return all kinds of trainings of these runs, each with one recipe and its preprocessing."""
     trained = [(s, s.recipe) for run in runs for s in run.stages if s.recipe]
     return {kind_of(s.model, recipe): (recipe, s.preprocessing) for s, recipe in trained}
 
@@ -82,10 +82,10 @@ def kinds(runs: Sequence[Run]) -> dict[Kind, tuple[Recipe, Preprocessing]]:
 def train_briefly(
     workbench: Workbench, model_name: str, recipe: Recipe, seconds: float = TRIAL_SECONDS
 ) -> float:
-    """Time training steps on random images, after one step of warm-up; nothing is compiled.
+    """Time training steps on random images after one warm-up step, without compilation.
 
     Returns:
-        Images per second; infinite where no more than the first step was to be done.
+        Images per second; infinite if ``seconds`` is 0, which does only the first step.
     """
     size = min(recipe.batch_size, len(workbench.train))  # no batch of the training is larger
     recipe = recipe.model_copy(update={"batch_size": size})
@@ -121,7 +121,7 @@ def _steps_per_second(
 
 
 def tree(runs: Sequence[Run], store: CheckpointStore) -> Tree:
-    """Draw the stages, shared ones once, with what is done."""
+    """Draw the stages, shared ones once, and mark the finished ones."""
     root = Tree(f"{runs[0].experiment}: {len(runs)} runs")
     nodes: dict[str, Tree] = {}
     for run in runs:

@@ -1,4 +1,4 @@
-"""What is seen while runs go on: a live display, plain lines without a terminal, or nothing."""
+"""Show progress: a live display, plain lines without a terminal, or nothing."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from ssbench.training.loop import Epoch
 
 
 class Work:
-    """Which epochs are still to come, and how long they will take at the speed so far."""
+    """The remaining epochs, and their time at the speed so far."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.left = {stage.id: stage.epochs for stage in stages(list(runs))}
         self.began, self.epochs = 0.0, 0
 
     def start(self) -> None:
-        """Begin to measure at the first stage that is carried out."""
+        """Start the clock at the first stage."""
         self.began = self.began or time.monotonic()
 
     def epoch(self, stage: Stage, epoch: Epoch) -> None:
-        """Count one finished epoch; those before it may have been saved by another process."""
+        """Count one finished epoch; another process may have done earlier ones."""
         self.epochs += 1
         self.left[stage.id] = epoch.of - epoch.number
 
     def finish(self, stage: Stage) -> None:
-        """Take a stage off the list."""
+        """Remove a stage from the list."""
         self.left.pop(stage.id, None)
 
     def seconds_left(self) -> float | None:
-        """Estimate from all that happened so far, evaluation and surgery included."""
+        """Estimate the remaining time from the average so far, with evaluation and surgery."""
         if not self.epochs:
             return None
         pace = (time.monotonic() - self.began) / self.epochs
@@ -59,7 +59,7 @@ class Quiet:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        """Take the display away."""
+        """Remove the display."""
 
     def stage_started(self, run: Run, stage: Stage) -> None:
         """Note that a stage begins."""
@@ -75,13 +75,13 @@ class Quiet:
         self.work.finish(stage)
 
     def stage_put_off(self, stage: Stage) -> None:
-        """Note that a stage is another process's for now."""
+        """Note that another process works at a stage for now."""
 
     def waiting(self, what: str) -> None:
-        """Note what is waited for."""
+        """Note what the executor waits for."""
 
     def warn(self, text: str) -> None:
-        """Print what should not be, also where nothing else is shown."""
+        """Print a warning, even if nothing else is shown."""
         self.say(text, "yellow")
 
     def say(self, what: str, style: str = "") -> None:
@@ -89,7 +89,7 @@ class Quiet:
         self.console.print(what, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def run_done(self, run: Run, result: Record, *, before: bool) -> None:
-        """Note that a run is finished, and with it all of its stages, also if that was before."""
+        """Note that a run and all of its stages are finished, now or ``before``."""
         del result, before
         for stage in run.stages:
             self.work.finish(stage)
@@ -97,14 +97,14 @@ class Quiet:
 
 
 class Plain(Quiet):
-    """One line per run that is carried out, for logs and pipes."""
+    """Prints one line per finished run, for logs and pipes."""
 
     def __init__(self, runs: Sequence[Run], console: Console) -> None:
         super().__init__(runs, console)
         self.said: set[str] = set()
 
     def waiting(self, what: str) -> None:
-        """Print what is waited for, once."""
+        """Print once what the executor waits for."""
         if what not in self.said:
             self.say(what)
         self.said.add(what)
@@ -120,7 +120,7 @@ class Plain(Quiet):
 
 
 class Rich(Quiet):
-    """A live display: runs done of all, and a line for each stage under way."""
+    """A live display: finished runs, and a line for each running stage."""
 
     def __init__(self, runs: Sequence[Run], console: Console) -> None:
         super().__init__(runs, console)
@@ -143,11 +143,11 @@ class Rich(Quiet):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        """Take the display away."""
+        """Remove the display."""
         self.live.stop()
 
     def stage_started(self, run: Run, stage: Stage) -> None:
-        """Show a stage, and a run that it belongs to."""
+        """Show a stage with one of its runs."""
         super().stage_started(run, stage)
         name = describe(run)
         task = self.bars.add_task(stage.kind, total=stage.epochs or 1, note=name)
@@ -165,17 +165,17 @@ class Rich(Quiet):
         self.bars.update(self.runs, note=f"{duration(self.work.seconds_left())} left")
 
     def stage_done(self, stage: Stage) -> None:
-        """Take a stage's line away."""
+        """Remove a stage's line."""
         super().stage_done(stage)
         self.stage_put_off(stage)
 
     def stage_put_off(self, stage: Stage) -> None:
-        """Take a stage's line away, as it is not carried out here now."""
+        """Remove the line of a stage that does not run here now."""
         if stage.id in self.under_way:
             self.bars.remove_task(self.under_way.pop(stage.id)[0])
 
     def waiting(self, what: str) -> None:
-        """Show what is waited for beside the bar of the runs."""
+        """Show what the executor waits for beside the bar of the runs."""
         self.bars.update(self.runs, note=what)
 
     def say(self, what: str, style: str = "") -> None:
@@ -183,7 +183,7 @@ class Rich(Quiet):
         self.live.console.print(what, style=style, markup=False, soft_wrap=True)
 
     def run_done(self, run: Run, result: Record, *, before: bool) -> None:
-        """Move the bar of the runs; print failures so that they stay on the screen."""
+        """Advance the bar of the runs; print failures, so that they stay on the screen."""
         super().run_done(run, result, before=before)
         self.bars.update(self.runs, completed=self.finished)
         if result["status"] == "failed":
@@ -191,13 +191,13 @@ class Rich(Quiet):
 
 
 def observer(runs: Sequence[Run], console: Console, *, quiet: bool) -> Quiet:
-    """Choose the display that fits where the output goes."""
+    """Choose the display for a console."""
     kind = Quiet if quiet else Rich if console.is_terminal else Plain
     return kind(runs, console)
 
 
 def describe(run: Run) -> str:
-    """Name a run for people."""
+    """Describe a run in words."""
     kept = "" if run.budget is None else f", {share(run.budget.kept)} of {run.budget.unit}"
     floor = run.budget.protection if run.budget else 0.0
     kept += f", floor {100 * floor:g} %" if floor else ""
@@ -217,7 +217,7 @@ def ending(result: Record) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Write seconds as people say them."""
+    """Write seconds in hours, minutes and seconds."""
     if seconds is None:
         return "unknown time"
     minutes, rest = divmod(round(seconds), 60)

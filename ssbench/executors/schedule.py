@@ -1,4 +1,4 @@
-"""Which stages can be carried out now, and which runs are finished by them."""
+"""Track which stages are ready, and which runs they complete."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ssbench.storage.checkpoints import CheckpointStore
 
 
 class Schedule:
-    """The stages that are missing, each once, with its parent before it.
+    """The missing stages, each once, after its parent.
 
     Attributes:
-        ready: stages that can be carried out at once. What builds on a finished stage comes before
-            what begins anew, so that runs are finished early.
+        ready: stages that can run now. Children of finished stages come before first stages, so
+            that runs finish early.
     """
 
     def __init__(self, runs: Sequence[Run], store: CheckpointStore) -> None:
@@ -36,15 +36,15 @@ class Schedule:
                 self._runs[stage_id].append(run)
 
     def complete(self) -> list[str]:
-        """The ids of runs of which no stage is missing."""
+        """Return the ids of runs without a missing stage."""
         return [run for run, left in self._left.items() if left == 0]
 
     def first_run(self, stage: Stage) -> Run:
-        """The first run that a missing stage belongs to."""
+        """Return the first run that a missing stage belongs to."""
         return self._runs[stage.id][0]
 
     def again(self, parent: Stage, stage: Stage) -> None:
-        """Put a stage off until its parent, which was thought to be finished, has been repeated."""
+        """Postpone a stage until its parent, which had counted as finished, has been repeated."""
         waiting = self._after[parent.id]
         waiting.append(stage)
         if len(waiting) == 1:
@@ -56,7 +56,7 @@ class Schedule:
                 self._left[run.id] += 1
 
     def done(self, stage: Stage) -> Iterable[Run]:
-        """Note that a stage is finished; return the runs that are finished with it."""
+        """Note that a stage is finished; yield the runs that it completes."""
         self.ready.extendleft(reversed(self._after.pop(stage.id, [])))
         for run in self._runs.pop(stage.id):
             self._left[run.id] -= 1
@@ -64,7 +64,7 @@ class Schedule:
                 yield run
 
     def failed(self, stage: Stage) -> list[Run]:
-        """Note that a stage failed; what builds on it is dropped. Return the runs that fail."""
+        """Note that a stage failed, and drop its descendants; return the runs that fail."""
         below = self._after.pop(stage.id, [])
         while below:
             below += self._after.pop(below.pop().id, [])

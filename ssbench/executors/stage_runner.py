@@ -153,7 +153,7 @@ class StageRunner:
         try:
             self._store.check(stage.id)
         except DamagedError as error:
-            self._warn(f"{error.told}; computed anew")
+            self._warn(f"{error.told}; computed again")
             self._store.remove(stage.id)
             return False
         return True

@@ -1,4 +1,4 @@
-"""Values of an experiment changed from the command line: ``--set key.path=value``."""
+"""Change values of an experiment from the command line: ``--set key.path=value``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ssbench.errors import BadInputError, nearest
 
 
 def override(content: dict[str, Any], text: str) -> None:
-    """Set one value; a part of the path is a key, a list's index or a method's name."""
+    """Set one value; each part of the path is a key, a list index or a method's name."""
     path, equals, value = text.partition("=")
     if not equals or not path:
         raise BadInputError(f"--set {text}: write key.path=value, for instance train.epochs=5")
@@ -20,7 +20,7 @@ def override(content: dict[str, Any], text: str) -> None:
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except ValueError:
-        parsed = value  # a bare word is a string, as shells take the quotes away
+        parsed = value  # a bare word is a string: shells remove the quotes
     if isinstance(target, list):
         target[_index(target, last, text)] = parsed
     elif isinstance(target, dict):

@@ -1,4 +1,4 @@
-"""What happens to a network after it is pruned: which weights it goes on with, and which schedule.
+"""Retraining after pruning: from which weights, and with which schedule.
 
 Renda, Frankle, Carbin, ICLR 2020, compare finetuning with rewinding the learning rate and with
 rewinding weights too; Liu et al., ICLR 2019, train the pruned architecture from random weights.
@@ -11,10 +11,10 @@ from typing import Literal, get_args
 from ssbench.training.recipe import Recipe
 
 Retrain = Literal["finetune", "lr-rewind", "weight-rewind", "scratch-e", "scratch-b"]
-"""``finetune``: the weights that are left, by the recipe ``finetune``. ``lr-rewind``: the same
-weights, by the last part of the training's schedule. ``weight-rewind``: in addition these weights
-are set back to what they were when that part began. ``scratch-e``: new random weights, trained for
-all epochs of a run. ``scratch-b``: the same, for as many multiply-adds as the dense network costs.
+"""``finetune``: the remaining weights, with the recipe ``finetune``. ``lr-rewind``: the same
+weights, with the last part of the training schedule. ``weight-rewind``: also resets these weights
+to their values at the start of that part. ``scratch-e``: new random weights, trained for all
+epochs of a run. ``scratch-b``: the same, for as many multiply-adds as the dense network costs.
 """
 RETRAINS: tuple[Retrain, ...] = get_args(Retrain)
 REWINDS: tuple[Retrain, ...] = ("lr-rewind", "weight-rewind")
@@ -22,10 +22,10 @@ SCRATCH: tuple[Retrain, ...] = ("scratch-e", "scratch-b")
 
 
 def retraining(retrain: Retrain, train: Recipe, finetune: Recipe) -> Recipe:
-    """The recipe by which a pruned network is trained.
+    """Return the recipe that retrains a pruned network.
 
-    A rewound schedule takes as many epochs as the finetuning would: the last ones of the training,
-    or the whole training stretched where it is no longer than that.
+    A rewound schedule lasts as many epochs as finetuning: the last ones of the training, or the
+    whole training stretched if it is no longer than that.
     """
     if retrain in REWINDS:
         begin = rewind_epoch(train, finetune) / train.epochs
@@ -34,34 +34,34 @@ def retraining(retrain: Retrain, train: Recipe, finetune: Recipe) -> Recipe:
 
 
 def rewind_epoch(train: Recipe, finetune: Recipe) -> int:
-    """The epoch of the training that is gone back to; 0: before the first step."""
+    """Return the epoch to rewind to; 0: before the first step."""
     return max(train.epochs - finetune.epochs, 0)
 
 
 def whole(train: Recipe, finetune: Recipe) -> Recipe:
-    """One training, by the training's schedule, for all the epochs that a run has."""
+    """Return the training recipe, stretched over all epochs of a run."""
     return train.model_copy(update={"epochs": train.epochs + finetune.epochs})
 
 
 def scratch_b(recipe: Recipe, dense_macs: int, macs: int, limit: float) -> Recipe:
-    """Lengthen a training until it costs what the dense network's would have cost.
+    """Lengthen a training to the cost of training the dense network.
 
     Args:
-        recipe: the training of the dense network.
+        recipe: the training to lengthen, at the dense network's epochs.
         dense_macs: multiply-adds of the dense network.
-        macs: those of the pruned network's nonzero weights.
-        limit: the most that the epochs are multiplied by.
+        macs: multiply-adds of the pruned network's nonzero weights.
+        limit: the largest factor for the epochs.
     """
     factor = min(dense_macs / max(macs, 1), limit)
     return recipe.model_copy(update={"epochs": round(recipe.epochs * factor)})
 
 
 def portions(recipe: Recipe, count: int) -> list[Recipe]:
-    """Divide a recipe's epochs as evenly as whole epochs allow; each portion has all its schedule.
+    """Divide a recipe's epochs as evenly as whole epochs allow; each portion has a full schedule.
 
     Args:
         recipe: has at least ``count`` epochs.
-        count: of portions.
+        count: the number of portions.
     """
     least, more = divmod(recipe.epochs, count)
     return [

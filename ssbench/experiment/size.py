@@ -1,4 +1,4 @@
-"""How many runs an experiment may have."""
+"""Limit the number of runs of an experiment."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ssbench.errors import BadInputError
 from ssbench.experiment.spec import Experiment, MethodSpec
 
 MOST_RUNS = 200_000
-"""More are a mistake in a sweep: at a second each, they would take days."""
+"""More than this is a mistake in a sweep: at a second each, the runs would take days."""
 
 
 def refuse_too_many(specs: Sequence[MethodSpec], experiment: Experiment, source: str) -> None:
-    """See that a sweep has not exploded.
+    """Refuse an experiment whose sweeps give too many runs.
 
     Raises:
-        BadInputError: more than `MOST_RUNS`; names the entry of ``methods`` that asks for most.
+        BadInputError: more than `MOST_RUNS`; names the entry of ``methods`` with the most.
     """
     counts = {
         f"methods.{index} ({spec.name})": prod(
@@ -34,6 +34,6 @@ def refuse_too_many(specs: Sequence[MethodSpec], experiment: Experiment, source:
     if total > MOST_RUNS:
         most = max(counts, key=lambda place: counts[place])
         raise BadInputError(
-            f"{source}: {total:,} runs, more than {MOST_RUNS:,}; most of them ({counts[most]:,}) "
-            f"are asked for by {most}: shorten its sweeps, the models or the seeds"
+            f"{source}: {total:,} runs, more than {MOST_RUNS:,}; {most} asks for most of them "
+            f"({counts[most]:,}): shorten its sweeps, the models or the seeds"
         )

@@ -1,4 +1,4 @@
-"""What is tuned: each method of an experiment on each of its networks, over a space of its own."""
+"""Tuning subjects: each method of an experiment on each of its networks, with its search space."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ssbench.experiment.variants import make_method
 from ssbench.method.search_space import Choice, Search, Space, Value, described
 
 FINETUNE_LR = "finetune_lr"
-"""What may be tuned for every method that is finetuned; see `ssbench.experiment.spec.TuneSpec`."""
+"""Can be tuned for every finetuned method; see `ssbench.experiment.spec.TuneSpec`."""
 _KIND = ("unit", "scope", "protection", "passes")
-"""What of a budget sets two entries of an experiment apart; its shares do not."""
+"""The budget settings that distinguish two entries of an experiment; shares do not."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One method on one network, whose hyper-parameters are chosen together.
+    """One method on one network; its hyper-parameters are chosen together.
 
     Attributes:
-        variant: the method as the experiment has it, on this network alone.
-        space: what is chosen, and among which values; empty where there is nothing to tune.
-        first: the values that the experiment gives, or the method's file: those of the first trial.
+        variant: the method as the experiment defines it, on this network alone.
+        space: the hyper-parameters and their values; empty if there is nothing to tune.
+        first: the values of the first trial: the experiment's, or else the method's defaults.
     """
 
     model: str
@@ -35,12 +35,12 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """How people call it."""
+        """Its name in messages."""
         return f"{self.variant.label} on {self.model}"
 
     @property
     def key(self) -> dict[str, Any]:
-        """What it is recognised by: all that tuning does not choose, as JSON values."""
+        """Everything that tuning does not choose, as JSON values; identifies the subject."""
         settings = self.variant.method.settings | {FINETUNE_LR: self.variant.finetune_lr}
         budget = self.variant.budgets[0]
         return {
@@ -52,10 +52,10 @@ class Subject:
         }
 
     def choose(self, parameters: Mapping[str, Value], place: str) -> Variant:
-        """Return the method with these values.
+        """Return the variant with these values.
 
         Raises:
-            BadInputError: the method does not take them; names ``place``.
+            BadInputError: the method rejects them; names ``place``.
         """
         own = {name: value for name, value in parameters.items() if name != FINETUNE_LR}
         settings = self.variant.method.settings | own
@@ -67,22 +67,21 @@ class Subject:
 
 
 def subjects(experiment: Experiment, chosen: Sequence[Variant], source: str) -> list[Subject]:
-    """List the subjects of an experiment, those with nothing to tune too.
+    """List the subjects of an experiment, including those with nothing to tune.
 
     Raises:
-        BadInputError: an entry lists several values of what is to be tuned, or its learning rate
-            is not in the grid; names ``source`` and the key.
+        BadInputError: an entry lists several values of a tuned hyper-parameter, or its learning
+            rate is not in the grid; names ``source`` and the key.
     """
-    found: list[Subject] = []
+    result: list[Subject] = []
     for subject in _all(experiment, chosen, source):
-        if any(other.key == subject.key for other in found):
+        if any(other.key == subject.key for other in result):
             raise BadInputError(
                 f"{source}: {subject.variant.place}: several values of what tuning chooses "
-                f"({', '.join(subject.space)}); give one, with which the first trial is made, "
-                "or none"
+                f"({', '.join(subject.space)}); give one, for the first trial, or none"
             )
-        found.append(subject)
-    return found
+        result.append(subject)
+    return result
 
 
 def _all(experiment: Experiment, chosen: Sequence[Variant], source: str) -> Iterator[Subject]:
@@ -105,5 +104,5 @@ def _all(experiment: Experiment, chosen: Sequence[Variant], source: str) -> Iter
 
 
 def spaces(subject: Subject) -> str:
-    """The space of a subject in one line."""
+    """Describe the search space of a subject in one line."""
     return "; ".join(f"{name}: {words}" for name, words in described(subject.space).items())

@@ -1,4 +1,4 @@
-"""The outcome of a tuning as a file, and an experiment's methods with the values it holds."""
+"""Read the outcome of a tuning, and apply its values to an experiment's methods."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
 class Entry(BaseModel):
-    """What was chosen for one method on one network.
+    """The choice for one method on one network.
 
     Attributes:
-        key: what it is recognised by; see `ssbench.experiment.subjects.Subject.key`.
-        parameters: the values chosen.
-        trial: the number of the trial that had them.
-        trials: how many were made; ``distinct``: how many of them differ (a finite space may have
+        key: identifies the subject; see `ssbench.experiment.subjects.Subject.key`.
+        parameters: the chosen values.
+        trial: the number of the chosen trial.
+        trials: the number of trials; ``distinct``: how many of them differ (a finite space may have
             fewer values); ``failed``: how many failed.
-        kept: the shares over which each trial's error is the mean.
+        kept: the kept shares that each trial's error is averaged over.
         validation_top1_error: of the chosen trial, percent.
-        first_validation_top1_error: of the first one; None where it failed.
-        space: among what was chosen, in words; ``space_id``: its hash.
+        first_validation_top1_error: of the first trial; None if it failed.
+        space: the search space, in words; ``space_id``: its hash.
     """
 
     model_config = _STRICT
@@ -59,19 +59,19 @@ class Tuned(BaseModel):
     format: Literal[1] = 1
     experiment: str
     recipe: dict[str, Any]
-    """What the experiment's trainings were: `Experiment.manifest` without its name."""
+    """The tuned experiment: `Experiment.manifest` without its name."""
     seeds: list[int] = Field(min_length=1)
     trials: int
     methods: list[Entry]
 
     @property
     def id(self) -> str:
-        """A hash of all of it, as hexadecimal digits."""
+        """A hash of the whole outcome, as hexadecimal digits."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
 
 def recipe(experiment: Experiment) -> dict[str, Any]:
-    """What an experiment must have in common with the one that was tuned."""
+    """Return what an experiment must have in common with the tuned one."""
     return {key: value for key, value in experiment.manifest.items() if key != "name"}
 
 
@@ -79,7 +79,7 @@ def load(path: Path) -> Tuned:
     """Read the outcome of a tuning.
 
     Raises:
-        BadInputError: there is none in this file.
+        BadInputError: the file holds none.
     """
     try:
         return Tuned.model_validate_json(path.read_text(encoding="utf-8"))
@@ -96,13 +96,13 @@ def load(path: Path) -> Tuned:
 def apply(
     tuned: Tuned, experiment: Experiment, chosen: Sequence[Variant], source: str
 ) -> list[Variant]:
-    """Give the methods of an experiment the values that were chosen for them.
+    """Give an experiment's methods the values that tuning chose.
 
-    What has nothing to tune stays as it is, and its records say so.
+    Methods with nothing to tune stay unchanged and get no tuning in their records.
 
     Raises:
-        BadInputError: the tuning was another experiment's, its seeds are the experiment's too, or
-            it lacks a method; names ``source``.
+        BadInputError: another experiment was tuned, a seed is used in both, or a method is missing;
+            names ``source``.
     """
     different = differences(tuned.recipe, recipe(experiment))
     if different:
@@ -137,7 +137,7 @@ def _apply(tuned: Tuned, subject: Subject, source: str) -> Variant:
 
 
 def said(entry: Entry, seeds: list[int]) -> dict[str, Any]:
-    """What a record says of the tuning of its method."""
+    """Return the record's entry on the tuning of its method."""
     return {
         "trials": entry.trials,
         "distinct": entry.distinct,

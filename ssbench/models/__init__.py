@@ -1,4 +1,4 @@
 """Networks by name, pretrained weights and exported networks.
 
-Ask `registry` for a network: a plain module from images [N, C, H, W] to logits [N, classes].
+`registry` builds a network: a plain module from images [N, C, H, W] to logits [N, classes].
 """

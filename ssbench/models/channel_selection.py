@@ -1,8 +1,8 @@
-"""An index in front of a module, which then reads some of the channels that its source has.
+"""An index in front of a module, which then reads only some of its source's channels.
 
-That is the channel selection of network slimming (Liu et al. 2017, section 3.4): a batch norm
-whose source has other readers loses a channel, and the source keeps it. The same stands before a
-linear layer that reads some of the places behind a flattening.
+This is the channel selection of network slimming (Liu et al. 2017, section 3.4): a batch norm
+loses a channel that its source keeps for other readers. It also serves linear layers that read
+some of the places behind a flattening.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 INDEX = ".0.index"
-"""How the name of an index in a ``state_dict`` ends, behind the name of the module it feeds."""
+"""The suffix of an index's name in a ``state_dict``, after the name of its module."""
 
 
 class ChannelSelection(nn.Module):
-    """Reads some channels: [N, C, ...] to [N, len(index), ...]."""
+    """Select channels: [N, C, ...] to [N, len(index), ...]."""
 
     index: Tensor
 
@@ -42,7 +42,7 @@ def insert_selection(network: nn.Module, name: str, index: Tensor) -> None:
 
 
 def match_widths(module: nn.Module) -> None:
-    """Give a module the widths that its tensors have; the groups of a convolution are given."""
+    """Set a module's widths to those of its tensors; a convolution's groups must be right."""
     if isinstance(module, nn.Conv2d):
         module.out_channels = module.weight.shape[0]
         module.in_channels = module.weight.shape[1] * module.groups
@@ -55,7 +55,7 @@ def match_widths(module: nn.Module) -> None:
 
 
 def insert_selections(network: nn.Module, names: set[str]) -> None:
-    """Put in front of a network's modules the selections that tensors of these names belong to."""
+    """Insert the selections that tensors of these names belong to."""
     norms_and_layers = {
         name for name, module in network.named_modules() if isinstance(module, _MAY_SELECT)
     }

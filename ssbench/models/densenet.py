@@ -1,4 +1,4 @@
-"""DenseNet for small images (Huang et al. 2017), in the form that network slimming prunes."""
+"""DenseNet for small images (Huang et al. 2017), as in network slimming."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from ssbench.models.init import he_by_fan_out
 
 
 class DenseLayer(nn.Module):
-    """Batch norm, ReLU and a 3x3 convolution, whose result is appended to what it read."""
+    """Batch norm, ReLU and a 3x3 convolution, whose output is concatenated to its input."""
 
     def __init__(self, inputs: int, growth: int) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class DenseLayer(nn.Module):
 
 
 def _transition(channels: int) -> list[nn.Module]:
-    """Keep the channels (no compression) and halve the size."""
+    """Return a transition that keeps the channels (no compression) and halves the size."""
     return [
         nn.BatchNorm2d(channels),
         nn.ReLU(inplace=True),
@@ -31,7 +31,7 @@ def _transition(channels: int) -> list[nn.Module]:
 
 
 class DenseNet(nn.Module):
-    """A stem, three dense blocks with a transition between them, one linear layer."""
+    """A stem, three dense blocks with transitions in between, one linear layer."""
 
     def __init__(self, depth: int, growth: int, channels: int, classes: int) -> None:
         super().__init__()
@@ -59,5 +59,5 @@ class DenseNet(nn.Module):
 
 
 def densenet40(channels: int, classes: int) -> DenseNet:
-    """DenseNet-40 with growth 12, no bottleneck and no compression (Liu et al. 2017)."""
+    """Build DenseNet-40 with growth 12, no bottleneck and no compression (Liu et al. 2017)."""
     return DenseNet(40, 12, channels, classes)

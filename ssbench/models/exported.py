@@ -1,12 +1,12 @@
-"""Exported networks as they lie in a folder: described, checked and loaded.
+"""Read, check and load exported networks.
 
 >>> network = ssbench.load("exported/vgg6")        # a plain nn.Module in eval mode
 
-    <folder>/network.json       what it is, how to feed it, which run it came from, checksums
+    <folder>/network.json       description: network, input, run, checksums
     <folder>/model.safetensors  its parameters and running statistics
                                 (or model.onnx, for onnxruntime; model.pt2, for torch.export.load)
 
-What was truncated, altered or made by something else is refused. Nothing is unpickled.
+Truncated, altered or foreign files are refused. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DESCRIPTION = "network.json"
 
 
 class Description(BaseModel):
-    """What stands in ``network.json``."""
+    """The content of ``network.json``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -48,12 +48,12 @@ class Description(BaseModel):
     image_shape: tuple[int, int, int]
     """Of one image, [C, H, W]."""
     mean: list[float]
-    """Images are to be normalised, by channel, as (image - mean) / sd."""
+    """Normalise images as (image - mean) / sd, by channel."""
     sd: list[float]
     groups: dict[str, int]
-    """By module name, the groups of each convolution: what shapes do not tell."""
+    """By module name, the groups of each convolution, which shapes do not show."""
     surgery_difference: float
-    """How much the outputs of masked and compact network differ, relative to the largest."""
+    """Difference of the masked and the compact network's outputs, relative to the largest."""
     run: dict[str, Any]
     """The last record of the run."""
 
@@ -61,16 +61,14 @@ class Description(BaseModel):
 def load(folder: str | Path) -> nn.Module:
     """Load an exported network: plain torch, in eval mode, on the CPU.
 
-    It takes images [N, C, H, W] normalised as in training: values as the data set stores them (0 to
-    255; digits 0 to 16), less ``mean``, over ``sd`` (by channel), both in the folder's description,
-    see `read`.
+    It takes images [N, C, H, W] with the values that the data set stores (0 to 255; digits 0 to
+    16), normalised by ``mean`` and ``sd`` (by channel) of the folder's description, see `read`.
 
     Args:
-        folder: what ``ssbench export --to`` wrote, in the format safetensors.
+        folder: written by ``ssbench export --to`` in the format safetensors.
 
     Raises:
-        BadInputError: the folder does not hold what was exported: something is missing, truncated,
-            altered or from elsewhere.
+        BadInputError: a file is missing, truncated, altered or not from ``ssbench export``.
     """
     path = Path(folder)
     found = read(path)
@@ -84,7 +82,7 @@ def load(folder: str | Path) -> nn.Module:
         tensors = load_file(path / found.file)
     except SafetensorError as error:
         raise BadInputError(f"{path / found.file}: not safetensors ({error}); {_AGAIN}") from error
-    with torch.random.fork_rng(devices=[]):  # the global generator stays as it is
+    with torch.random.fork_rng(devices=[]):  # leaves the global generator unchanged
         network = build(found.model, found.image_shape[0], found.classes, str(path))
     _fill(network, tensors, found.groups, path)
     network.eval()
@@ -102,7 +100,7 @@ _AGAIN = "export the run again"
 
 
 def read(folder: Path) -> Description:
-    """Read and check what an exported folder says of itself, and its network's checksum.
+    """Read and check the description of an exported folder, and its network's checksum.
 
     Raises:
         BadInputError: as for `load`.
@@ -139,14 +137,14 @@ def read(folder: Path) -> Description:
 
 
 def checksum(content: bytes) -> str:
-    """The SHA-256 of some bytes, as hexadecimal digits."""
+    """Return the SHA-256 of bytes, as hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 def _fill(
     network: nn.Module, tensors: Mapping[str, Tensor], groups: Mapping[str, int], place: Path
 ) -> None:
-    """Give a network other tensors, and its modules the widths that these have."""
+    """Replace a network's tensors, and set the widths of its modules to match."""
     insert_selections(network, set(tensors))
     expected = set(network.state_dict())
     if expected != set(tensors):

@@ -1,10 +1,10 @@
-"""LeNet-5 in the Caffe form (20-50-800-500), as the L0 paper uses it; no batch norm."""
+"""LeNet-5 in the Caffe form (20-50-800-500), as in the L0 paper; no batch norm."""
 
 from torch import Tensor, nn
 
 
 class LeNet5(nn.Module):
-    """Two 5x5 convolutions with poolings, two linear layers."""
+    """Two 5x5 convolutions with pooling, two linear layers."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -24,5 +24,5 @@ class LeNet5(nn.Module):
 
 
 def lenet5(channels: int, classes: int) -> LeNet5:
-    """LeNet-5-Caffe for 28 pixels (Louizos et al. 2018)."""
+    """Build LeNet-5-Caffe for 28 pixels (Louizos et al. 2018)."""
     return LeNet5(channels, classes)

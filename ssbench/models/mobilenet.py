@@ -6,7 +6,7 @@ from ssbench.models.init import he_by_fan_out
 
 _BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1),
            (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1))  # fmt: skip
-"""Output channels at full width and stride of each block."""
+"""Output channels (at full width) and stride of each block."""
 
 
 def _normed(conv: nn.Conv2d) -> list[nn.Module]:
@@ -37,5 +37,5 @@ class MobileNet(nn.Module):
 
 
 def mobilenet(channels: int, classes: int) -> MobileNet:
-    """MobileNet-V1 at half width, its stem at stride 1, for 32 pixels."""
+    """Build MobileNet-V1 at half width with a stem of stride 1, for 32 pixels."""
     return MobileNet(0.5, channels, classes)

@@ -1,7 +1,7 @@
-"""Residual networks whose blocks begin with batch norm and ReLU (He et al. 2016b), for 32 pixels.
+"""Pre-activation residual networks for 32 pixels (He et al. 2016b).
 
-ResNet-164 is built of bottlenecks, as network slimming prunes it; WRN-28-10 (Zagoruyko and
-Komodakis 2016) of wide basic blocks, as the L0 paper does.
+ResNet-164 has bottlenecks, as in network slimming; WRN-28-10 (Zagoruyko and Komodakis 2016) has
+wide basic blocks, as in the L0 paper.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from ssbench.models.init import he_by_fan_out
 class PreActivation(nn.Module):
     """Batch norm, ReLU and convolution, several times, and a shortcut.
 
-    Where the shape changes, the shortcut is a 1x1 convolution that reads what the first ReLU gives.
+    If the shape changes, the shortcut is a 1x1 convolution of the first ReLU's output.
     """
 
     def __init__(self, widths: Sequence[int], kernels: Sequence[int], stride: int) -> None:
@@ -26,7 +26,7 @@ class PreActivation(nn.Module):
         super().__init__()
         strided = next(index for index, kernel in enumerate(kernels) if kernel > 1)
         self.bn = nn.BatchNorm2d(widths[0])
-        self.act = nn.ReLU(inplace=False)  # the shortcut may read what it reads
+        self.act = nn.ReLU(inplace=False)  # the shortcut may read its input
         modules: list[nn.Module] = []
         for index, ((inputs, outputs), kernel) in enumerate(
             zip(pairwise(widths), kernels, strict=True)
@@ -70,7 +70,7 @@ class PreActivationNet(nn.Module):
 
 
 def _blocks(outputs: Sequence[int], depth: int, *, shrink: int) -> list[PreActivation]:
-    """All blocks; ``shrink`` 1: two 3x3 convolutions, otherwise a bottleneck."""
+    """Build all blocks; ``shrink`` 1: two 3x3 convolutions, otherwise a bottleneck."""
     kernels = (3, 3) if shrink == 1 else (1, 3, 1)
     blocks, inputs = [], 16
     for stage, width in enumerate(outputs):
@@ -83,10 +83,10 @@ def _blocks(outputs: Sequence[int], depth: int, *, shrink: int) -> list[PreActiv
 
 
 def resnet164(channels: int, classes: int) -> PreActivationNet:
-    """Pre-activation ResNet-164 of bottlenecks for CIFAR (He et al. 2016b)."""
+    """Build pre-activation ResNet-164 with bottlenecks for CIFAR (He et al. 2016b)."""
     return PreActivationNet(_blocks((64, 128, 256), 18, shrink=4), channels, classes)
 
 
 def wrn28_10(channels: int, classes: int) -> PreActivationNet:
-    """Wide ResNet 28-10 for CIFAR, without dropout (Zagoruyko and Komodakis 2016)."""
+    """Build Wide ResNet 28-10 for CIFAR, without dropout (Zagoruyko and Komodakis 2016)."""
     return PreActivationNet(_blocks((160, 320, 640), 4, shrink=1), channels, classes)

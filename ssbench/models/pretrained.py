@@ -1,6 +1,6 @@
-"""Published ImageNet weights, torchvision's and timm's, as the start of a training.
+"""Published ImageNet weights of torchvision and timm, for starting a training.
 
-The name of each file ends in the beginning of its SHA-256: nothing else is loaded.
+Each file's name ends in the first digits of its SHA-256, and no other content is loaded.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from ssbench.models.registry import IMAGENET, TIMM, TORCHVISION, check, torchvis
 from ssbench.models.state_dict import restore
 
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
-"""How DenseNet's files name what torchvision has since renamed."""
+"""DenseNet's old parameter names, which torchvision has since changed."""
 WHICH = "IMAGENET1K_V1"
-"""torchvision's first weights of a network: those that the literature prunes."""
+"""torchvision's first weights of a network, which the literature prunes."""
 TRANSFORM_INPUT = ("googlenet", "inception_v3")
-"""torchvision's networks that scale their images anew where they have these weights."""
+"""torchvision's networks that rescale their images when they have these weights."""
 INCEPTION = (0.5, 0.5, 0.5)
-"""Mean and standard deviation that those weights were trained with."""
+"""Mean and standard deviation of their training images."""
 _VERIFIED = re.compile(r"-[0-9a-f]{8,}\.pth$")
 
 
 @dataclass(frozen=True)
 class Published:
-    """Weights of a network, and how their authors preprocess the images of an evaluation.
+    """Published weights of a network, and their authors' preprocessing for evaluation.
 
     Attributes:
-        url: where they are; ends in the beginning of their SHA-256.
-        resize: pixels of the shorter side, or height and width, before the middle is cut out.
-        crop: height and width in pixels of what is cut out.
-        interpolation: by its name in torchvision.
-        mean: by channel, of values 0 to 1.
-        sd: by channel, of values 0 to 1.
+        url: the address; ends in the first digits of their SHA-256.
+        resize: the shorter side, or height and width, in pixels before the centre crop.
+        crop: height and width of the centre crop in pixels.
+        interpolation: torchvision's name.
+        mean: by channel, for values 0 to 1.
+        sd: by channel, for values 0 to 1.
     """
 
     url: str
@@ -51,10 +51,10 @@ class Published:
 
 
 def published(name: str, place: str) -> Published:
-    """Find the published weights of a network: for timm's, those of its tag or the default ones.
+    """Find the published weights of a network; for timm, those of its tag or the default ones.
 
     Raises:
-        BadInputError: there are none that can be used; names ``place``.
+        BadInputError: there are no usable ones; names ``place``.
     """
     if name.startswith(TIMM):
         return _of_timm(name, place)
@@ -77,7 +77,7 @@ def _of_torchvision(name: str, place: str) -> Published:
             "take start = 'random'"
         )
     how = found[WHICH].transforms()
-    # Their `transform_input` turns what was normalised as for other networks into this.
+    # Their `transform_input` converts the usual normalisation into this one.
     scale = (INCEPTION, INCEPTION) if name in TRANSFORM_INPUT else (how.mean, how.std)
     mean, sd = (tuple(values) for values in scale)
     (crop,) = how.crop_size
@@ -112,12 +112,12 @@ def _of_timm(name: str, place: str) -> Published:
 
 
 def weights_folder() -> Path:
-    """Torch's own folder of published weights."""
+    """Return torch's folder of published weights."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def fetch(url: str) -> Path:
-    """Return a file of weights from torch's own folder of them, verified; download it if missing.
+    """Return a verified file of weights from torch's folder; download it if missing.
 
     Raises:
         BadInputError: there is no network, or the file is not the published one.
@@ -133,7 +133,7 @@ def fetch(url: str) -> Path:
             raise BadInputError(
                 f"{url} cannot be fetched ({reason}); put the file into {folder}"
             ) from error
-        except RuntimeError as error:  # what came has another checksum
+        except RuntimeError as error:  # the download has another checksum
             raise BadInputError(f"{url}: {error}; try again later") from error
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -146,14 +146,13 @@ def fetch(url: str) -> Path:
 
 
 def load(model: nn.Module, name: str, output: str, path: Path) -> None:
-    """Give a network published weights, in place.
+    """Load published weights into a network.
 
     Args:
-        model: as `build` made it.
-        name: of the network.
-        output: its layer that gives the logits; where it has other classes than the file's, its
-            own weights stay.
-        path: what `fetch` returned.
+        model: from `build`.
+        name: the network's name.
+        output: the layer of the logits; keeps its weights if the file has other classes.
+        path: from `fetch`.
 
     Raises:
         BadInputError: the file holds another network's weights.
@@ -174,13 +173,13 @@ def load(model: nn.Module, name: str, output: str, path: Path) -> None:
 
 
 def _read(name: str, path: Path) -> dict[str, Tensor]:
-    """The tensors of a file under the names that the network has for them."""
+    """Read the tensors of a file, under the network's parameter names."""
     found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     if not name.startswith(TIMM):
         return found
     import timm
 
-    # timm's own reading: for many networks it renames or reshapes what a file holds.
+    # timm must read its files itself: for many networks it renames or reshapes tensors.
     given = {"state_dict": found}
     try:
         with torch.random.fork_rng(devices=[]):

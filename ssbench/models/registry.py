@@ -1,8 +1,8 @@
-"""Every network by name: of this package, of torchvision for ImageNet, and any other of theirs.
+"""Networks by name: this package's, torchvision's for ImageNet, any of torchvision or timm.
 
 >>> build("resnet56", 3, 10)
 >>> build("resnet50", 3, 1000)
->>> build("timm:resnet10t", 3, 1000)      # where timm is installed
+>>> build("timm:resnet10t", 3, 1000)      # if timm is installed
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Network:
 
     Attributes:
         builder: "module:function" in `ssbench.models`, so that listing needs no torch.
-        params: numbers in all parameters, with ten classes.
+        params: number of parameters, with ten classes.
         image: the sides in pixels that it takes.
         channels: of the images that ``params`` is counted for; others may be asked for.
     """
@@ -36,7 +36,7 @@ class Network:
     channels: int = 3
 
     def __call__(self, channels: int, classes: int) -> nn.Module:
-        """Build the network with the weights that torch's global generator draws."""
+        """Build the network with weights from torch's global generator."""
         module, _, function = self.builder.partition(":")
         made: nn.Module = getattr(import_module(f"ssbench.models.{module}"), function)(
             channels, classes
@@ -98,7 +98,7 @@ MODELS: dict[str, Network] = {
 
 @dataclass(frozen=True)
 class ForImageNet:
-    """A network of torchvision's for 224 pixels and a thousand classes, under a name of ours."""
+    """A torchvision network for 224 pixels and a thousand classes, under our name."""
 
     torchvision: str
     summary: str
@@ -126,10 +126,10 @@ TORCHVISION, TIMM = "torchvision:", "timm:"
 
 
 def check(name: str, place: str) -> None:
-    """See that a network can be named so.
+    """Check that a network has this name.
 
     Raises:
-        BadInputError: names ``place`` and what is near, or the package that is not installed.
+        BadInputError: it does not; names ``place`` and similar names, or the missing package.
     """
     theirs = torchvision_name(name)
     if theirs is not None:
@@ -148,7 +148,7 @@ def check(name: str, place: str) -> None:
 
 
 def build(name: str, channels: int, classes: int, place: str = "model") -> nn.Module:
-    """Build a network with the weights that torch's global generator draws.
+    """Build a network with weights from torch's global generator.
 
     Args:
         name: one of `MODELS` or `IMAGENET`, ``torchvision:NAME`` or ``timm:NAME``.
@@ -174,7 +174,7 @@ def build(name: str, channels: int, classes: int, place: str = "model") -> nn.Mo
 
 
 def torchvision_name(name: str) -> str | None:
-    """What torchvision calls a network; None where it is not one of theirs."""
+    """Return torchvision's name of a network; None if it has none."""
     if name in IMAGENET:
         return IMAGENET[name].torchvision
     return name.removeprefix(TORCHVISION) if name.startswith(TORCHVISION) else None
@@ -190,7 +190,7 @@ def _torchvision_names() -> list[str]:
 def _torchvision(name: str, classes: int) -> nn.Module:
     import torchvision
 
-    # These two have outputs besides the logits while they train.
+    # In training these two have outputs besides the logits.
     plain = {"aux_logits": False, "init_weights": True}
     more = plain if name in ("googlenet", "inception_v3") else {}
     model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **more)
@@ -218,10 +218,10 @@ def _check_timm(name: str, place: str) -> None:
 
 
 def check_untagged(name: str, place: str) -> None:
-    """See that a network which begins with random weights is not named by published ones.
+    """Refuse names of published weights for a network that starts from random weights.
 
     Raises:
-        BadInputError: the name has a tag of timm's; names ``place`` and the plain name.
+        BadInputError: the name has a timm tag; names ``place`` and the plain name.
     """
     theirs, tagged, tag = name.removeprefix(TIMM).partition(".")
     if not name.startswith(TIMM):
@@ -239,7 +239,7 @@ def check_untagged(name: str, place: str) -> None:
 
 
 def network(name: str) -> str:
-    """The one name of a network that has several, such as resnet50 and torchvision:resnet50."""
+    """Return one name for a network with several, such as torchvision:resnet50 for resnet50."""
     theirs = torchvision_name(name)
     if theirs is not None:
         return TORCHVISION + theirs

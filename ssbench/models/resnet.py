@@ -8,7 +8,7 @@ from ssbench.models.init import he_by_fan_out
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut, projected where the shape changes."""
+    """Two 3x3 convolutions and a shortcut, with a projection if the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A stem, stages of blocks (the first of each but stage one halves the size), one linear."""
+    """A stem, stages of blocks (each but the first halves the size), one linear layer."""
 
     def __init__(
         self, widths: Sequence[int], depths: Sequence[int], channels: int, classes: int
@@ -60,20 +60,20 @@ class ResNet(nn.Module):
 
 
 def resnet18(channels: int, classes: int) -> ResNet:
-    """ResNet-18 with the 3x3 stem used for 32 pixels."""
+    """Build ResNet-18 with the 3x3 stem for 32 pixels."""
     return ResNet((64, 128, 256, 512), (2, 2, 2, 2), channels, classes)
 
 
 def resnet20(channels: int, classes: int) -> ResNet:
-    """ResNet-20 for CIFAR, with projection shortcuts."""
+    """Build ResNet-20 for CIFAR, with projection shortcuts."""
     return ResNet((16, 32, 64), (3, 3, 3), channels, classes)
 
 
 def resnet56(channels: int, classes: int) -> ResNet:
-    """ResNet-56 for CIFAR, with projection shortcuts."""
+    """Build ResNet-56 for CIFAR, with projection shortcuts."""
     return ResNet((16, 32, 64), (9, 9, 9), channels, classes)
 
 
 def resnet110(channels: int, classes: int) -> ResNet:
-    """ResNet-110 for CIFAR, with projection shortcuts."""
+    """Build ResNet-110 for CIFAR, with projection shortcuts."""
     return ResNet((16, 32, 64), (18, 18, 18), channels, classes)

@@ -1,4 +1,4 @@
-"""Give a network the tensors of a stored ``state_dict()``."""
+"""Load a stored ``state_dict()`` into a network."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 
 def restore(model: nn.Module, tensors: Mapping[str, Tensor], *, assign: bool = False) -> None:
-    """Give a network the tensors of a ``state_dict()`` that was stored without its metadata.
+    """Load a ``state_dict()`` that was stored without its metadata.
 
-    Some networks (torchvision's MNASNet) ask there for the version of their layout: it is theirs.
+    Some networks (torchvision's MNASNet) read the version of their layout from the metadata, so use
+    the network's own.
 
     Raises:
-        RuntimeError: the tensors are those of another network.
+        RuntimeError: the tensors belong to another network.
     """
     complete = OrderedDict(tensors)
     complete._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """VGG networks of 3x3 convolutions without bias, each followed by batch norm and ReLU.
 
-The 16 and 19 layer forms are those of the CIFAR pruning papers (Li et al. 2017; Liu et al. 2017):
-one linear layer in place of three.
+The forms with 16 and 19 layers are from CIFAR pruning papers (Li et al. 2017; Liu et al. 2017),
+with one linear layer instead of three.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _VGG19 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, 256, "pool", 512, 512
 
 
 class VGG(nn.Module):
-    """Convolutions and poolings, a global average, one linear layer."""
+    """Convolutions and pooling, a global average, one linear layer."""
 
     def __init__(self, layers: Sequence[int | str], channels: int, classes: int) -> None:
         super().__init__()
@@ -41,20 +41,20 @@ class VGG(nn.Module):
 
 
 def vgg6(channels: int, classes: int) -> VGG:
-    """Six convolutions (32-32-64-64-128-128) and two poolings, for images of 8 to 28 pixels."""
+    """Build six convolutions (32-32-64-64-128-128) with two poolings, for 8 to 28 pixels."""
     return VGG((32, 32, "pool", 64, 64, "pool", 128, 128), channels, classes)
 
 
 def vgg_small(channels: int, classes: int) -> VGG:
-    """Six narrow convolutions (16-16-32-32-64-64) and two poolings, for 28 pixels on a CPU."""
+    """Build six convolutions (16-16-32-32-64-64) with two poolings, for 28 pixels on a CPU."""
     return VGG((16, 16, "pool", 32, 32, "pool", 64, 64), channels, classes)
 
 
 def vgg16(channels: int, classes: int) -> VGG:
-    """VGG-16 for 32 pixels (Li et al. 2017)."""
+    """Build VGG-16 for 32 pixels (Li et al. 2017)."""
     return VGG(_VGG16, channels, classes)
 
 
 def vgg19(channels: int, classes: int) -> VGG:
-    """VGGNet of network slimming, 19 layers, for 32 pixels (Liu et al. 2017)."""
+    """Build the VGGNet of network slimming, 19 layers, for 32 pixels (Liu et al. 2017)."""
     return VGG(_VGG19, channels, classes)

@@ -40,14 +40,14 @@ def prune(
     stage: Stage, workbench: Workbench, before: Mapping[str, Tensor]
 ) -> tuple[Tensors, Record]:
     """Carry out a prune stage; arguments and result as for `ssbench.pipeline.stages.carry_out`."""
-    method, budget = asked_of(stage)
+    method, _ = asked_of(stage)
     began = time.perf_counter()
     came = State.of(before)
     model = attached(stage.parent or stage, workbench, {})
     if stage.parent:
         restore(model, came.weights)
     model.eval()
-    selection = _select_in_rounds(method, model, budget, stage, workbench, came.zeros)
+    selection = Selector(stage, workbench).select_in_rounds(model, came.zeros)
     call(method, "detach", model, workbench)
     structure = structure_of(model)
     zeros = _zero(model, structure, selection.masks)
@@ -96,42 +96,81 @@ def attached(stage: Stage, workbench: Workbench, weights: Mapping[str, Tensor]) 
     return workbench.place(model)
 
 
+class Selector:
+    """Scores and selects for one stage; builds the plain network, which says what can go, once."""
+
+    def __init__(self, stage: Stage, workbench: Workbench) -> None:
+        self.method, self.budget = asked_of(stage)
+        self._stage, self._workbench = stage, workbench
+        self._plain = workbench.model(stage.model, stage.seed)
+        self._structure = structure_of(self._plain)
+        self._shapes = {name: p.shape for name, p in self._plain.named_parameters()}
+        self._dense = workbench.dense(stage.model)
+
+    def select(self, model: nn.Module, budget: Budget, gone: Mapping[str, Tensor]) -> Selection:
+        """Score and select once; what ``gone`` marks as pruned earlier stays pruned."""
+        torch.manual_seed(derive(self._stage.seed, "scores"))
+        batches = partial(_batches, self._stage, self._workbench)
+        example = self._workbench.example.clone()
+        facts = {"images": len(self._workbench.train), "batches": batches, "example": example}
+        given = call(self.method, "scores", model, self._workbench, **facts)
+        leaves_out = self.method.leaves_out
+        scores = checked(given, self._structure, self._shapes, self.method.grain, leaves_out)
+        scores = {name: _without(score, gone.get(name)) for name, score in scores.items()}
+        units = Units.of(self._structure, scores, self._shapes)
+        share = make_share(budget, self._plain, self._dense)
+        return select(units, budget, self._dense, share, self.method.own_threshold)
+
+    def select_in_rounds(self, model: nn.Module, gone: Mapping[str, Tensor]) -> Selection:
+        """Score and select in the method's number of rounds, each to a smaller share.
+
+        Prunes ``model`` between two rounds, so that the next scores are those of what is left
+        (Tanaka et al. 2020, algorithm 1).
+        """
+        rounds = self.method.rounds
+        for number in range(1, rounds):
+            budget = self.budget.model_copy(update={"passes": rounds}).at(number)
+            gone = self.zeros(self.select(model, budget, gone).masks)
+            keep_masked(model, gone)(0.0)
+        return self.select(model, self.budget, gone)
+
+    def zeros(self, masks: Mapping[str, Tensor]) -> Tensors:
+        """Return where the parameters of the plain network are zero (False) under masks."""
+        return zeroed_parameters(self._structure, self._plain, masks)
+
+
 class Pruning:
-    """Lets a method prune in the middle of a training; what is gone stays gone."""
+    """Lets a method prune during a training; what is pruned stays pruned."""
 
     def __init__(
         self, stage: Stage, workbench: Workbench, model: nn.Module, zeros: Tensors
     ) -> None:
-        self._method, self._budget = asked_of(stage)
-        self._stage, self._workbench, self._model = stage, workbench, model
-        self._plain = workbench.model(stage.model, stage.seed)
+        self._selector, self._device = Selector(stage, workbench), workbench.device
+        self._model = model
         self.hold(zeros)
 
     @property
     def kept(self) -> float:
-        """The share of the budget's unit that is to be kept in the end."""
-        assert self._budget.kept != "own"  # variants refuses it
-        return self._budget.kept
+        """The share of the budget's unit to keep in the end."""
+        assert self._selector.budget.kept != "own"  # variants refuses it
+        return self._selector.budget.kept
 
     def to(self, kept: float) -> None:
-        """Prune by the method's scores until a share of the budget's unit is left."""
+        """Prune by the method's scores until this share of the budget's unit is left."""
         if kept >= 1:
             return
-        budget = self._budget.model_copy(update={"kept": kept})
+        budget = self._selector.budget.model_copy(update={"kept": kept})
         mode = self._model.training
-        before = draws(self._workbench.device)
-        chosen = _select(
-            self._method, self._model, budget, self._stage, self._workbench, self.zeros
-        )
-        # The training's own draws go on as if nothing had happened.
-        restore_draws(before, self._workbench.device)
+        before = draws(self._device)
+        masks = self._selector.select(self._model, budget, self.zeros).masks
+        restore_draws(before, self._device)  # the training's own draws continue undisturbed
         self._model.train(mode)
-        zeros = zeroed_parameters(structure_of(self._plain), self._plain, chosen.masks)
-        self.hold({name: mask.to(self._workbench.device) for name, mask in zeros.items()})
+        zeros = self._selector.zeros(masks)
+        self.hold({name: mask.to(self._device) for name, mask in zeros.items()})
         self.keep(0.0)
 
     def hold(self, zeros: Tensors) -> None:
-        """From now on keep at zero what these masks, which lie on the device, say."""
+        """Keep parameters at zero from now on where these masks, on the device, are False."""
         self.zeros = zeros
         self.keep = keep_masked(self._model, zeros)
 
@@ -148,51 +187,6 @@ def _early(stage: Stage, workbench: Workbench, came: State) -> Tensors:
     restore(model, came.early)
     call(method, "detach", model.eval(), workbench)
     return dict(model.state_dict())
-
-
-def _select_in_rounds(
-    method: Method,
-    model: nn.Module,
-    budget: Budget,
-    stage: Stage,
-    workbench: Workbench,
-    gone: Mapping[str, Tensor],
-) -> Selection:
-    """Score and select, several times where the method asks for it, to smaller and smaller shares.
-
-    Between two rounds the network loses what was pruned, so that the next scores are those of
-    what is left (Tanaka et al. 2020, algorithm 1).
-    """
-    plain = workbench.model(stage.model, stage.seed)
-    for number in range(1, method.rounds):
-        at = budget.model_copy(update={"passes": method.rounds}).at(number)
-        masks = _select(method, model, at, stage, workbench, gone).masks
-        gone = zeroed_parameters(structure_of(plain), plain, masks)
-        keep_masked(model, gone)(0.0)
-    return _select(method, model, budget, stage, workbench, gone)
-
-
-def _select(
-    method: Method,
-    model: nn.Module,
-    budget: Budget,
-    stage: Stage,
-    workbench: Workbench,
-    gone: Mapping[str, Tensor],
-) -> Selection:
-    """Score and select; what ``gone`` says was pruned earlier stays so."""
-    torch.manual_seed(derive(stage.seed, "scores"))
-    batches, example = partial(_batches, stage, workbench), workbench.example.clone()
-    facts = {"images": len(workbench.train), "batches": batches, "example": example}
-    given = call(method, "scores", model, workbench, **facts)
-    plain = workbench.model(stage.model, stage.seed)
-    structure = structure_of(plain)
-    shapes = {name: parameter.shape for name, parameter in plain.named_parameters()}
-    scores = checked(given, structure, shapes, method.grain, method.leaves_out)
-    scores = {name: _without(score, gone.get(name)) for name, score in scores.items()}
-    units = Units.of(structure, scores, shapes)
-    dense = workbench.dense(stage.model)
-    return select(units, budget, dense, make_share(budget, plain, dense), method.own_threshold)
 
 
 def _batches(stage: Stage, workbench: Workbench) -> Iterator[tuple[Tensor, Tensor]]:

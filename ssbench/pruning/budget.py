@@ -1,4 +1,4 @@
-"""How much a pruned network may keep."""
+"""Budgets: how much a pruned network may keep."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Protection = Annotated[float, within(0, 0.9999, "a layer that keeps all its unit
 Passes = Annotated[int, within(1, 100, "each pass prunes and trains the network once more")]
 Scope = Literal["global", "layerwise"]
 FLOOR = 0.005
-"""The share of its units that every layer keeps in the row that stands beside each row with one
+"""The share of its units that every layer keeps in the additional row beside each row with one
 threshold for the whole network; the same for all methods."""
 TOLERANCE = 0.05
-"""A network that keeps this share more or less than was asked has missed its budget."""
+"""Relative deviation from the requested share beyond which a network has missed its budget."""
 
 
 class Budget(BaseModel):
@@ -31,13 +31,13 @@ class Budget(BaseModel):
     scope: Scope = "global"
     """One threshold for the network, or the same share of every layer."""
     protection: Protection = 0.0
-    """The share of its units that every layer keeps whatever their scores."""
+    """The share of its units that every layer keeps regardless of scores."""
     passes: Passes = 1
-    """So often the network is trained and pruned, each time to the next of ``passes`` shares in
-    geometric progression, before it is finetuned."""
+    """Number of rounds of training and pruning before finetuning; the kept share falls
+    geometrically."""
 
     def at(self, number: int) -> Budget:
-        """The budget of one pass, counted from 1; "own" stays what it is."""
+        """Return the budget of one pass, counted from 1; "own" stays unchanged."""
         if self.kept == "own" or number == self.passes:
             return self
         return self.model_copy(update={"kept": self.kept ** (number / self.passes)})

@@ -1,13 +1,13 @@
-"""What a network costs under every threshold at once: a sum over entries that die at their level.
+"""The size of a network under every threshold at once: a sum of entries, each with its level.
 
 A weight dies when its own unit is pruned; the bias and the batch-norm scale of a channel die with
-the last path that reaches the channel; where whole filters go, a kernel dies with the first of its
-filter, its input and its last way to the output. Each of these moments is one score (see
-`ssbench.pruning.graph.liveness`), so that
+the last path that reaches the channel; if whole filters are pruned, a kernel dies with the first
+of its filter, its input and its last path to the output. Each of these levels is one score (see
+`ssbench.pruning.graph.liveness`), so
 
     share(threshold) = (constant + sum of prices of entries with level > threshold) / whole
 
-holds exactly, and meeting a budget is finding an order statistic.
+holds exactly, and meeting a budget means finding an order statistic.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ Entries = list[tuple[Tensor, int]]
 
 @dataclass(frozen=True)
 class Price:
-    """The size of a network in one unit, in parts.
+    """The size of a network in one unit, split into parts.
 
     Attributes:
         entries: what can be pruned.
-        constant: what stays whatever is pruned.
+        constant: the size that no pruning removes.
         whole: the size of the dense network.
     """
 
@@ -46,13 +46,13 @@ class Price:
 
 
 def price(units: Units, levels: Mapping[str, Tensor], unit: Unit, dense: Counts) -> Price:
-    """Lay out what each threshold over ``levels`` would keep.
+    """Split a network's size into entries, so that any threshold over ``levels`` can be priced.
 
     Args:
-        units: what may be pruned.
-        levels: by weight name, in the scores' shapes: higher stays longer; the scores themselves,
-            or any order of the units.
-        unit: what is counted.
+        units: the prunable units.
+        levels: by weight name, in the scores' shapes; the unit with the higher level stays longer.
+            The scores themselves, or any order of the units.
+        unit: the unit to count.
         dense: the counts of the dense network.
     """
     grids = _grids(units, levels)
@@ -76,7 +76,7 @@ def _grids(units: Units, levels: Mapping[str, Tensor]) -> Grids:
 
 
 def _closed(units: Units, grids: Grids) -> Grids:
-    """Let kernels, of all layers, die with what they read and with what reads them."""
+    """Cap the level of each kernel by its input's and its consumers', in all layers."""
     flow = units.structure.survival(grids)
     closed = {}
     for layer in units.structure.layers:
@@ -91,7 +91,7 @@ def _closed(units: Units, grids: Grids) -> Grids:
 def _weights(
     units: Units, levels: Mapping[str, Tensor], grids: Grids, unit: Unit, dense: Counts
 ) -> Entries:
-    """Weights, or kernels that die with their last weight."""
+    """Return an entry per weight, or per kernel, which dies with its last weight."""
     found: Entries = []
     for layer in units.structure.layers:
         if layer.weight not in levels:
@@ -107,7 +107,7 @@ def _weights(
 
 
 def _kernels(units: Units, grids: Grids, unit: Unit, dense: Counts) -> Entries:
-    """Whole kernels, of all layers."""
+    """Return an entry per whole kernel, for all layers."""
     found: Entries = []
     for layer in units.structure.layers:
         if unit == "connections" and layer.is_output:
@@ -119,7 +119,7 @@ def _kernels(units: Units, grids: Grids, unit: Unit, dense: Counts) -> Entries:
 
 
 def _vectors(units: Units, grids: Grids) -> Entries:
-    """Biases, and scales and shifts of batch norms: they die with the last kernel before them."""
+    """Return entries for biases and batch-norm parameters; they die with the last kernel before."""
     flow = units.structure.survival(grids)
     vectors = {f"{name}.bias": level for name, level in flow.emitted.items()}
     for name, level in flow.norms.items():
@@ -132,13 +132,13 @@ def _vectors(units: Units, grids: Grids) -> Entries:
 
 
 def _grid(units: Units, layer: Layer, level: Tensor) -> Tensor:
-    """The level of each kernel [out, in/groups]: that of its best weight."""
+    """Return each kernel's level [out, in/groups]: the level of its best weight."""
     best = level.flatten(2).amax(2) if level.dim() > 2 and level[0, 0].numel() > 1 else level
     return best.reshape(best.shape[:2]).expand(units.shapes[layer.weight][:2])
 
 
 def _uses(units: Units, layer: Layer, unit: Unit, dense: Counts) -> int:
-    """How much one weight counts for: 1 parameter, or the multiply-adds that use it."""
+    """Return what one weight counts: 1 parameter, or the multiply-adds that use it."""
     if unit == "params":
         return 1
     return dense.layer_macs[layer.name] // units.shapes[layer.weight].numel()

@@ -1,10 +1,10 @@
-"""Parameters, connections and multiply-adds of a network: the numbers that budgets are made of.
+"""Count parameters, connections and multiply-adds of a network, the units of budgets.
 
 >>> dense = count(model, torch.zeros(1, 3, 32, 32))
 >>> dense.params, dense.connections, dense.macs
 >>> left = nonzero(dense, model, held(structure, model, masks))
 
-What cannot be counted raises: a number that is too small looks like a good result.
+What cannot be counted raises: a number that is too small would look like a good result.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _COUNTED = (
     "conv", "_convolution_mode", "linear", "addmm", "baddbmm", "bmm", "einsum", "matmul", "mm",
     "scaled_dot_product_attention",
 )  # fmt: skip
-"""fvcore's names of the operators whose multiply-adds make up the headline: convolutions, linear
-operators and the matrix products of attention."""
+"""fvcore's names of the operators whose multiply-adds are counted: convolutions, linear operators
+and the matrix products of attention."""
 
 _NORMS = ("batch_norm",)
 _POOLS = ("max_pool2d", "avg_pool2d", "adaptive_max_pool2d", "adaptive_avg_pool2d")
-"""Listed apart. A batch norm does two operations per element, pooling one per element it reads."""
+"""Counted apart. A batch norm does two operations per element, pooling one per element it reads."""
 
 _FREE = frozenset(
     f"aten::{name}"
@@ -59,8 +59,7 @@ _FREE = frozenset(
         "avg_pool1d", "dropout", "dropout_", "feature_dropout", "upsample_bicubic2d",
     )
 )  # fmt: skip
-"""Operators that do no multiply-add of a convolution, linear layer or matrix product: nothing is
-lost."""
+"""Operators without multiply-adds of a convolution, linear layer or matrix product."""
 
 
 @dataclass(frozen=True)
@@ -68,25 +67,25 @@ class Counts:
     """The size of a network, for one image."""
 
     params: int
-    """Numbers in all parameters (running statistics are none)."""
+    """Number of parameters (running statistics do not count)."""
     connections: int
     """2-D kernels of the prunable convolutions plus weights of the prunable linear layers."""
     macs: int
-    """Multiply-adds of all convolutions, linear layers and matrix products (as in attention);
-    biases and batch norms left out."""
+    """Multiply-adds of all convolutions, linear layers and matrix products (as in attention),
+    without biases and batch norms."""
     layer_macs: dict[str, int]
-    """Those of the layers alone, by module name; what is missing to ``macs`` nothing prunes."""
+    """Multiply-adds of layers, by module name; the rest of ``macs`` cannot be pruned."""
     norm_ops: int
-    """Operations of batch norms in eval mode, two per element; no part of ``macs``."""
+    """Operations of batch norms in eval mode, two per element; not in ``macs``."""
     pool_ops: int
-    """Operations of pooling, one per element that is read; no part of ``macs``."""
+    """Operations of pooling, one per element read; not in ``macs``."""
     uncounted: dict[str, int]
-    """Operators that fvcore has no count for (all free ones), and how often each is called."""
+    """Operators without a count in fvcore (all free ones), and the number of their calls."""
 
 
 @dataclass(frozen=True)
 class Nonzero:
-    """The part of a network's size that masks leave."""
+    """The size of a network under masks."""
 
     params: int
     connections: int
@@ -94,7 +93,7 @@ class Nonzero:
 
 
 def count(model: nn.Module, example: Tensor) -> Counts:
-    """Count a plain network, in eval mode, on a copy: ``model`` stays as it is.
+    """Count a plain network in eval mode, on a copy of ``model``.
 
     Args:
         model: the network, without gates or parametrizations.
@@ -102,7 +101,7 @@ def count(model: nn.Module, example: Tensor) -> Counts:
 
     Raises:
         BadInputError: the network cannot be traced.
-        RunFailedError: an operator or a module escapes the count.
+        RunFailedError: an operator or a module cannot be counted.
     """
     if example.shape[0] != 1:
         raise RunFailedError(f"counting takes one image, not a batch of {example.shape[0]}")
@@ -126,7 +125,7 @@ def count(model: nn.Module, example: Tensor) -> Counts:
 
 
 def _analysed(model: nn.Module, example: Tensor) -> Any:
-    """Fvcore's analysis of a copy of a network, on the CPU: counts depend on no device."""
+    """Run fvcore's analysis on a CPU copy of a network; counts do not depend on the device."""
     network = copy.deepcopy(model).cpu().eval()
     analysis = flop_count_analysis()(network, example.cpu())
     for name in _POOLS:
@@ -135,43 +134,43 @@ def _analysed(model: nn.Module, example: Tensor) -> Any:
     analysis.set_op_handle("aten::scaled_dot_product_attention", _of_attention)
     analysis.set_op_handle("aten::baddbmm", _of_batched_product)
     analysis.set_op_handle("aten::einsum", _of_einsum)
-    # Both are read and judged later, so that they need not be logged.
+    # Both are checked later, so fvcore need not log them.
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one operator that tells nothing of its parts
+    torch.backends.mha.set_fastpath_enabled(False)  # a single operator that hides its parts
     try:
         with torch.no_grad():
-            analysis.by_module_and_operator()  # kept in it
+            analysis.by_module_and_operator()  # the analysis caches it
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     return analysis
 
 
 def _elements_read(inputs: list[Any], _: list[Any]) -> int:
-    """Fvcore's form of a count: traced values in, a number out."""
+    """Count the elements of the first input, in fvcore's form of a counter."""
     return math.prod(_sizes(inputs[0]))
 
 
 def _of_convolution(inputs: list[Any], outputs: list[Any]) -> int:
-    """Multiply-adds of a convolution whose padding is a word, which fvcore does not count."""
+    """Count a convolution with padding as a word, which fvcore does not count."""
     images, _, *places = _sizes(outputs[0])
     return images * math.prod(places) * math.prod(_sizes(inputs[1]))
 
 
 def _of_attention(inputs: list[Any], _: list[Any]) -> int:
-    """Multiply-adds of queries [.., L, E] with keys [.., S, E], and of the result with values."""
+    """Count queries [.., L, E] times keys [.., S, E], and the result times values."""
     *heads, queries, width = _sizes(inputs[0])
     *_, keys, of_values = _sizes(inputs[2])
     return math.prod(heads) * queries * keys * (width + of_values)
 
 
 def _of_batched_product(inputs: list[Any], _: list[Any]) -> int:
-    """Multiply-adds of ``baddbmm``: [B, N, M] with [B, M, P]."""
+    """Count ``baddbmm``: [B, N, M] with [B, M, P]."""
     return math.prod(_sizes(inputs[1])) * int(_sizes(inputs[2])[-1])
 
 
 def _of_einsum(inputs: list[Any], _: list[Any]) -> int:
-    """Multiply-adds of a product over named axes; fvcore rounds them to four digits."""
+    """Count a product over named axes exactly; fvcore rounds to four digits."""
     operands = [_sizes(value) for value in inputs[1].node().inputs()]
     axes = inputs[0].toIValue().replace(" ", "").split("->")[0].split(",")
     if len(operands) != 2 or "." in "".join(axes):
@@ -186,7 +185,7 @@ def _sizes(value: Any) -> list[int]:
 
 
 def _refuse_gaps(network: nn.Module, analysis: Any, structure: Structure) -> None:
-    """Raise if anything that may multiply and add has not been counted."""
+    """Raise if an operator with possible multiply-adds has not been counted."""
     kind, graph = type(network).__name__, structure.graph
     layers = {layer.name for layer in structure.layers}
     unknown = sorted(set(analysis.unsupported_ops()) - _FREE)
@@ -194,7 +193,7 @@ def _refuse_gaps(network: nn.Module, analysis: Any, structure: Structure) -> Non
         where = [f"{name} in {_innermost(analysis, name) or 'forward()'}" for name in unknown]
         raise RunFailedError(f"{kind}: the multiply-adds of {', '.join(where)} cannot be counted")
     modules = dict(network.named_modules())
-    # Modules whose weights a function multiplies with, and which are never called themselves.
+    # Modules whose weights are used by functions, without a call of the module.
     used = {str(n.target).rpartition(".")[0] for n in graph.nodes if n.op == "get_attr"}
     called_for = tuple(f"{n}." for n, m in modules.items() if isinstance(m, nn.MultiheadAttention))
     uncalled = sorted(
@@ -215,19 +214,19 @@ def _refuse_gaps(network: nn.Module, analysis: Any, structure: Structure) -> Non
 
 
 def _innermost(analysis: Any, operator: str) -> str:
-    """The module that calls an operator; of several the first of the innermost ones."""
+    """Return the innermost module that calls an operator; the first one if there are several."""
     names = [n for n in analysis.by_module() if analysis.unsupported_ops(n)[operator]]
     return str(max(names, key=lambda name: name.count(".") + bool(name)))
 
 
 def nonzero(dense: Counts, model: nn.Module, held: Mapping[str, Tensor]) -> Nonzero:
-    """Count what is left of a network whose zeros are known.
+    """Count a network under keep masks.
 
     Args:
-        dense: what ``count`` gave for the same network.
+        dense: the result of ``count`` for the same network.
         model: the network, in its dense shapes.
-        held: boolean, by parameter name, in the parameter's shape: True = may be nonzero. A
-            parameter without an entry is left whole.
+        held: boolean, by parameter name, in the parameter's shape; True: may be nonzero. Parameters
+            without an entry count whole.
 
     Raises:
         RunFailedError: an entry names no parameter or has another shape.
@@ -246,7 +245,7 @@ def nonzero(dense: Counts, model: nn.Module, held: Mapping[str, Tensor]) -> Nonz
     macs = dense.macs
     for layer in structure.layers:
         if layer.weight in held:
-            # Every weight of a layer is used equally often, so that this division is exact.
+            # Every weight of a layer is used equally often, so this division is exact.
             uses = dense.layer_macs[layer.name] // held[layer.weight].numel()
             macs -= uses * zeros[layer.weight]
     return Nonzero(dense.params - sum(zeros.values()), connections, macs)

@@ -1,4 +1,4 @@
-"""Which channels leave a network together: torch-pruning's dependency graph of a traced network.
+"""Find channels that must be removed together: torch-pruning's graph of a traced network.
 
 >>> graph = dependencies(network, structure_of(network), example)
 >>> graph.get_pruning_group(conv, graph.get_pruner_of_module(conv).prune_out_channels, [0])
@@ -22,13 +22,12 @@ def dependencies(network: nn.Module, structure: Structure, example: Tensor) -> A
     """Build torch-pruning's ``DependencyGraph`` of a network.
 
     Args:
-        network: its parameters require gradients, which torch-pruning follows.
-        structure: that of ``network``.
+        network: its parameters require gradients, because torch-pruning follows them.
+        structure: of ``network``.
         example: one image [1, C, H, W], on any device.
 
     Raises:
-        RunFailedError: torch-pruning cannot follow the network; names the operation where that is
-            known.
+        RunFailedError: torch-pruning cannot follow the network; names the operation if known.
     """
     severed = _Severed(network, structure)
     try:
@@ -43,8 +42,8 @@ def dependencies(network: nn.Module, structure: Structure, example: Tensor) -> A
 
 def _build(network: nn.Module, severed: _Severed, example: Tensor) -> Any:
     example = example.to(next(network.parameters()).device)
-    # Not verbose: parameters outside of modules and unknown operations are no news here, as
-    # fx has seen them, and the certificate is the judge.
+    # Not verbose: fx has already handled parameters outside modules and unknown operations, and
+    # the certificate checks the result.
     with torch.enable_grad():
         return (
             torch_pruning()
@@ -59,11 +58,11 @@ def _build(network: nn.Module, severed: _Severed, example: Tensor) -> Any:
 
 
 class _Severed(fx.Interpreter):
-    """Runs a network with its gradients cut off behind every opaque operation.
+    """Runs a network and detaches the results of every opaque operation.
 
-    What such an operation reads stays as it is (see `ssbench.pruning.surgery`), and what it gives
-    is read whole. So there is nothing to follow through it, and torch-pruning, which follows
-    gradients, need not guess what a reshaping or shuffling does to channels.
+    Surgery does not change the inputs of such an operation (see `ssbench.pruning.surgery`) or the
+    channels of its results. So torch-pruning, which follows gradients, must not follow them through
+    it, and need not guess what a reshape or shuffle does to channels.
     """
 
     def __init__(self, network: nn.Module, structure: Structure) -> None:
@@ -71,10 +70,10 @@ class _Severed(fx.Interpreter):
         self.roles = structure.roles
         self.ends: list[Tensor] = []
         self.at: fx.Node | None = None
-        """The operation under way."""
+        """The current operation."""
 
     def run_node(self, n: fx.Node) -> Any:
-        """Run one operation; the result of all is the output and what opaque operations read."""
+        """Run one operation; the output node also returns the inputs of opaque operations."""
         self.at = n
         result = super().run_node(n)
         self.at = None

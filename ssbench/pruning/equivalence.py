@@ -1,4 +1,4 @@
-"""The proof that surgery changed nothing: two networks are shown the same images.
+"""Check that surgery preserves the outputs: run both networks on the same images.
 
 >>> small, difference = compact_certified(model, structure, masks, images)
 """
@@ -16,26 +16,26 @@ from ssbench.pruning.graph.structure import Structure
 from ssbench.pruning.surgery import compact
 
 TOLERANCE = 1e-5
-"""The largest relative difference of outputs at which two networks count as the same."""
+"""Maximum relative difference of the outputs of equivalent networks."""
 
 
 def certify(masked: nn.Module, compacted: nn.Module, images: Tensor) -> float:
     """Compare two networks in eval mode.
 
-    Both are copied to double precision, so that rounding (and TF32) cannot hide or feign a
+    Both are copied to double precision, so that rounding (and TF32) cannot hide or cause a
     difference.
 
     Args:
         masked: the network in its dense shapes, its parameters zero wherever ``held`` says so.
         compacted: the network after surgery.
-        images: what both are shown, [N, C, H, W].
+        images: inputs of both, [N, C, H, W].
 
     Returns:
         The largest absolute difference of outputs, relative to max(1, largest absolute output).
 
     Raises:
-        RunFailedError: the networks cannot be compared: an output is not finite, or the shapes
-            of the smaller network do not fit together.
+        RunFailedError: an output is not finite, or the shapes of the smaller network do not fit
+            together.
     """
     expected = _outputs(masked, images, [])
     under_way: list[str] = []
@@ -52,7 +52,7 @@ def certify(masked: nn.Module, compacted: nn.Module, images: Tensor) -> float:
 
 
 def noise(example_shape: Sequence[int], seed: int = 0, count: int = 8) -> Tensor:
-    """Draw standard normal images [count, C, H, W]: they excite what real ones leave at rest."""
+    """Draw standard normal images [count, C, H, W]; they activate parts that real ones do not."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn((count, *tuple(example_shape)[-3:]), generator=generator)
 
@@ -60,16 +60,16 @@ def noise(example_shape: Sequence[int], seed: int = 0, count: int = 8) -> Tensor
 def compact_certified(
     model: nn.Module, structure: Structure, masks: Mapping[str, Tensor], images: Tensor
 ) -> tuple[nn.Module, float]:
-    """Do as ``compact`` and check the result with ``certify``.
+    """Call ``compact`` and check the result with ``certify``.
 
     Args:
         model: as for ``compact``.
         structure: as for ``compact``.
         masks: as for ``compact``.
-        images: what the networks are compared on, [N, C, H, W].
+        images: inputs to compare the networks on, [N, C, H, W].
 
     Returns:
-        The smaller network, and what ``certify`` says.
+        The smaller network, and the difference from ``certify``.
 
     Raises:
         RunFailedError: the outputs differ by more than ``TOLERANCE``.

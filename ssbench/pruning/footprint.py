@@ -1,8 +1,8 @@
-"""How many bytes a network's parameters take, dense and in the best sparse format.
+"""Bytes of a network's parameters, dense and in the best sparse format.
 
-Counted is what a file has to hold: four bytes for every value that is stored, and the index that
-says which these are. Headers of a few bytes per tensor and running statistics (which inference
-folds into the convolution) are left out.
+Counts what a file must hold: four bytes for every stored value, and the index of stored values.
+Leaves out headers (a few bytes per tensor) and running statistics (inference folds them into the
+convolution).
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ class Footprint:
     dense: int
     """Every value stored."""
     sparse: int
-    """Each tensor in the format that is smallest for it, its index included."""
+    """Each tensor in its smallest format, including the index."""
     index: int
-    """The part of ``sparse`` that is index and not value."""
+    """The index's part of ``sparse``."""
 
 
 def footprint(model: nn.Module) -> Footprint:
-    """Measure the parameters of a network by their zeros.
+    """Measure the parameters of a network, with and without their zeros.
 
-    For each tensor the smallest is taken of: all values; a bitmask, one bit per weight; a list of
-    positions of the nonzero weights, in as many whole bytes as the largest position needs; and,
-    for convolutions, bitmask and list over the 2-D kernels that are not all zero, which are then
-    stored in whole.
+    Takes the smallest format for each tensor: all values; a bitmask, one bit per weight; a list of
+    the positions of nonzero weights, in as many whole bytes as the largest position needs; and,
+    for convolutions, a bitmask or list over the 2-D kernels that are not all zero, which are then
+    stored whole.
     """
     sizes = [_smallest(parameter.detach()) for parameter in model.parameters()]
     return Footprint(
@@ -45,7 +45,7 @@ def footprint(model: nn.Module) -> Footprint:
 
 
 def _smallest(tensor: Tensor) -> tuple[int, int]:
-    """Bytes of values and of index in the best format; of equals the one with less index."""
+    """Return bytes of values and of index in the best format; on a tie, the smaller index wins."""
     sizes = [(VALUE * tensor.numel(), 0), *_indexed(tensor != 0, VALUE)]
     if tensor.dim() == 4:
         kernels = (tensor != 0).flatten(2).any(2)
@@ -54,7 +54,7 @@ def _smallest(tensor: Tensor) -> tuple[int, int]:
 
 
 def _indexed(stored: Tensor, each: int) -> list[tuple[int, int]]:
-    """Bytes of values and of index with a bitmask, and with a list of positions."""
+    """Return bytes of values and of index for a bitmask and for a list of positions."""
     count = int(torch.count_nonzero(stored))
     width = -(-max(stored.numel() - 1, 1).bit_length() // 8)
     return [(each * count, -(-stored.numel() // 8)), (each * count, width * count)]

@@ -1,4 +1,4 @@
-"""The scores that a selection was made by, as a histogram small enough for a record."""
+"""Histograms of scores, small enough for a record."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from torch import Tensor
 
 BINS = 64
 DECADES = 8
-"""A logarithmic histogram begins no further than this below the largest score."""
+"""Maximum range of a logarithmic histogram, below the largest score."""
 _SPANNED = 100.0
-"""Scores of one sign that span more than this factor are told apart by their logarithm only."""
+"""Nonnegative scores that span more than this factor get a logarithmic scale."""
 Ordered = NDArray[np.floating[Any]]
 
 
 def histogram(scores: Tensor) -> dict[str, Any]:
-    """Count scores in `BINS` bins of equal width, of equal ratio where they span decades.
+    """Count scores in `BINS` bins of equal width, or of equal ratio if they span decades.
 
     Args:
-        scores: one per unit, of any shape, floats on the CPU; -inf for what an earlier pass has
+        scores: one per unit, any shape, floats on the CPU; -inf for units that an earlier pass
             pruned.
 
     Returns:
         ``scale`` ("log" or "linear"), ``low`` and ``high`` (the edges of the range), ``counts``
-        (by bin, from low to high), ``below`` (finite scores under ``low``, zeros among them) and
-        ``gone`` (units that an earlier pass had pruned). Without a finite score the range and the
-        counts are empty.
+        (by bin, from low to high), ``below`` (finite scores under ``low``, including zeros) and
+        ``gone`` (units pruned by an earlier pass). Without a finite score the range and the counts
+        are empty.
     """
-    # Sorted, the bins are found by bisection; numpy sorts ten times as fast as torch.
+    # Sorting allows bisection for the bins; numpy sorts ten times as fast as torch.
     ordered = np.sort(scores.reshape(-1).numpy())
     infinite = ordered.dtype.type(math.inf)  # of another type, numpy would copy all to search
     gone = int(np.searchsorted(ordered, -infinite, side="right"))
     finite = ordered[gone : np.searchsorted(ordered, infinite)]
     if not len(finite):
         return {"scale": "linear", "low": 0.0, "high": 0.0, "counts": [], "below": 0, "gone": gone}
-    high = float(finite[-1]) + 0.0  # which of two zeros a sort puts first is chance: no -0.0
+    high = float(finite[-1]) + 0.0  # the order of 0.0 and -0.0 in a sort is arbitrary: no -0.0
     positive = finite[np.searchsorted(finite, finite.dtype.type(0), side="right") :]
     wide = len(positive) > 0 and high / float(positive[0]) > _SPANNED
     if finite[0] >= 0 and wide:
@@ -59,7 +59,7 @@ def histogram(scores: Tensor) -> dict[str, Any]:
 
 
 def _count(ordered: Ordered, scale: Callable[[Any], float], low: float, high: float) -> list[int]:
-    """Count sorted values in bins of equal width on a scale; the largest is in the last bin."""
+    """Count sorted values in bins of equal width on a scale; the last bin includes the largest."""
     width = (high - low) / BINS
     if width <= 0:
         return [len(ordered), *[0] * (BINS - 1)]
@@ -72,5 +72,5 @@ def _count(ordered: Ordered, scale: Callable[[Any], float], low: float, high: fl
 
 
 def _log10(value: Any) -> float:
-    """The logarithm as torch has it, so that counts are what they were before these were sorted."""
+    """Return torch's logarithm; math.log10 could move a score on an edge to another bin."""
     return float(torch.tensor(float(value), dtype=torch.double).log10())

@@ -1,4 +1,4 @@
-"""Libraries that take long to import: imported where they are first needed, and no more of them.
+"""Import slow libraries on first use, and only the parts needed.
 
 >>> torch_pruning().DependencyGraph()
 >>> flop_count_analysis()(model, images).total()
@@ -14,29 +14,29 @@ from typing import Any
 
 @cache
 def torch_pruning() -> Any:
-    """Import torch-pruning without timm, where timm has not been imported before.
+    """Import torch-pruning without timm, unless timm is already imported.
 
-    torch-pruning imports timm if that is installed, to count the multiply-adds of its attention,
-    which is not asked for here; timm takes torch's compiler with it, and seconds.
+    torch-pruning imports timm if installed, to count the multiply-adds of its attention, which
+    nothing here needs; timm imports torch's compiler, which takes seconds.
     """
-    found = "timm" in sys.modules
-    if not found:
-        sys.modules["timm"] = None  # type: ignore[assignment]  # python's word for: not to be found
+    imported = "timm" in sys.modules
+    if not imported:
+        sys.modules["timm"] = None  # type: ignore[assignment]  # Python then raises ImportError
     try:
         import torch_pruning
 
         return torch_pruning
     finally:
-        if not found:
+        if not imported:
             del sys.modules["timm"]
 
 
 @cache
 def flop_count_analysis() -> Any:
-    """Import fvcore's count of multiply-adds.
+    """Import fvcore's counter of multiply-adds.
 
-    While it is imported it compiles helpers with torch.jit.script, which torch deprecates: exactly
-    that is silenced, here alone.
+    The import compiles helpers with torch.jit.script, which torch deprecates: silence only that
+    warning, only here.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*torch\.jit\.script")

@@ -1,7 +1,7 @@
-"""A mask's fingerprint: kept or not, for the same few thousand weights under every method.
+"""Sample masks: whether each of the same few thousand weights is kept, for every method.
 
-Two methods' masks overlap as their samples do, up to the sampling error; a sample of 4,096 weights
-fits in 700 characters of a record, where a mask of ResNet-50 takes three megabytes.
+The overlap of two samples estimates the overlap of two masks. A sample of 4,096 weights takes 700
+characters of a record; a mask of ResNet-50 takes three megabytes.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ def mask_sample(
 
     Args:
         structure: of the network.
-        model: the plain network; its shapes alone decide which weights are looked at.
-        masks: boolean, by weight name, in the weight's shape; a weight without one is kept whole.
+        model: the plain network; its shapes alone decide which weights are sampled.
+        masks: boolean, by weight name, in the weight's shape; default: keep all.
 
     Returns:
-        ``weights``, how many were looked at, and ``kept``, one bit for each (base64, the first
-        weight in the highest bit).
+        ``weights``, the number sampled, and ``kept``, one bit for each (base64, the first weight in
+        the highest bit).
     """
     names = [layer.weight for layer in structure.prunable]
     sizes = {name: model.get_parameter(name).numel() for name in names}

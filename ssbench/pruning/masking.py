@@ -1,4 +1,4 @@
-"""Keeping at zero, while a network is trained, what was pruned of it."""
+"""Keep pruned parameters at zero while a network is trained."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def keep_masked(model: nn.Module, held: Mapping[str, Tensor]) -> Callable[[float
 
     Args:
         model: the network; weights may be parametrized.
-        held: boolean, by parameter name of the plain network, in the parameter's shape.
+        held: boolean keep masks by parameter name of the plain network, in the parameter's shape.
     """
     plain = dict(model.named_parameters())
     names = [name for name in held if name in plain]
@@ -44,7 +44,7 @@ def _owner(model: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 
 def _hold_parametrized(module: nn.Module, name: str, mask: Tensor) -> None:
-    """Set to zero what a parametrization makes, by the values that it gives to zeros itself."""
+    """Zero a parametrized weight by writing its inverse of zeros into the original parameters."""
     parametrizations = module.get_submodule("parametrizations")
     parts = parametrizations.get_submodule(name)
     assert isinstance(parts, parametrize.ParametrizationList)  # torch makes no other
@@ -63,11 +63,11 @@ def _format(parameter: Tensor) -> torch.memory_format:
 
 
 def alive(mask: Tensor, units: Tensor) -> Tensor:
-    """Which units of a weight have anything left, in the shape of ``units``.
+    """Return which units of a weight have anything left, in the shape of ``units``.
 
     Args:
-        mask: of the weight, boolean; False is gone.
-        units: a tensor that broadcasts over the weight: 1 where a unit spans a dimension.
+        mask: the weight's keep mask, boolean.
+        units: a tensor that broadcasts over the weight: size 1 where a unit spans a dimension.
     """
     dims = tuple(d for d in range(mask.dim()) if units.shape[d] == 1 < mask.shape[d])
     return mask.any(dims, keepdim=True) if dims else mask

@@ -1,4 +1,4 @@
-"""Sizes as records and budgets want them."""
+"""Sizes of networks for records and budgets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Record = dict[str, Any]
 
 
 def make_share(budget: Budget, plain: nn.Module, dense: Counts) -> Share:
-    """Make the measure of masks in a budget's unit: kept / dense."""
+    """Make a function that measures masks in a budget's unit: kept / dense."""
     structure = structure_of(plain)
     whole: int = getattr(dense, budget.unit)
 
@@ -32,21 +32,21 @@ def make_share(budget: Budget, plain: nn.Module, dense: Counts) -> Share:
 
 
 def sizes(what: str, counts: Counts | Nonzero) -> Record:
-    """The counts of a network under the record's keys, for instance ``params_dense``."""
+    """Return the counts of a network by record key, for instance ``params_dense``."""
     return {f"{unit}_{what}": getattr(counts, unit) for unit in ("params", "connections", "macs")}
 
 
 def operations(what: str, counts: Counts) -> Record:
-    """What is counted apart from multiply-adds, under the record's keys."""
+    """Return the operations that are not multiply-adds, by record key."""
     return {f"norm_ops_{what}": counts.norm_ops, f"pool_ops_{what}": counts.pool_ops}
 
 
 def byte_sizes(model: nn.Module, small: nn.Module) -> Record:
-    """Bytes of a masked network and of what surgery left of it, under the record's keys."""
-    found = footprint(small)
+    """Return the bytes of a masked network and of its compact form, by record key."""
+    compact = footprint(small)
     return {
         "bytes_dense": footprint(model).dense,
-        "bytes_compact": found.dense,
-        "bytes_sparse": found.sparse,
-        "bytes_index": found.index,
+        "bytes_compact": compact.dense,
+        "bytes_sparse": compact.sparse,
+        "bytes_index": compact.index,
     }

@@ -1,9 +1,8 @@
-"""The level at which a sum over entries first exceeds an amount, without sorting the entries.
+"""Find the level at which a sum over entries first exceeds an amount, without sorting them.
 
-A sorted sample brackets the level, one pass counts what lies above the bracket, and only what lies
-inside is looked at again: the idea of Floyd and Rivest, "Expected time bounds for selection"
-(CACM 18:3, 1975), for entries that count unequally. The result is exact; the sample only decides
-how much work it takes.
+A sorted sample brackets the level, one pass counts the entries above the bracket, and only those
+inside are searched again: the idea of Floyd and Rivest, "Expected time bounds for selection"
+(CACM 18:3, 1975), for weighted entries. The result is exact; the sample affects only the speed.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 _SORTED = 1 << 17
-"""So many entries are sorted at once, and so many are drawn into a sample."""
+"""The number of entries to sort at once, and the least size of a sample."""
 _MARGIN = 4.0
 """Half the bracket's width, in standard errors of the sample's share."""
 
@@ -26,7 +25,7 @@ Compare = Callable[[Tensor, float], Tensor]
 
 
 class Crossing(NamedTuple):
-    """Where the sum crosses the amount.
+    """The level at which the sum crosses the amount.
 
     Attributes:
         level: the highest level with a sum over entries >= level that exceeds the amount.
@@ -40,18 +39,18 @@ class Crossing(NamedTuple):
 
 
 def crossing(entries: Entries, amount: float) -> Crossing:
-    """Find the level at which the prices, added from the highest level down, exceed an amount.
+    """Find the level at which the prices, summed from the highest level down, exceed an amount.
 
     Args:
-        entries: levels (1-D, without NaN), and the price of each entry of them; their whole sum
-            must exceed the amount.
+        entries: levels (1-D, without NaN) with the price of each entry; the total must exceed the
+            amount.
         amount: not negative.
     """
     pool = [(levels, each) for levels, each in entries if each and levels.numel()]
     above = 0
     before = math.inf
     while 2 * _SORTED < (count := sum(levels.numel() for levels, _ in pool)) < before:
-        before = count  # a bracket that holds all of the pool, as with few distinct levels, ends it
+        before = count  # stop if a bracket holds the whole pool, as with few distinct levels
         low, high = _bracket(pool, amount - above)
         over = _sum(pool, gt, high)
         inside = [(part[(part >= low) & (part <= high)], each) for part, each in pool]
@@ -80,7 +79,7 @@ def _sorted(pool: Entries, amount: float, above: int) -> Crossing:
     prices = torch.cat([torch.full((part.numel(),), each) for part, each in pool])
     order = torch.sort(levels, descending=True).indices
     sums = above + prices[order].cumsum(0)
-    # Prices are whole, so that a sum exceeds the amount as soon as it exceeds its floor.
+    # Prices are integers: a sum exceeds the amount as soon as it exceeds its floor.
     place = int(torch.searchsorted(sums, int(amount), right=True))
     level = float(levels[order[place]])
     return _tied(pool, level, above + _sum(pool, gt, level))
@@ -91,7 +90,7 @@ def _tied(pool: Entries, level: float, above: int) -> Crossing:
 
 
 def _bracket(pool: Entries, amount: float) -> tuple[float, float]:
-    """Two levels between which the crossing probably lies."""
+    """Return two levels that probably bracket the crossing."""
     total = sum(levels.numel() for levels, _ in pool)
     step = max(total // _SORTED, 1)
     drawn = [(levels[::step], each * step) for levels, each in pool]
@@ -108,6 +107,6 @@ def _bracket(pool: Entries, amount: float) -> tuple[float, float]:
     bottom = -math.inf if low == last else float(levels[order[low]])
     if bottom == top:
         return bottom, top
-    # Infinite levels stay or go as one: leave them outside.
+    # Infinite levels are equal: leave them outside.
     big = torch.finfo(levels.dtype).max
     return max(bottom, -big), min(top, big)

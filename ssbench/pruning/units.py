@@ -1,4 +1,4 @@
-"""A method's scores, checked, and pooled over what can only be pruned together."""
+"""A method's scores, checked, and pooled over units that must be pruned together."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from ssbench.pruning.graph.structure import Structure
 from ssbench.pruning.scores import check_one, real
 
 Kept = Mapping[str, Tensor]
-"""Which units stay: boolean, by the leader's weight name, in the score's shape."""
+"""Which units to keep: boolean, by the leader's weight name, in the score's shape."""
 
 
 @dataclass(frozen=True)
 class Units:
-    """Every unit that may be pruned.
+    """All prunable units.
 
-    Where whole filters (or input channels) are scored, those of layers that are tied to each other
-    (`ssbench.pruning.graph.coupling`) are one unit, worth the mean of its members' scores: a
-    channel of a residual stream leaves the network only with all the filters that write it.
+    If whole filters (or input channels) are scored, those of tied layers
+    (`ssbench.pruning.graph.coupling`) form one unit with the mean of their scores: a channel of a
+    residual stream can be removed only with all filters that write it.
 
     Attributes:
         scores: by weight name, on the CPU, float32 or float64 (`ssbench.pruning.scores.real`),
-            each broadcasting over its weight; members of a tied group have the same.
-        leaders: by weight name, the member that stands for its tied group; mostly itself.
+            each broadcasting over its weight; the same for all members of a tied group.
+            leaders: by weight name, the member that represents its tied group; usually itself.
         shapes: the parameters' shapes.
     """
 
@@ -44,7 +44,7 @@ class Units:
     def of(
         cls, structure: Structure, scores: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]
     ) -> Units:
-        """Check a method's scores against the weights that they name, and pool what is tied.
+        """Check a method's scores against their weights, and pool tied ones.
 
         Raises:
             RunFailedError: as `ssbench.pruning.scores.check_one`, or there is no score at all.
@@ -62,24 +62,24 @@ class Units:
 
     @cached_property
     def own(self) -> dict[str, Tensor]:
-        """The scores of the leaders: every unit once."""
+        """The scores of the leaders, so that every unit counts once."""
         return {name: self.scores[name] for name in self.scores if self.leaders[name] == name}
 
     @cached_property
     def values(self) -> Tensor:
-        """The score of every unit in one vector [units]."""
+        """The scores of all units in one vector [units]."""
         return torch.cat([score.reshape(-1) for score in self.own.values()])
 
     @cached_property
     def whole_filters(self) -> bool:
-        """Whether a unit is a filter or an input channel, and not a part of one."""
+        """Whether each unit is a whole filter or input channel."""
         return all(_is_whole(score) for score in self.scores.values())
 
     def masks(self, kept: Kept) -> dict[str, Tensor]:
-        """Spread a choice of units to boolean masks in the weights' shapes.
+        """Expand a choice of units to boolean masks in the weights' shapes.
 
-        Where whole filters go, the kernels that read or feed only silence go with them, and a
-        filter that surgery cannot take out stays in.
+        If whole filters are pruned, kernels without a live input or reader go with them, and
+        filters that surgery cannot remove stay.
         """
         masks = self._spread(kept)
         return self._closed(masks) if self.whole_filters else masks
@@ -88,15 +88,15 @@ class Units:
         return {name: kept[self.leaders[name]].expand(self.shapes[name]) for name in self.scores}
 
     def left_of(self, kept: Kept) -> Cut:
-        """What surgery leaves of a choice of units."""
+        """Return what surgery leaves of a choice of units."""
         return self.cut(self._spread(kept))
 
     def cut(self, masks: Mapping[str, Tensor]) -> Cut:
-        """What surgery leaves of what masks keep."""
+        """Return what surgery leaves of masks."""
         return plan(self.structure, masks, self._ranks, one_each=False)
 
     def goes_alone(self, kept: Kept) -> bool:
-        """Whether surgery takes out what a choice of units makes useless, and nothing stays in."""
+        """Whether surgery can remove everything that a choice of units makes useless."""
         masks = self._spread(kept)
         flow, cut = self.structure.flow(masks), self.cut(masks)
         for layer in self.structure.layers:
@@ -112,7 +112,7 @@ class Units:
 
     @cached_property
     def _ranks(self) -> Tensor:
-        """By class of channels, its highest score; those without one come last."""
+        """The highest score of each class of channels; -inf for classes without a score."""
         channels = self.structure.channels
         ranks = torch.full((channels.count,), -math.inf)
         for layer in self.structure.layers:
@@ -136,7 +136,7 @@ class Units:
 
 
 def _is_whole(score: Tensor) -> bool:
-    """Whether a score has one value for each filter, or one for each input channel."""
+    """Whether a score has one value per filter or per input channel."""
     return score.numel() in score.shape[:1] or score.numel() in score.shape[1:2]
 
 

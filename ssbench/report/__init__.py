@@ -1,4 +1,4 @@
-"""From conclusions to tables, figures and pages. Reads records only and imports no torch.
+"""Tables, figures and pages from records and their analysis. Imports no torch.
 
-Ask `render` for a report of a folder.
+`render` writes the report of a folder.
 """

@@ -1,4 +1,4 @@
-"""Captions: what a table or figure shows, in which units, and what its bold print means."""
+"""Captions of tables and figures: content, units, and the meaning of bold."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def table_caption(rows: Sequence[Row]) -> str:
     like = rows[0].like
     sentences = [
         f"{like.model} on {like.dataset}: test error of the last epoch{spread_words(rows)}.",
-        "Budget: the share that was to be kept.",
-        "Params and MACs are those of nonzero weights; pruned: the missing share of the dense "
-        "network's. Connections: 2-D kernels kept.",
+        "Budget: the requested share.",
+        "Params and MACs count nonzero weights; pruned: the share of the dense network that was "
+        "removed. Connections: 2-D kernels kept.",
         "MACs: convolution and linear layers, one image, 1 per multiply-add.",
         epochs_words(rows),
         *split_words(rows),
@@ -33,7 +33,7 @@ def table_caption(rows: Sequence[Row]) -> str:
 
 SURGERY_CAPTION = (
     "After surgery: the network without its silent channels, counted again; means over seeds. "
-    "Operations of batch norms (2 per element) and pooling (1) are no part of MACs. Bytes: float32 "
+    "MACs do not include operations of batch norms (2 per element) and pooling (1). Bytes: float32 "
     "parameters; in sparse format each tensor is stored as is, with a bitmask or with a list of "
     "positions, whichever is smallest. Change of outputs: the largest of all seeds on real images "
     "and noise, in double precision, relative to the largest output; over 1e-5 a run fails."
@@ -41,13 +41,13 @@ SURGERY_CAPTION = (
 
 
 class Detail(NamedTuple):
-    """A table that follows the usual one of a network and data set.
+    """A table after the main one of a network and data set.
 
     Attributes:
-        part: of the columns and cells of `ssbench.report.tables.Table`.
-        title: in a page.
-        where: ends a heading that begins with the network and data set.
-        caption: what is shown, in which units.
+        part: the key of its columns and cells in `ssbench.report.tables.Table`.
+        title: its title in a page.
+        where: the end of a heading that begins with the network and data set.
+        caption: its content and units.
     """
 
     part: str
@@ -71,8 +71,8 @@ def figure_caption(rows: Sequence[Row]) -> str:
     )
     dense = " Dashed: the dense network." if any(row.is_dense and row.done for row in rows) else ""
     return (
-        f"{like.model} on {like.dataset}: test error of the last epoch against the share of "
-        f"params, connections and MACs (of nonzero weights) that is kept; {points}.{dense}"
+        f"{like.model} on {like.dataset}: test error of the last epoch against the kept share of "
+        f"params, connections and MACs (of nonzero weights); {points}.{dense}"
         f"{DOTTED if twins(differing(rows)) else ''}"
     )
 
@@ -86,7 +86,7 @@ def seed_count(rows: Sequence[Row]) -> int:
 
 
 def spread_words(rows: Sequence[Row]) -> str:
-    """Say over how many seeds means are taken."""
+    """Say how many seeds the means cover."""
     count = seed_count(rows)
     if count < 2:
         return ", one seed"
@@ -96,7 +96,7 @@ def spread_words(rows: Sequence[Row]) -> str:
 
 
 def epochs_words(rows: Sequence[Row]) -> str:
-    """Say how long the rows were trained in total."""
+    """Say how many epochs the rows were trained in total."""
     totals = sorted({run.final.epochs_total or 0 for row in rows for run in row.done})
     if not totals:
         return "No run has a result."
@@ -110,7 +110,7 @@ def bold_words(budgets: Sequence[Sequence[Row]]) -> list[str]:
     groups = [group for group in budgets if rivals(group)]
     if not any(best(group) for group in groups):
         return ["No bold: no two rows have the same budget."]
-    # Each group's most seeds name its rule; bold in a group of single seeds separates nothing.
+    # A group's rule follows from its largest number of seeds; single seeds separate nothing.
     counts = sorted({max(len(values) for values in rivals(group).values()) for group in groups})
     if counts == [1]:
         return ["Bold: the lowest error at its budget; one seed separates nothing."]
@@ -119,7 +119,7 @@ def bold_words(budgets: Sequence[Sequence[Row]]) -> list[str]:
         f"Bold: the lowest mean error at its budget, or not distinguishable from it {rule}."
     ]
     if counts[0] == 1:
-        sentences.append("Where a budget has one seed only, just the lowest is bold.")
+        sentences.append("At a budget with one seed, only the lowest is bold.")
     if any(row.off_budget for group in budgets for row in group):
         sentences.append(
             f"Rows that kept over {100 * UNFAIR:g} % more or less than asked do not compete."
@@ -133,33 +133,33 @@ def bold_words(budgets: Sequence[Sequence[Row]]) -> list[str]:
 
 
 def floor_words(rows: Sequence[Row]) -> list[str]:
-    """Say which floor keeps layers alive, and which rows stand there without it."""
+    """Describe the floor that keeps layers alive, and the rows without it."""
     floors = sorted({twin.like.protection or 0.0 for twin in twins(rows).values()})
     if not floors:
         return []
     shares = wording.listing([f"{100 * floor:.3g} %" for floor in floors])
     return [
-        f"Where one threshold prunes the whole network, every layer keeps at least {shares} of its "
+        f"If one threshold prunes the whole network, every layer keeps at least {shares} of its "
         f"units, the same for all methods; {UNPROTECTED}: the same row without this floor, shown "
-        "where it differs, which does not compete."
+        "if it differs; it does not compete."
     ]
 
 
 def rule_words(counts: Sequence[int]) -> str:
-    """Say by what rule errors are told apart, given the numbers of seeds that are compared."""
+    """Describe the rule that compares errors, given the numbers of compared seeds."""
     rules = wording.listing(list(dict.fromkeys(stats.rule(count) for count in counts if count > 1)))
     return (
-        f"({rules} of the difference by seed includes 0, the spread taken as no less than that of "
+        f"({rules} of the difference by seed includes 0, with a spread of at least that of "
         "rounding to whole test images; not corrected for the number of comparisons), and not "
         "worse at every seed by more than the sampling error of the test images"
     )
 
 
 def gap_words(rows: Sequence[Row]) -> list[str]:
-    """Say which differences the seeds cannot show."""
+    """Say which differences are too small for the seeds."""
     count = seed_count(rows)
     if count < stats.FEW:
-        return [f"No interval can be given: that takes {stats.FEW} seeds."] if count else []
+        return [f"No intervals: they need {stats.FEW} seeds."] if count else []
     full = [row.spread("test_top1_error") for row in rows if len(row.done) == count]
     sds = [spread.sd for spread in full if spread and spread.sd is not None]
     gap = stats.smallest_gap(sds, count, max(row.resolution for row in rows))

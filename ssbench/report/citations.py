@@ -1,4 +1,4 @@
-"""Footnotes of published rows: where each comes from, and how its FLOPs became MACs."""
+"""Footnotes of published rows: the source of each, and the conversion of its FLOPs to MACs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ssbench.analysis.notes import Note
 from ssbench.analysis.published import Line, Published
 
 CAPTION = (
-    "In italics: published rows, each from the source in its note and not measured here. Data "
-    "pipeline, recipe and choice of the epoch are the source's, and so they take no part in bold, "
-    "ranks or intervals."
+    "In italics: published rows, each from the source in its note, not measured here. They take no "
+    "part in bold, ranks or intervals, because data pipeline, recipe and choice of the epoch are "
+    "the source's."
 )
-SHARES = "What is pruned of them is a share of the source's own dense network."
+SHARES = "Their pruned shares refer to the source's own dense network."
 
 
 @dataclass(frozen=True)
 class Cited:
-    """Published rows in printing order with their marks, what these stand for, and the caption."""
+    """Published rows in printing order with their footnote marks, the footnotes and the caption."""
 
     marks: Mapping[Published, str]
     notes: tuple[Note, ...]
@@ -32,18 +32,18 @@ def cite(published: Sequence[Published], *, shares: bool = True) -> Cited:
 
     Args:
         published: in printing order.
-        shares: whether the table says which share of a network is pruned.
+        shares: whether the table shows pruned shares.
     """
-    said = {quote: _words(quote, shares=shares) for quote in published}
+    texts = {quote: _words(quote, shares=shares) for quote in published}
     # Sources come before remarks, each in order of first appearance.
     ordered = dict.fromkeys(
-        [words[0] for words in said.values()] + [w for words in said.values() for w in words]
+        [words[0] for words in texts.values()] + [w for words in texts.values() for w in words]
     )
     marks = dict(zip(ordered, islice(_letters(), len(ordered)), strict=True))
     return Cited(
-        {quote: ",".join(marks[w] for w in words) for quote, words in said.items()},
+        {quote: ",".join(marks[w] for w in words) for quote, words in texts.items()},
         tuple(Note(mark, words, ()) for words, mark in marks.items()),
-        (CAPTION, *([SHARES] if shares else [])) if said else (),
+        (CAPTION, *([SHARES] if shares else [])) if texts else (),
     )
 
 
@@ -55,22 +55,22 @@ def _letters() -> Iterator[str]:
 
 
 def _words(quote: Published, *, shares: bool) -> list[str]:
-    """The footnotes of one row, its source first."""
+    """Return the footnotes of one row, its source first."""
     line = quote.line
-    found = [f"{line.source.rstrip('.')}. {_conversion(line)}"]
+    notes = [f"{line.source.rstrip('.')}. {_conversion(line)}"]
     if line.note:
-        found.append(f"{line.note.rstrip('.')}.")
+        notes.append(f"{line.note.rstrip('.')}.")
     if shares and quote.dense is None:
-        found.append("No dense network of this source is known here, so no share that is pruned.")
-    return found
+        notes.append("No pruned share: the source's dense network is not listed here.")
+    return notes
 
 
 def _conversion(line: Line) -> str:
-    """Say how a row's MACs follow from what its source gives."""
+    """Say how a row's MACs follow from its source's numbers."""
     if line.flops is None:
-        return "No FLOPs are known here, so no MACs."
+        return "No MACs: its FLOPs are not listed here."
     if line.flops_convention is None:
-        return "What its FLOPs count a multiply-add as is unknown, so no MACs."
+        return "No MACs: whether its FLOPs count a multiply-add as 1 or 2 is unknown."
     if line.flops_convention == "mul+add":
         return "Its FLOPs count a multiply-add as 2 and are halved to MACs."
     return "Its FLOPs count a multiply-add as 1 and are MACs."

@@ -1,4 +1,4 @@
-"""Columns of tables: how a measured row is written in each, and how a published one is."""
+"""Columns of tables: the cell of a measured and of a published row in each."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ def _absent(quote: Published) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """A column.
+    """A column of a table.
 
     Attributes:
-        title: its header.
-        write: gives a measured row's cell.
-        quote: gives a published row's cell.
-        error: the record's key of the error that is shown, whose best rows are bold; else None.
+        title: the header.
+        write: returns a measured row's cell.
+        quote: returns a published row's cell.
+        error: the record's key of the error that the column shows, with the best rows in bold; None
+            for other columns.
     """
 
     title: str
@@ -38,12 +39,12 @@ def counted(key: str) -> Callable[[Row], str]:
 
 
 def kept(unit: str) -> Callable[[Row], str]:
-    """Write the share of a unit that is left, in percent."""
+    """Write the kept share of a unit, in percent."""
     return lambda row: _share(row, unit, pruned=False)
 
 
 def pruned(unit: str) -> Callable[[Row], str]:
-    """Write the share of a unit that is gone, in percent."""
+    """Write the pruned share of a unit, in percent."""
     return lambda row: _share(row, unit, pruned=True)
 
 
@@ -59,13 +60,13 @@ def _error(key: str) -> Callable[[Row], str]:
 
 
 def top1(title: str) -> Column:
-    """The top-1 test error under a title: 'failed' where no run has a result."""
+    """Make a column of top-1 test errors; 'failed' if no run has a result."""
     key = "test_top1_error"
     return Column(title, _error(key), lambda quote: wording.fixed(quote.line.top1_error), key)
 
 
 def top5(title: str) -> Column:
-    """The top-5 test error under a title."""
+    """Make a column of top-5 test errors."""
     key = "test_top5_error"
     return Column(title, _error(key), lambda quote: wording.fixed(quote.line.top5_error), key)
 

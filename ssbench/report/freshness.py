@@ -1,4 +1,4 @@
-"""Whether a report is of the records beside it: decided by content, as clocks can be wrong."""
+"""Decide by content whether a report matches the records beside it; clocks can be wrong."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ssbench.paths import bench_folder
 from ssbench.storage.files import checksum, write
 
 NOTE = ".rendered"
-"""Holds, beside the report, the checksum of all that it was rendered from."""
+"""The file beside a report with the checksum of everything that it was rendered from."""
 
 
 def fingerprint(folder: Path) -> str:
-    """The SHA-256 of all that the report of a folder says: records, published rows and claims."""
+    """Return a SHA-256 of everything a report is rendered from: records, published rows, claims."""
     digest = hashlib.sha256(__version__.encode())
     for path in _sources(folder):
         digest.update(f"{path.name}\0{checksum(path)}\0".encode())
@@ -23,7 +23,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def is_fresh(folder: Path, found: str) -> bool:
-    """Whether the report was rendered from what has this fingerprint."""
+    """Whether the report was rendered from the content with this fingerprint."""
     note = folder / NOTE
     try:
         return (folder / "report.html").exists() and note.read_text(encoding="utf-8") == found
@@ -32,7 +32,7 @@ def is_fresh(folder: Path, found: str) -> bool:
 
 
 def note(folder: Path, found: str) -> None:
-    """Write down what the report was rendered from: the fingerprint from before the rendering."""
+    """Store the fingerprint, taken before rendering, beside the report."""
     write(folder / NOTE, found)
 
 

@@ -1,4 +1,4 @@
-"""Runs -> everything that a page of the report prints, before it is put in a format."""
+"""Collect the content of a report from runs, independent of the format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ssbench.storage.records import RunRecords
 
 @dataclass(frozen=True)
 class Section:
-    """One (data set, model): its rows, table and the name of its figure's files."""
+    """One (data set, model): its rows, its table and the stem of its figure's files."""
 
     rows: tuple[Row, ...]
     table: Table
@@ -46,7 +46,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Failure:
-    """A run without a result; ``epoch`` is that in which its training diverged, or empty."""
+    """A run without a result; ``epoch`` is the one in which training diverged, or empty."""
 
     run: str
     stage: str
@@ -55,7 +55,7 @@ class Failure:
 
     @classmethod
     def of(cls, run: RunRecords) -> Failure:
-        """Say of a failed run what its last record does."""
+        """Describe a failed run by its last record."""
         last = run.final
         epoch = "" if last.diverged_epoch is None else str(last.diverged_epoch)
         return cls(last.run, last.stage, epoch, last.reason or "no reason given")
@@ -63,10 +63,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class Page:
-    """A report: what was run, its tables and figures, what failed, and what remains open.
+    """A report: facts on the runs, tables, figures, failures and limits.
 
-    ``headline`` says in two sentences who wins and how sure that is, ``limits`` what does not
-    follow from the records.
+    ``headline`` says in two sentences which method wins and how sure that is; ``limits`` says what
+    does not follow from the records.
     """
 
     title: str
@@ -83,7 +83,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Beside:
-    """What a report holds beside the records.
+    """Content of a report besides the records.
 
     Attributes:
         claims: files of claims.
@@ -101,7 +101,7 @@ def make_page(
 
     Args:
         runs: of one experiment.
-        claims: files of claims; those about other experiments are left aside.
+        claims: files of claims; those about other experiments are ignored.
         published: rows of the literature; a table shows those of its network and data set.
     """
     return _page(runs[0].final.experiment, [("", runs)], (), Beside(claims, published))
@@ -110,7 +110,7 @@ def make_page(
 def make_merged_page(
     merged: Merged, claims: Sequence[Path] = (), published: Sequence[Published] = ()
 ) -> Page:
-    """Make one report of several experiments; what cannot be compared has tables of its own."""
+    """Make one report of several experiments; incomparable ones get separate tables."""
     experiments = list(dict.fromkeys(run.final.experiment for run in merged.runs))
     groups = [
         (_apart(part) if len(parts) > 1 else "", part.runs)
@@ -121,7 +121,7 @@ def make_merged_page(
 
 
 def _apart(part: Part) -> str:
-    """What tells a table from another one of the same network and data."""
+    """Return what distinguishes a table from others of the same network and data."""
     return f" ({wording.listing(list(part.folders))}, {part.conditions.epochs} epochs)"
 
 
@@ -167,7 +167,7 @@ def _section(rows: Sequence[Row], apart: str, published: Sequence[Published]) ->
 
 
 def _settled(runs: Sequence[RunRecords], files: Sequence[Path]) -> list[claims_.Settled]:
-    """Settle the claims about each experiment by its own rows, which have the names it gave."""
+    """Settle the claims about each experiment by its own rows, under the experiment's names."""
     found: list[claims_.Settled] = []
     for experiment in dict.fromkeys(run.final.experiment for run in runs):
         made = claims_.read(files, experiment)
@@ -177,7 +177,7 @@ def _settled(runs: Sequence[RunRecords], files: Sequence[Path]) -> list[claims_.
 
 
 def _named(sections: Sequence[Section]) -> list[Section]:
-    """Give the figures names that differ even where two models' names differ in a '/' only."""
+    """Give figures distinct names, even if two models' names differ only in a '/'."""
     named: list[Section] = []
     for section in sections:
         stem = slug(f"{FIRST}-{section.table.dataset}-{section.table.model}")
@@ -190,11 +190,11 @@ def _named(sections: Sequence[Section]) -> list[Section]:
 
 SETUP = ("Stages", "Measured", "Shared stages", "Hardware", "Versions", "Commit",
          "Operators that count as free")  # fmt: skip
-"""Facts that a page tells those who ask for them."""
+"""Facts that a page shows on demand."""
 
 
 def facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """Return what was run and on what, as far as records tell."""
+    """Return facts on the runs and their hardware, as far as the records have them."""
     runs = [run for row in rows for run in (*row.done, *row.failed)]
     stages = [stage for run in runs for stage in run.stages]
     finals = [run.final for row in rows for run in row.done]

@@ -1,4 +1,4 @@
-"""A folder of records -> the files of its report."""
+"""Render a folder of records as the files of a report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ssbench.report.page import SETUP, Page, make_merged_page, make_page
 from ssbench.storage.records import read_runs
 
 TEXTS = ("md", "tex", "html")
-"""The formats that text is written in, with each table's own figure beside it."""
+"""The text formats; each table gets its figure as a file."""
 
 
 def render(
@@ -36,14 +36,14 @@ def render(
     claims: Sequence[Path] = (),
     published: Sequence[Published] = (),
 ) -> list[Path]:
-    """Write the report of an experiment, or one of several experiments.
+    """Write the report of one experiment, or a joint report of several.
 
     Args:
-        folders: of the records, one or several; they are only read.
-        out: where the files go; made if it is not there.
+        folders: one or several folders of records; they are only read.
+        out: the folder for the files; made if missing.
         formats: some of `ssbench.report.FORMATS` and `ssbench.report.OPTIONAL`. Markdown, LaTeX
-            and HTML bring one figure per (data set, model) with them as SVG and PNG, LaTeX also as
-            PDF; "svg", "png" and "pdf" write every figure so.
+            and HTML come with one figure per (data set, model) as SVG and PNG, LaTeX also as PDF;
+            "svg", "png" and "pdf" write every figure in that format.
         claims: files of claims, see `ssbench.analysis.claims`.
         published: rows of the literature; a table shows those of its network and data set.
 
@@ -51,9 +51,9 @@ def render(
         The files written.
 
     Raises:
-        BadInputError: no records, a line that is not a record, several experiments in one
-            folder, a format that is not known or whose library is missing, a file of claims that
-            does not fit, or ``out`` cannot be written.
+        BadInputError: no records, a line that is not a record, several experiments in one folder,
+            an unknown format or one whose library is missing, a file of claims that does not match,
+            or ``out`` cannot be written.
     """
     check(formats, (*FORMATS, *OPTIONAL))
     several = [folders] if isinstance(folders, Path) else folders
@@ -72,7 +72,7 @@ def render(
 
 @dataclass(frozen=True)
 class Drawn:
-    """The figures of a page: by the stem of their section, and those of all tables together."""
+    """The figures of a page: by section stem, and those that cover all tables."""
 
     sections: dict[str, list[Figure]]
     overall: list[Figure]
@@ -84,7 +84,7 @@ class Drawn:
 
     @property
     def first(self) -> dict[str, Figure]:
-        """The figure that stands beside each table, by its stem."""
+        """The figure beside each table, by its stem."""
         return {stem: group[0] for stem, group in self.sections.items() if group[0].stem == stem}
 
 
@@ -100,18 +100,18 @@ def _draw(page: Page) -> Drawn:
 
 
 def _references(published: Sequence[Published]) -> list[Reference]:
-    """What of published rows a figure of error against sizes can show."""
-    found = []
+    """Return the published rows that have an error and a size to draw."""
+    references = []
     for row in published:
         known = {"params": row.line.params, "macs": row.macs}
         sizes = {unit: size for unit, size in known.items() if size is not None}
         if sizes and row.line.top1_error is not None:
-            found.append(Reference(row.name, row.line.source, row.line.top1_error, sizes))
-    return found
+            references.append(Reference(row.name, row.line.source, row.line.top1_error, sizes))
+    return references
 
 
 def _images(drawn: Drawn, formats: Sequence[str]) -> dict[str, bytes]:
-    """The figures as files: each table's own with every text format, all of them on request."""
+    """Return figures as files: each table's own with every text format, all on request."""
     kinds = {"svg", "png", *(["pdf"] if "tex" in formats else [])}
     wanted = {
         f"{figure.stem}.{kind}": (figure, kind)
@@ -147,7 +147,7 @@ def _content(page: Page, kind: str, drawn: Drawn) -> bytes:
 
 
 def _opened(page: Page) -> dict[str, list[Row]]:
-    """The rows whose runs a page shows: of each table those printed, then those of figures."""
+    """Return the rows whose runs a page shows: each table's printed rows, then those of figures."""
     found = {}
     for section in page.sections:
         shown = dict.fromkeys(printed(section.rows))

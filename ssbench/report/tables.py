@@ -1,4 +1,4 @@
-"""Rows -> the cells of one (data set, model)'s table, the same for all formats."""
+"""Turn rows into the cells of one (data set, model)'s table, the same for all formats."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ Part = Literal["usual", "extra", "gaps", "surgery"]
 
 @dataclass(frozen=True)
 class Line:
-    """One row as text: ``error`` is 'failed' where no run has a result.
+    """One row as text: ``error`` is 'failed' if no run has a result.
 
-    ``cells`` are those under the columns of each part of a table.
+    ``cells`` holds the cells of each part of a table.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Layers:
-    """Per-layer kept shares of one budget: in percent, and as shares or None."""
+    """Kept shares per layer of one budget: in percent, and as shares or None."""
 
     title: str
     lines: tuple[tuple[str, tuple[tuple[str, float | None], ...]], ...]
@@ -62,7 +62,7 @@ class Layers:
 
 @dataclass(frozen=True)
 class Table:
-    """Everything that is printed of one (data set, model), but its figure."""
+    """All printed content of one (data set, model), except its figure."""
 
     dataset: str
     model: str
@@ -131,18 +131,17 @@ COLUMNS: Mapping[Part, tuple[Column, ...]] = {
         Column("change of outputs", _difference),
     ),
 }
-"""What every format prints; what is printed where there is room; and a table of its own: the
-network without its silent channels, and the proof that it is one."""
+"""Columns of every format; columns for wide formats; and columns of the table after surgery."""
 
 
 def make_table(rows: Sequence[Row], published: Sequence[Published] = ()) -> Table:
-    """Make the table of the rows of one (data set, model), given in printing order.
+    """Make the table of one (data set, model) from its rows in printing order.
 
-    A row without a floor that is the same network as its twin with one is not shown twice.
+    A row without a floor is left out if its twin with a floor is the same network.
 
     Args:
         rows: at least one.
-        published: rows of the literature; those of this network and data set follow the rows.
+        published: rows of the literature; those of this network and data set come last.
     """
     like = rows[0].like
     cited = citations.cite(matching(published, like.dataset, like.model))

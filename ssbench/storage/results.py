@@ -109,7 +109,7 @@ class Results:
             return last_line(self._path(run)) or read_file(self._path(run))[-1][0]
         except DamagedError as error:
             if error.told not in self._warned:
-                self.tell(f"{error.told}; computed anew")
+                self.tell(f"{error.told}; computed again")
             self._warned.add(error.told)
             return None
 

@@ -1,4 +1,4 @@
-"""Trials -> what was chosen for each method, and over what."""
+"""Turn trials into the chosen values of each method."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ssbench.tuning.trials import best
 
 
 def outcome(ready: Prepared, trials: int) -> Tuned:
-    """What the first ``trials`` trials of every study say; each has one that did not fail."""
+    """Return the choices of the first ``trials`` trials of every study; one must be finished."""
     return Tuned(
         experiment=ready.experiment.name,
         recipe=recipe(ready.experiment),
@@ -21,7 +21,7 @@ def outcome(ready: Prepared, trials: int) -> Tuned:
 
 
 def entry(study: Study, trials: int) -> Entry:
-    """What the first ``trials`` trials of a study say."""
+    """Return the choice of the first ``trials`` trials of a study."""
     counted = study.log.trials[:trials]
     chosen = best(counted)
     assert chosen is not None  # else the tuning has failed

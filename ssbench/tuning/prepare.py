@@ -1,4 +1,4 @@
-"""A tuning, checked from end to end before a trial is made."""
+"""Check a tuning completely before its first trial."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from ssbench.storage.results import Results
 from ssbench.tuning.study import Place, Study
 
 FIRST_SEED = 1000
-"""The lowest seed that is tuned on by default: far from those that experiments name."""
+"""The lowest default seed for tuning, far from the seeds of experiments."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A tuning that has been checked from end to end; no trial has been made."""
+    """A completely checked tuning, before its first trial."""
 
     source: str
     experiment: Experiment
     seeds: list[int]
     studies: list[Study]
     untuned: list[Subject]
-    """Those with nothing to tune."""
+    """Subjects with nothing to tune."""
     place: Place
     folder: Path
     overrides: tuple[str, ...] = ()
 
 
 def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
-    """Check everything that can be checked before a trial.
+    """Check everything that can be checked before the first trial.
 
     Raises:
         BadInputError: what is wrong, where, and the remedy.
@@ -61,8 +61,8 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
     studies = [Study(each, other_seeds, source, place) for each in found if each.space]
     if not studies:
         raise BadInputError(
-            f"{source}: nothing to tune: no method of it has a search, and tune.finetune_lr names "
-            "no learning rates; give one of them"
+            f"{source}: nothing to tune: none of its methods has a search, and tune.finetune_lr "
+            "names no learning rates; give one of them"
         )
     first = [run for study in studies for run in study.runs(study.subject.first)]
     make_ready(first, experiment.models, workbench, store, source)
@@ -73,7 +73,7 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
 
 
 def _seeds(experiment: Experiment, given: Sequence[int], source: str) -> list[int]:
-    """The seeds to tune on; never those of the results, which must not depend on the choice."""
+    """Return the seeds to tune on, which the experiment's results must not use."""
     seeds = list(given) or experiment.tune.seeds
     place = "--seeds" if given else f"{source}: tune.seeds"
     if seeds is None:

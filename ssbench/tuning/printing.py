@@ -1,4 +1,4 @@
-"""What ``ssbench tune`` prints: what it would do, each trial, and what was chosen."""
+"""Print the plan, the trials and the choices of ``ssbench tune``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssbench.tuning.trials import Trial
 
 
 def trial_line(study: Study, trial: Trial, trials: int) -> str:
-    """One trial in one line; nothing of it is from the test split."""
+    """Describe one trial in one line, without anything from the test split."""
     value = f"failed: {trial.reason}" if trial.value is None else f"{trial.value:.2f} %"
     return (
         f"{study.subject.name}, trial {trial.number} of {trials}: {written(trial.parameters)}: "
@@ -29,7 +29,7 @@ def trial_line(study: Study, trial: Trial, trials: int) -> str:
 
 
 def foretell(ready: Prepared, trials: int, console: Console) -> None:
-    """Say what would be tried and what that costs, at values spread evenly over each space."""
+    """Print the trials to do and their cost, estimated at values spread evenly over each space."""
     runs: list[Run] = []
     table = Table("network", "method", "chosen among", "trials to do", "runs each")
     for study in ready.studies:
@@ -51,22 +51,22 @@ def foretell(ready: Prepared, trials: int, console: Console) -> None:
 
 
 def outcome(ready: Prepared, trials: int, made: int, path: Path, console: Console) -> None:
-    """Print what was chosen."""
+    """Print the chosen values."""
     table = Table(
         "network", "method", "chosen", "validation error %", "first trial %", "chosen in trial"
     )
     for study in ready.studies:
-        found = entry(study, trials)
-        first = found.first_validation_top1_error
+        choice = entry(study, trials)
+        first = choice.first_validation_top1_error
         table.add_row(
-            study.subject.model, found.label, written(found.parameters),
-            f"{found.validation_top1_error:.2f}", "failed" if first is None else f"{first:.2f}",
-            f"{found.trial} of {found.trials}" + (f", {found.failed} failed" * bool(found.failed)),
+            study.subject.model, choice.label, written(choice.parameters),
+            f"{choice.validation_top1_error:.2f}", "failed" if first is None else f"{first:.2f}",
+            f"{choice.trial} of {trials}" + f", {choice.failed} failed" * bool(choice.failed),
         )  # fmt: skip
     console.print(table)
     _say_untuned(ready, console)
     if not made:
-        console.print(f"all is done: every method has its {trials} trials", highlight=False)
+        console.print(f"nothing to do: every method has its {trials} trials", highlight=False)
     console.print(f"chosen: {path}", soft_wrap=True, highlight=False)
     changed = [each for each in ready.overrides if not each.startswith("name=")]
     sets = [*changed, f"name={ready.experiment.name}-tuned"]

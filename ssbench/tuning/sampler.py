@@ -1,4 +1,4 @@
-"""Which values are tried next: Optuna's tree-structured Parzen estimator (Bergstra et al. 2011)."""
+"""Propose the next trial with Optuna's tree-structured Parzen estimator (Bergstra et al. 2011)."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 STARTUP = 5
-"""So many trials are made before the estimator takes over from chance."""
+"""Random trials before the estimator takes over."""
 History = Sequence[tuple[dict[str, Value], float]]
-"""What was tried, and its error: lower is better."""
+"""The values of each trial and their error; lower is better."""
 
 
 def propose(space: Space, history: History, seed: int) -> dict[str, Value]:
     """Choose the values of the next trial.
 
-    They depend on the arguments alone: no state of the sampler has to be kept, and a process that
-    goes on where another was killed proposes what that one would have proposed. A space of finitely
-    many values is tried out in random order, each once, before any is tried again.
+    They depend on the arguments alone: the sampler keeps no state, and a process that continues for
+    a killed one proposes the same values. In a finite space, every combination is tried once, in
+    random order, before any is repeated.
 
     Args:
-        space: what is chosen among which values.
-        history: the trials so far. One with values outside the space teaches nothing.
-        seed: any whole number.
+        space: the hyper-parameters and their values.
+        history: the trials so far. Those with values outside the space are ignored.
+        seed: any integer.
 
     Returns:
         The values; numbers with three significant digits, so that they can be typed.
@@ -58,7 +58,7 @@ def propose(space: Space, history: History, seed: int) -> dict[str, Value]:
 
 
 def _untried(space: Space, history: History) -> list[dict[str, Value]]:
-    """All combinations that were not tried yet; none where there are infinitely many."""
+    """Return all untried combinations; an empty list if the space is infinite."""
     lists = [search.values for search in space.values() if isinstance(search, Choice)]
     if len(lists) < len(space):
         return []
@@ -68,7 +68,7 @@ def _untried(space: Space, history: History) -> list[dict[str, Value]]:
 
 
 def library() -> ModuleType:
-    """Import Optuna, and have it print warnings only.
+    """Import Optuna and set it to print warnings only.
 
     Raises:
         BadInputError: it is not installed.

@@ -1,4 +1,4 @@
-"""The trials of one subject: which is next, how it is made, and what came out."""
+"""The trials of one subject: propose the next one, run it, and log its outcome."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from ssbench.tuning.trials import Log, Measured, Trial
 
 @dataclass(frozen=True)
 class Place:
-    """Where trials are made, the same for all subjects.
+    """Where trials run; the same for all subjects.
 
     Attributes:
-        results: where the records of the trials' runs go.
-        logs: the folder of the trials.
+        results: the records of the trials' runs.
+        logs: the folder of logs of trials.
         setup: for workers, which carry out methods that do not ship with ssbench.
     """
 
@@ -50,8 +50,8 @@ class Study:
     """The trials of one subject.
 
     Attributes:
-        experiment: with the seeds to tune on in place of its own.
-        source: its file, named in errors.
+        experiment: with the seeds to tune on instead of its own.
+        source: its file, for errors.
     """
 
     subject: Subject
@@ -61,7 +61,7 @@ class Study:
 
     @cached_property
     def id(self) -> str:
-        """A hash of the space and of all that a trial's result depends on."""
+        """A hash of the space and of everything that a trial's result depends on."""
         base = sorted(run.stage.id for run in self.runs(self.subject.first))
         text = f"{identity(self.subject.space)}: {' '.join(base)}"
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -73,10 +73,10 @@ class Study:
         return Log(self.place.logs / name.replace("/", "-").replace(":", "-"))
 
     def runs(self, parameters: Mapping[str, Value]) -> list[Run]:
-        """The runs of a trial: every budget and seed.
+        """Return the runs of a trial: every budget and seed.
 
         Raises:
-            BadInputError: the method does not take these values.
+            BadInputError: the method rejects these values.
         """
         variant = self.subject.choose(parameters, f"{self.source}: {self.subject.variant.place}")
         # Rows without a floor do not compete: no choice may turn on whether they lose a layer.
@@ -85,29 +85,29 @@ class Study:
         return plan_variants(self.experiment, [variant], fingerprint, self.source)
 
     def possible(self, parameters: Mapping[str, Value]) -> list[Run]:
-        """The runs of a trial; none where the method refuses the values, so that it will fail."""
+        """Return the runs of a trial; none if the method rejects the values and it will fail."""
         try:
             return self.runs(parameters)
         except BadInputError:
             return []
 
     def next(self) -> dict[str, Value]:
-        """The values of the next trial: first the experiment's own, so that these can win."""
+        """Return the values of the next trial; the first has the experiment's own."""
         if not self.log.trials:
             return dict(self.subject.first)
-        # Neither the experiment's name nor the data play a part: the draws are the space's own.
+        # The draws depend on the space, not on the experiment's name or the data.
         name = f"{self.subject.variant.file.name}, {identity(self.subject.space)}"
         seed = derive(len(self.log.trials), f"trial: {name}")
         history = [(trial.parameters, trial.error) for trial in self.log.trials]
         return propose(self.subject.space, history, seed)
 
     def advance(self, observe: Observer, parameters: Mapping[str, Value]) -> Trial:
-        """Make a trial and write it down; runs that are done already are not made again."""
+        """Run a trial and log it; finished runs are not repeated."""
         began = time.perf_counter()
         place = self.place
         try:
             runs = self.runs(parameters)
-        except BadInputError as error:  # a combination that the method refuses
+        except BadInputError as error:  # the method rejects this combination
             runs, results, reasons = [], [], [str(error)]
         else:
             outcome = execute_one_by_one(
@@ -128,9 +128,9 @@ class Study:
         reasons: Sequence[str],
         seconds: float,
     ) -> Trial:
-        """Put together what a trial gave. Of its records nothing but the validation error is read.
+        """Combine the results of a trial. Reads only the validation error of its records.
 
-        The test split thereby has no part in the choice.
+        So the test split has no influence on the choice.
         """
         errors = [result.get("validation_top1_error") for result in results]
         found = [error for error in errors if error is not None]

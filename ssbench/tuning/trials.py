@@ -1,4 +1,4 @@
-"""What was tried: one line of JSON per trial, readable without Optuna."""
+"""The log of trials: one line of JSON per trial, readable without Optuna."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ssbench.storage.files import read, write
 from ssbench.storage.jsonl import LIMIT
 
 WORST = 100.0
-"""The error, in percent, that a failed trial counts as when the next values are proposed."""
+"""The error in percent that the sampler is given for a failed trial."""
 
 
 class Measured(BaseModel):
-    """One run of a trial: its budget, seed and top-1 error on validation (None: it failed)."""
+    """One run of a trial: budget, seed and top-1 validation error (None if it failed)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,15 +29,15 @@ class Measured(BaseModel):
 
 
 class Trial(BaseModel):
-    """One choice of hyper-parameters, tried.
+    """One trial of a choice of hyper-parameters.
 
     Attributes:
-        study: a hash of the search space and of all that the results depend on.
-        number: counted from 1; the first is the experiment's own choice.
-        parameters: what was chosen.
+        study: a hash of the search space and of everything that the results depend on.
+        number: counted from 1; the first has the experiment's own values.
+        parameters: the tried values.
         settings: all hyper-parameters of the method.
-        value: mean of the runs' errors, percent; None where one of them failed.
-        seconds: wall clock in the process that finished the trial.
+        value: mean of the runs' errors, percent; None if one of them failed.
+        seconds: wall-clock time of the process that finished the trial.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,12 +61,12 @@ class Trial(BaseModel):
 
     @property
     def error(self) -> float:
-        """The value, or the worst one there is."""
+        """The value, or the worst possible one if the trial failed."""
         return WORST if self.value is None else self.value
 
 
 class Log:
-    """The trials of one study, in a file that is replaced in whole."""
+    """The trials of one study, in a file that is always rewritten whole."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -80,19 +80,19 @@ class Log:
             try:
                 trials.append(Trial.model_validate_json(line))
             except ValidationError as error:
-                found = wrong(error, "the line")
+                reason = wrong(error, "the line")
                 raise BadInputError(
-                    f"{self.path}, line {number}: not a trial ({found}); remove the file"
+                    f"{self.path}, line {number}: not a trial ({reason}); remove the file"
                 ) from error
         return trials
 
     def append(self, trial: Trial) -> None:
-        """Write a trial behind the others; kill the process, and there are those or all."""
+        """Append a trial atomically: a killed process leaves the file with it or without it."""
         self.trials.append(trial)
         write(self.path, "".join(f"{each.model_dump_json()}\n" for each in self.trials))
 
 
 def best(trials: list[Trial]) -> Trial | None:
-    """The finished trial with the lowest error, the earliest of equals; None where all failed."""
+    """Return the trial with the lowest error, the earliest on a tie; None if all failed."""
     done = [trial for trial in trials if trial.value is not None]
     return min(done, key=lambda trial: (trial.error, trial.number)) if done else None

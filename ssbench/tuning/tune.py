@@ -1,11 +1,10 @@
-"""``ssbench tune``: choose hyper-parameters on validation, equally many trials for every method.
+"""``ssbench tune``: choose hyper-parameters on validation, with as many trials for every method.
 
     <results>/<experiment>/tuning/trials/<network>-<method>-<study>.jsonl   a line per trial
     <results>/<experiment>/tuning/runs/                                    the trials' records
-    <results>/<experiment>/tuning/tuned.json                               what was chosen
+    <results>/<experiment>/tuning/tuned.json                               the chosen values
 
-A process that is killed loses at most the stage under way; started again, it makes the trials that
-it would have made.
+A killed process loses at most the current stage; started again, it continues with the same trials.
 """
 
 from __future__ import annotations
@@ -39,18 +38,18 @@ def tune(
     console: Console,
     log: Console,
 ) -> Outcome:
-    """Make the trials that are missing, and write down what was chosen.
+    """Run the missing trials, and write the chosen values.
 
     Args:
         argument: the experiment's file, or the name of one that ships with ssbench.
-        options: the rest of what ``run`` has too.
-        trials: how many every method gets, those made before counted.
-        seeds: to tune on; none: as the experiment says.
+        options: the options shared with ``run``.
+        trials: the number for every method, including trials of earlier calls.
+        seeds: the seeds to tune on; empty: the experiment's ``tune.seeds``.
         console: for the result.
         log: for progress.
 
     Returns:
-        The subjects by name: ``failed`` are those of which no trial came to an end.
+        The subjects by name; ``failed`` holds those whose trials all failed.
 
     Raises:
         BadInputError: what is wrong, where, and the remedy.
@@ -73,7 +72,7 @@ def tune(
     for name, reason in ended.failed.items():
         log.print(f"failed: {name}: {reason}", style="red", markup=False, soft_wrap=True)
     if ended.failed:
-        log.print("nothing was chosen: all trials failed of what is named above")
+        log.print("nothing was chosen: all trials of the methods above failed")
         return ended
     path = ready.folder / "tuned.json"
     write(path, outcome(ready, trials).model_dump_json(indent=1) + "\n")
@@ -84,10 +83,10 @@ def tune(
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Be the only process that tunes an experiment: trials build on each other.
+    """Lock an experiment's tuning, because trials build on each other.
 
     Raises:
-        BadInputError: another one does.
+        BadInputError: another process tunes it.
     """
     try:
         with hold(folder / "lock"):
@@ -100,11 +99,11 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _advance(study: Study, trials: int, log: Console, *, quiet: bool) -> int:
-    """Make a study's missing trials; return their number."""
+    """Run a study's missing trials; return their number."""
     missing = trials - len(study.log.trials)
     for _ in range(missing):
         parameters = study.next()
-        # The plain display would print test errors, by which nothing is to be chosen.
+        # The plain display would print test errors, which must not influence choices.
         silent = quiet or not log.is_terminal
         with progress.observer(study.possible(parameters), log, quiet=silent) as observer:
             trial = study.advance(observer, parameters)

@@ -71,7 +71,7 @@ def test_two_seeds_give_no_interval_anywhere(folder: Folder) -> None:
     folder.row("b", [2.0, 2.1], method="b")
     content = folder.render("md", "csv")
     assert "no interval can be given (2 shared seeds, 3 are the fewest)" in content["md"]
-    assert "No interval can be given: that takes 3 seeds." in content["md"]
+    assert "No intervals: they need 3 seeds." in content["md"]
     table = pd.read_csv(folder.path / "report.csv")
     assert table["difference_to_best_low"].isna().all()
 
@@ -300,7 +300,7 @@ def test_a_row_of_several_experiments_says_how_to_choose(tmp_path: Path, invoke:
     assert "--results, its own folder" in ended.err
     ended = invoke("compare", tmp_path / "one", "a@0.5")
     assert ended.code == 2
-    assert "a@0.5: no folder, but " in ended.err
+    assert "a@0.5: not a folder, but " in ended.err
 
 
 def test_a_receipt_shows_all_that_differs(folder: Folder) -> None:
@@ -459,7 +459,7 @@ def test_reports_of_several_folders_from_the_command_line(tmp_path: Path, invoke
     both = [tmp_path / "one", tmp_path / "two"]
     nowhere = invoke("report", *both)
     assert nowhere.code == 2
-    assert "say with --out where to write it" in nowhere.err
+    assert "give its folder with --out" in nowhere.err
     ended = invoke("report", *both, "--format", "md", "--out", tmp_path / "out", "--claims", mine)
     assert ended.code == 0
     content = (tmp_path / "out/report.md").read_text()

@@ -1,6 +1,5 @@
 """A mean is taken over runs that differ in nothing but the seed; the others have names apart."""
 
-import itertools
 import json
 import shlex
 from collections.abc import Iterator
@@ -15,8 +14,6 @@ from ssbench.analysis.rows import Row, make_rows
 from ssbench.report.formats import drilldown
 from ssbench.report.page import make_merged_page
 from ssbench.storage.records import read_runs
-from ssbench.training import energy
-from ssbench.training.energy import Counter
 from tests.support.command_line import Invoke
 from tests.support.records import Folder, folder
 
@@ -159,17 +156,13 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_the_command_of_the_drill_down_makes_the_run_again(
-    tmp_path: Path, tiny: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny: Path, invoke: Invoke
 ) -> None:
-    joules = itertools.count()
-    counter = lambda: [Counter(lambda: float(next(joules)))]  # noqa: E731 -- a new one each time
-    monkeypatch.setattr(energy, "packages", counter)
     (tmp_path / "mine.py").write_text(METHOD)
     given = (tiny, "--set", "budget.kept=[0.2]", "--set", 'methods=[{name="mine",power=[1.0,2.0]}]',
              "--set", "seeds=[3, 4]", "--method-file", tmp_path / "mine.py")  # fmt: skip
     assert invoke("run", *given, "--results", tmp_path / "one", "--quiet").code == 0
     runs = read_runs(tmp_path / "one" / "tiny")
-    assert {stage.energy_joules for run in runs for stage in run.stages} == {1.0}
     rows, _ = make_rows(runs)
     ids = {row.name: {run.final.row_id for run in row.done} for row in rows}
     assert [len(found) for found in ids.values()] == [1, 1], "one for all seeds"

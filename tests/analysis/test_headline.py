@@ -1,4 +1,4 @@
-"""What a report says first and last: who wins and how sure that is, and what remains open."""
+"""The headline and the limits of a report: who wins, how sure that is, what remains open."""
 
 import json
 from io import StringIO

@@ -84,7 +84,7 @@ def test_lower_at_every_seed_is_not_better_where_the_interval_is_wide() -> None:
     assert found.interval.low < 0
 
 
-def test_looks_grow_and_end_where_they_are_told() -> None:
+def test_looks_grow_and_end_at_the_given_number() -> None:
     assert stats.looks(3, 20) == [3, 4, 6, 9, 14, 20]
     assert stats.looks(5, 5) == [5]
     assert stats.looks(1, 4) == [3, 4]
@@ -93,7 +93,7 @@ def test_looks_grow_and_end_where_they_are_told() -> None:
 
 
 @pytest.mark.slow
-def test_looking_several_times_errs_as_rarely_as_it_says() -> None:
+def test_several_looks_keep_the_stated_error_rate() -> None:
     """Two equal rows, judged at every look: called different in at most one case of twenty."""
     looks = stats.looks(3, 20)
     level = stats.level_of_each(len(looks))
@@ -199,7 +199,7 @@ def test_the_mean_height_of_a_curve() -> None:
     assert stats.common_range([]) is None
 
 
-def test_scores_that_are_told_apart_by_rank_only_keep_their_order() -> None:
+def test_scores_that_differ_only_by_rank_keep_their_order() -> None:
     cells = [list(order) for order in itertools.permutations([1.0, 2.0, 3.0])]
     found = stats.rank(dict(zip("abc", zip(*cells, strict=True), strict=True)))
     assert set(found.average.values()) == {2.0}

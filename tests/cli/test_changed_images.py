@@ -1,4 +1,4 @@
-"""Images that changed under the same path are found before anything is trained."""
+"""Changed images under the same path are found before training."""
 
 import json
 from pathlib import Path

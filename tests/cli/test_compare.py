@@ -124,7 +124,7 @@ def test_two_rows_and_two_folders_are_compared(
     assert "2 rows in both" in both.out
     receipt = invoke("compare", "magnitude@0.1", "random@10%", "--results", tmp_path / "0")
     assert receipt.code == 0
-    for words in ("What differs beside the method: nothing", "seeds: 0, 1 and 2", "Cost per seed"):
+    for words in ("Differences besides the method: nothing", "seeds: 0, 1 and 2", "Cost per seed"):
         assert words in receipt.out
     assert "before" in receipt.out.splitlines()[-1]
     unequal = invoke("compare", "magnitude@0.1", "magnitude@0.5", "--results", folders[0])
@@ -148,7 +148,7 @@ def test_seeds_are_added_until_two_rows_are_separated(
     seeds = {run.final.seed for run in runs}
     assert seeds >= {0, 1, 2}  # two seeds are too few for a verdict
     assert seeds <= set(range(5))
-    assert "Judged at most 3 times, each at 98.33 %" in ended.out
+    assert "At most 3 tests, each at 98.33 %" in ended.out
     verdict = ended.out.splitlines()[-2]
     assert f"with {len(seeds)} seeds" in verdict
     if "better" not in verdict:

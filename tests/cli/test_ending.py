@@ -1,4 +1,4 @@
-"""However often a process is asked to end, and wherever: one line, and nothing is left running."""
+"""Stop requests at any moment, also repeated: one line, and nothing is left running."""
 
 import io
 import os

@@ -27,7 +27,7 @@ from ssbench.storage.records import read_file, read_runs
 from tests.support.paths import REFERENCE, ROOT
 
 SECONDS = 5.0
-"""Of the processor; no case may take more, most take a thousandth."""
+"""Maximum processor seconds of a case; most take a thousandth."""
 EXPERIMENTS = [path.read_bytes() for path in sorted((ROOT / "bench").glob("*.toml"))]
 OLD = [path.read_bytes() for path in sorted(REFERENCE.glob("*.jsonl"))[::12]]
 NEW = [
@@ -124,7 +124,7 @@ def altered_records(draw: st.DrawFn) -> bytes:
 
 
 def in_time(call: Callable[[], object]) -> bool:
-    """Make a call; whether it came to a result, which a clean message is not."""
+    """Make a call; return True for a result and False for a clean message."""
     began, said = time.process_time(), None
     try:
         call()
@@ -143,7 +143,7 @@ def try_experiment(path: Path, content: bytes) -> bool:
 
 @cache
 def warm() -> Registry:
-    """Plan once: the first time that takes as long as it takes to import the libraries."""
+    """Plan once, because the first call imports the libraries."""
     known = discover()
     plan(load(find("table1_cifar10")), known, "data", "")
     return known

@@ -1,4 +1,4 @@
-"""Files that mean harm: refused with one message, in little time and memory."""
+"""Malicious files: refused with one message, in little time and memory."""
 
 import json
 import os

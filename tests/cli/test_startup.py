@@ -1,4 +1,4 @@
-"""What is imported for a command: help, lists and reports do not wait for torch."""
+"""Imports of the commands: help, lists and reports do not wait for torch."""
 
 import subprocess
 import sys

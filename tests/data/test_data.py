@@ -1,4 +1,4 @@
-"""Data against scikit-learn's own loader; batches against what they must be."""
+"""Data against scikit-learn's own loader; batches against their definition."""
 
 from pathlib import Path
 

@@ -174,7 +174,7 @@ def test_the_published_checksums_are_torchvisions() -> None:
     assert len({file.md5 for file in [*idx_files(True), *idx_files(False)]}) == 8
 
 
-def test_a_file_packed_anew_counts_if_its_content_is_the_published_one(tmp_path: Path) -> None:
+def test_a_repacked_file_counts_if_its_content_is_the_published_one(tmp_path: Path) -> None:
     files = make_mnist(tmp_path)
     images = tmp_path / "mnist" / files[0].name
     content = gzip.decompress(images.read_bytes())

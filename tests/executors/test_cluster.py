@@ -1,4 +1,4 @@
-"""What the Ray executor rests on, without a cluster: shares, letters, shipments, agreement."""
+"""Parts of the Ray executor without a cluster: shares, messages, shipments, compatibility."""
 
 import asyncio
 import sys
@@ -77,7 +77,7 @@ def test_a_gpu_is_shared_as_its_memory_allows(
     assert share.options()["max_calls"] == 1
 
 
-def test_an_epoch_is_told_at_once_and_the_next_ones_together() -> None:
+def test_an_epoch_is_reported_at_once_and_the_next_ones_together() -> None:
     posted: list[ProgressMessage] = []
     reporter = ProgressReporter("a", posted.append)
     reporter.began()
@@ -90,7 +90,7 @@ def test_an_epoch_is_told_at_once_and_the_next_ones_together() -> None:
     assert [e.number for e in reporter.epochs] == [1, 2, 3, 4]
 
 
-def test_letters_wait_until_they_are_collected() -> None:
+def test_messages_wait_until_they_are_collected() -> None:
     async def exchange() -> list[list[ProgressMessage]]:
         box = Mailbox()
         waiting = asyncio.create_task(box.collect())

@@ -1,4 +1,4 @@
-"""Stages side by side: the same records bit for bit, each stage once, failures and interrupts."""
+"""Stages in parallel: the same records bit for bit, each stage once, failures and interrupts."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""A process that is killed loses at most the stage under way, and changes no result."""
+"""A killed process loses at most the current stage, and changes no result."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""How much is left: runs that were finished before are not still to come."""
+"""Remaining work: runs that were finished before do not count."""
 
 from pathlib import Path
 

@@ -367,7 +367,7 @@ def test_images_of_a_folder_are_read_where_they_lie(tmp_path: Path) -> None:
 
 
 class Told(Quiet):
-    """Writes down what an observer is told of each stage."""
+    """Records the calls of an observer for each stage."""
 
     def __init__(self) -> None:
         super().__init__([], Console())
@@ -384,7 +384,7 @@ class Told(Quiet):
         self.of[stage.id].append("done")
 
 
-def test_every_epoch_is_told_once_and_in_order(tiny: Path, tmp_path: Path) -> None:
+def test_every_epoch_is_reported_once_and_in_order(tiny: Path, tmp_path: Path) -> None:
     tiny.write_text(tiny.read_text().replace("epochs = 1", "epochs = 3"))
     options = Options(executor="ray", results=tmp_path / "results", concurrency=2)
     ready = prepare(str(tiny), options)

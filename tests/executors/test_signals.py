@@ -196,7 +196,7 @@ for images, _ in loader.in_order():
     ],
 )
 def test_a_process_ends_when_a_pass_over_images_fails(ends: str, says: str, tmp_path: Path) -> None:
-    """It waited for ever for those that read, which did not hear that they were to end."""
+    """Regression: it waited for ever for readers that had not been told to end."""
     make_pictures(tmp_path, classes=2, count=8)
     if ends == "image":
         path = tmp_path / "train/class1/3.jpg"

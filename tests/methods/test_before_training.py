@@ -27,7 +27,7 @@ def loss_of(model: nn.Module, temperature: float = 1.0) -> Tensor:
     return F.cross_entropy(model(images) / temperature, labels)
 
 
-def test_the_batch_has_so_many_images_of_each_class() -> None:
+def test_the_batch_has_the_requested_images_of_each_class() -> None:
     images, labels = balanced(batches, 4, 3)
     assert labels.bincount().tolist() == [4, 4, 4]
     everything, classes = data()

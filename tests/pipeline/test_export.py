@@ -70,7 +70,7 @@ def answer(folder: Path, images: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("method", ["dense", "magnitude"])
-def test_an_exported_network_errs_on_the_same_share_of_the_test_images(
+def test_an_exported_network_has_the_same_test_error(
     finished: Path, invoke: Invoke, tmp_path: Path, kind: str, method: str
 ) -> None:
     to = tmp_path / "deep" / kind

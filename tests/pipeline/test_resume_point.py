@@ -1,4 +1,4 @@
-"""A training that is stopped between epochs goes on bit by bit as if it had never been."""
+"""A training stopped between epochs continues bit for bit as if uninterrupted."""
 
 import json
 import signal
@@ -184,7 +184,7 @@ def half(folder: Path) -> None:
     ],
     ids=["cut", "json", "half", "version", "format", "torch", "device"],
 )
-def test_what_cannot_be_used_is_named_in_one_line_and_the_stage_begins_anew(
+def test_what_cannot_be_used_is_named_in_one_line_and_the_stage_starts_again(
     damage: Callable[[Path], None], why: str, two: tuple[Trial, Trial]
 ) -> None:
     whole, broken = two
@@ -282,7 +282,7 @@ def test_a_training_that_diverges_leaves_nothing_and_diverges_again(tmp_path: Pa
     assert "in epoch 3 of 4" in found[0]["reason"]
 
 
-def test_a_training_that_memory_is_short_for_can_be_gone_on_with(
+def test_a_training_short_of_memory_can_be_resumed(
     two: tuple[Trial, Trial],
 ) -> None:
     whole, broken = two

@@ -210,7 +210,7 @@ def test_what_no_axis_has_a_place_for_is_named(full: Folder) -> None:
     figures = figures_of(rows_of(full))
     for name in ("error", "sizes", "pareto"):
         assert (
-            "Not on the axis of MACs, none being left: gone at 50 % of params."
+            "Not on the axis of MACs, because none is left: gone at 50 % of params."
             in figures[name].caption
         )
     assert "gone at" not in figures["cost"].caption

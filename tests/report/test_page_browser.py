@@ -101,7 +101,7 @@ def table_html(report_html: Path) -> Path:
 
 @pytest.fixture
 def show(browser: Any, report_html: Path) -> Iterator[Open]:
-    """Open the page with a context's settings; at the end see that it was quiet and alone."""
+    """Open the page with a context's settings; at the end check for errors and requests."""
     opened: list[tuple[Any, Seen, Path]] = []
 
     def call(path: Path = report_html, **settings: Any) -> Seen:

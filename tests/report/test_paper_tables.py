@@ -88,7 +88,7 @@ def test_table_1_has_its_columns_for_all_networks(several: Folder) -> None:
     assert rows[1] == ["", "magnitude, 50 % of params", "4.10 ± 0.10", "3", "5.00k", "50.0",
                        "2.50k", "50.0"]  # fmt: skip
     for words in ("large, small and tiny on digits", "over 3 seeds", "All rows: 20 epochs",
-                  "MACs stand in the place of FLOPs", "Only rows of one network"):  # fmt: skip
+                  "MACs replace FLOPs", "Only rows of one network"):  # fmt: skip
         assert words in content["md"]
 
 

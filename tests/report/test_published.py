@@ -214,9 +214,9 @@ def test_csv_has_published_rows_as_they_are(measured: Folder) -> None:
 def test_what_is_not_known_is_said(measured: Folder) -> None:
     lines = (line(flops_convention="", source="One"), line(flops="", source="Two"))
     content = rendered(measured, *lines)["md"]
-    assert "(a) One. What its FLOPs count a multiply-add as is unknown, so no MACs." in content
-    assert "(b) Two. No FLOPs are known here, so no MACs." in content
-    assert "(c) No dense network of this source is known here" in content
+    assert "No MACs: whether its FLOPs count a multiply-add as 1 or 2 is unknown." in content
+    assert "(b) Two. No MACs: its FLOPs are not listed here." in content
+    assert "(c) No pruned share: the source's dense network is not listed here" in content
     assert "*theirs, half* (b,c) | *0.50* | – | *500* | *–* | *–* | *–* |" in content  # noqa: RUF001
 
 

@@ -1,4 +1,4 @@
-"""What was altered after it was written: found, said in one line, and computed anew by ``run``."""
+"""Altered files are found, reported in one line, and computed again by ``run``."""
 
 import json
 import os
@@ -86,7 +86,7 @@ SOME = {"a bit", "another version"}
 @pytest.mark.parametrize(
     "case", [c if c in SOME else pytest.param(c, marks=pytest.mark.exhaustive) for c in HARM]
 )
-def test_a_damaged_record_is_refused_by_report_and_computed_anew_by_run(
+def test_a_damaged_record_is_refused_by_report_and_computed_again_by_run(
     case: str, finished: Finished, invoke: Invoke, tiny: Path
 ) -> None:
     folder = finished(invoke, tiny) / "tiny"
@@ -105,7 +105,7 @@ def test_a_damaged_record_is_refused_by_report_and_computed_anew_by_run(
 
     again = invoke("run", tiny, "--quiet")
     assert again.code == 0
-    assert again.err.count("computed anew") == 1
+    assert again.err.count("computed again") == 1
     (line,) = again.err.splitlines()
     assert path.name in line
     assert content(folder) == before
@@ -223,7 +223,7 @@ def stage_of(folder: Path, kind: str, part: str = "magnitude-0.1") -> str:
         ),
     ],
 )
-def test_a_damaged_stage_is_computed_anew_when_it_is_needed(
+def test_a_damaged_stage_is_computed_again_when_it_is_needed(
     file: str, harm: Callable[[Path], None], finished: Finished, invoke: Invoke, tiny: Path
 ) -> None:
     folder = finished(invoke, tiny)
@@ -240,7 +240,7 @@ def test_a_damaged_stage_is_computed_anew_when_it_is_needed(
     assert again.code == 0
     (line,) = again.err.splitlines()
     assert train in line
-    assert line.endswith("computed anew")
+    assert line.endswith("computed again")
     assert content(folder / "tiny") == before
     healed = store.tensors(train)
     assert all(bool((healed[name] == tensor).all()) for name, tensor in tensors.items())
@@ -251,9 +251,7 @@ def stage_of_before(found: Content, kind: str) -> str:
     return str(next(line["stage_id"] for line in found[run] if line["stage"] == kind))
 
 
-def test_a_cache_that_is_gone_is_computed_anew(
-    finished: Finished, invoke: Invoke, tiny: Path
-) -> None:
+def test_a_removed_cache_is_computed_again(finished: Finished, invoke: Invoke, tiny: Path) -> None:
     folder = finished(invoke, tiny)
     before = content(folder / "tiny")
     (path,) = folder.glob("tiny/*magnitude-0.1*.jsonl")

@@ -25,7 +25,7 @@ from tests.support.processes import content, ended, prepared, results, ssbench
 
 @contextmanager
 def at_most(size: int) -> Iterator[None]:
-    """No file may grow larger in this process: what a full disk is to it."""
+    """Limit the size of files in this process, like a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -113,7 +113,7 @@ def test_a_cache_that_is_removed_while_a_stage_is_written_is_no_obstacle(
 
 
 def removed_when(process: subprocess.Popen[str], folder: Path, files: int) -> bool:
-    """Remove a folder when there are so many files below it; whether the process was running."""
+    """Remove a folder once it has a number of files; return whether the process was running."""
     deadline = time.monotonic() + 300
     while process.poll() is None and time.monotonic() < deadline:
         # Path.rglob fails where a folder goes while it looks.
@@ -129,7 +129,7 @@ def removed_when(process: subprocess.Popen[str], folder: Path, files: int) -> bo
 @pytest.mark.parametrize(
     ("part", "files"), [(".cache", 4), (".cache", 17), ("", 25), ("kill", 3), (".cache", 40)]
 )
-def test_what_is_removed_in_mid_run_is_computed_anew(
+def test_what_is_removed_in_mid_run_is_computed_again(
     part: str, files: int, concurrency: str, tmp_path: Path
 ) -> None:
     alone, shared = prepared(tmp_path / "alone"), prepared(tmp_path / "shared")
@@ -213,7 +213,7 @@ def test_a_small_disk_fills_up_at_every_point(tmp_path: Path, options: str) -> N
 
 @pytest.mark.exhaustive
 @pytest.mark.skipif(not may_mount(), reason="no file system can be mounted here")
-def test_results_that_are_read_only_are_told_of(tmp_path: Path) -> None:
+def test_read_only_results_are_reported(tmp_path: Path) -> None:
     folder = prepared(tmp_path / "disk")
     unshared(folder, 200_000, "ro")
     assert (folder / "first.code").read_text().strip() == "0"

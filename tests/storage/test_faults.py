@@ -127,7 +127,7 @@ def test_a_failure_that_is_seen_while_others_are_at_work_ends_the_runs_here(
     assert [end and end["reason"] for end in ends] == ["train: diverged"] * 3
 
 
-def test_other_threads_are_told_of_and_written_down(
+def test_other_thread_counts_are_reported_and_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial, threads = Trial(tmp_path, CASES["plain"], (3, 1)), torch.get_num_threads()
@@ -209,4 +209,4 @@ def test_an_experiment_that_is_set_aside_or_closed_is_missed(
     refused = invoke("report", both)
     assert refused.code == 2
     (line,) = refused.err.splitlines()
-    assert f"{both / 'a'}: Permission denied; see to its owner and mode" in line
+    assert f"{both / 'a'}: Permission denied; check its owner and mode" in line

@@ -49,7 +49,7 @@ def test_what_is_finished_is_known_by_one_look(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n", '{"n": 1}\n{"n": ', "\udc80"])
-def test_a_damaged_record_is_told_of_and_counts_as_none(text: str, tmp_path: Path) -> None:
+def test_a_damaged_record_is_reported_and_counts_as_none(text: str, tmp_path: Path) -> None:
     results, told = Results(tmp_path, {"name": "x"}), list[str]()
     results.tell = told.append
     results.folder.mkdir()
@@ -57,7 +57,7 @@ def test_a_damaged_record_is_told_of_and_counts_as_none(text: str, tmp_path: Pat
     assert [results.last("run"), results.last("run")] == [None, None]
     (line,) = told
     assert "run.jsonl" in line
-    assert line.endswith("computed anew")
+    assert line.endswith("computed again")
 
 
 def test_a_damaged_stage_is_named(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ class Pretended(TorchFunctionMode):
         self.waits.append(f"{what} at {' < '.join(reversed(ours[-3:]))}")
 
     def judge(self, func: Any, args: Any, kwargs: Mapping[str, Any]) -> None:
-        """See that all operands lie on the device, and note what has to be waited for."""
+        """Check that all operands are on the device, and note what needs a wait."""
         tensors = [a for a in tree.tree_leaves((args, kwargs)) if isinstance(a, Tensor)]
         others = [t for t in tensors if not isinstance(t, OnDevice)]
         joins = func in (aten.cat.default, aten.stack.default)

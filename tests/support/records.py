@@ -66,7 +66,7 @@ def record(stage: str, seed: int, error: float | None, **changes: Any) -> dict[s
         "budget_reached": kept, "scope": "global", "protection": 0.0, "protected": 0,
         "threshold": 0.25, "stage": stage, "stage_id": "00", "status": "done", "reason": None,
         "epochs": 0 if stage == "prune" else 10, "epochs_total": 20, "train_loss": 0.1,
-        "validation_loss": 0.1, "validation_top1_error": 5.0, "validation_top5_error": 1.0,
+        "validation_loss": 0.1, "validation_top1_error": error, "validation_top5_error": 1.0,
         "test_loss": 0.1, "test_top1_error": error, "test_top5_error": 0.5,
         "train_images": 1000, "validation_images": 200, "test_images": 5000,
         "params_dense": 1000, "params_nonzero": round(1000 * kept), "params_compact": 900,

@@ -35,7 +35,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Found]]:
 
 
 def check(found: list[Found], alone: Found) -> None:
-    """See that all processes have the same bits, and those that one process has but for order."""
+    """Check that all processes have the same bits, and those of one process except for order."""
     assert all(first.keys() == alone.keys() for first in found)
     for name, expected in alone.items():
         first = found[0][name]

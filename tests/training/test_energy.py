@@ -12,7 +12,7 @@ from ssbench.training import energy
 from ssbench.training.energy import Counter, metered, packages
 
 RANGE = 262_143_328_850
-"""Microjoules at which a package's counter begins anew."""
+"""Microjoules at which a package's counter wraps around."""
 
 
 def zone(powercap: Path, number: str, name: str, microjoules: int) -> Path:
@@ -42,7 +42,7 @@ def test_packages_are_added_and_their_parts_are_not(tmp_path: Path) -> None:
     assert sum(counter.used for counter in found) == pytest.approx(2.75)
 
 
-def test_a_counter_begins_anew_at_the_end_of_its_range(tmp_path: Path) -> None:
+def test_a_counter_wraps_around_at_the_end_of_its_range(tmp_path: Path) -> None:
     file = zone(tmp_path, "0", "package-0", RANGE - 1_000_000)
     (counter,) = packages(tmp_path)
     for microjoules in (RANGE - 1_000_000, 500_000, RANGE - 2_000_000, 1_000_000):
@@ -88,7 +88,7 @@ def test_a_block_is_measured_and_its_error_passes(
         raise ZeroDivisionError
 
 
-def test_a_long_block_is_sampled_before_its_counter_begins_anew_twice(
+def test_a_long_block_is_sampled_before_its_counter_wraps_around_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     values = [0.0, 60.0, 20.0, 80.0, 40.0]

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from ssbench.cli import run as run_
 from ssbench.data.dataset import DataSet, Split
 from ssbench.data.registry import open_dataset
+from ssbench.executors import session
 from ssbench.experiment.plan import plan
 from ssbench.experiment.spec import load
 from ssbench.method.registry import discover
@@ -141,7 +141,7 @@ def test_the_test_split_has_no_influence(
         wrong = Split(real.test.images, (real.test.labels + 1) % 10)
         return DataSet(real.name, real.classes, real.train, real.validation, wrong, real.standard)
 
-    monkeypatch.setattr(run_, "open_dataset", corrupted)
+    monkeypatch.setattr(session, "open_dataset", corrupted)
     assert invoke("tune", path, "--trials", 3, "--results", "false").code == 0
     true, false = Path("true/same"), Path("false/same")
 
@@ -180,7 +180,7 @@ def test_more_trials_go_on_and_as_many_do_nothing(tmp_path: Path, invoke: Invoke
     before = {p: p.stat().st_mtime_ns for p in (bit_by_bit / "tuning").glob("*s/*")}
     again = invoke("tune", path, "--trials", 6, "--results", "b")
     assert again.code == 0
-    assert "all is done: every method has its 6 trials" in again.out
+    assert "nothing to do: every method has its 6 trials" in again.out
     assert "trial" not in again.err
     assert {p: p.stat().st_mtime_ns for p in (bit_by_bit / "tuning").glob("*s/*")} == before
     assert invoke("tune", path, "--trials", 2, "--results", "b", "--quiet").code == 0

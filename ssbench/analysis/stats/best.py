@@ -1,4 +1,4 @@
-"""Which rows are best, or cannot be told apart from the best."""
+"""Find the rows that are best, or not distinguishable from the best."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Name = TypeVar("Name")
 
 
 def best_row(rows: Mapping[Name, Mapping[int, float]]) -> Name | None:
-    """Return the row with the lowest mean of those with the most seeds; None for no values.
+    """Return the row with the lowest mean among those with the most seeds; None without values.
 
-    A row that lacks seeds is not the yardstick: what is left of it may be its lucky part.
+    A row with missing seeds does not qualify: its remaining seeds may be the lucky ones.
 
     Args:
         rows: by name, value by seed; lower is better.
@@ -29,15 +29,15 @@ def best_row(rows: Mapping[Name, Mapping[int, float]]) -> Name | None:
 def best_rows(rows: Mapping[Name, Mapping[int, float]], resolution: float = 0.0) -> set[Name]:
     """Return the rows that are best or not distinguishable from the best.
 
-    A row belongs to them unless the whole interval of its difference to the best lies above 0, or
-    it is worse at every seed by more than the sampling error of the test images: three seeds, of
-    which one is lucky, make the interval uselessly wide.
-    A row that shares fewer than two seeds with the best cannot be compared and does not belong;
-    where no row has two seeds, only the lowest do, since one seed separates nothing.
+    A row is excluded if the whole interval of its difference to the best lies above 0, or if it is
+    worse at every seed by more than the sampling error of the test images: with three seeds, one
+    lucky seed makes the interval uselessly wide. A row that shares fewer than two seeds with the
+    best cannot be compared and is excluded. If no row has two seeds, only the lowest are best,
+    because one seed separates nothing.
 
     Args:
         rows: by name, value by seed; lower is better.
-        resolution: the step in which values come, see `paired_t`.
+        resolution: the step between possible values, see `paired_t`.
     """
     best = best_row(rows)
     if best is None:
@@ -45,26 +45,26 @@ def best_rows(rows: Mapping[Name, Mapping[int, float]], resolution: float = 0.0)
     if len(rows[best]) == 1:
         lowest = mean(rows[best].values())
         return {name for name, values in rows.items() if values and mean(values.values()) == lowest}
-    found = {best}
+    result = {best}
     for name, values in rows.items():
         interval = difference(values, rows[best], resolution)
         worse = always_worse(values, rows[best], resolution)
         if interval is not None and interval.low <= 0 and not worse:
-            found.add(name)
-    return found
+            result.add(name)
+    return result
 
 
 def always_worse(
     first: Mapping[int, float], second: Mapping[int, float], resolution: float
 ) -> bool:
-    """Return whether ``first`` errs more at every shared seed, of two at least, beyond chance.
+    """Return whether ``first`` is worse at all shared seeds (at least two), beyond sampling error.
 
-    Chance is that of drawing other test images: two independent binomial shares at 95 %.
+    The sampling error is that of the test images: two independent binomial shares at 95 %.
 
     Args:
         first: error in percent by seed.
         second: error in percent by seed.
-        resolution: 100 / test images; 0 where it is not known, and then nothing is said.
+        resolution: 100 / test images; 0 if unknown, which gives False.
     """
     seeds = first.keys() & second.keys()
     if len(seeds) < 2 or not resolution:

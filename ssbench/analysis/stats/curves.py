@@ -1,4 +1,4 @@
-"""Error against size: which points nothing else beats, and one number for a whole curve."""
+"""Error against size: the Pareto front, and the mean height of a curve."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Point = tuple[float, float]
 def pareto(points: Mapping[Name, Point]) -> list[Name]:
     """Return the names that no other beats in size and error, from the smallest to the largest.
 
-    A point is beaten by one that is no larger and errs no more, and is better in one of the two.
+    One point beats another if it is better in one of the two and not worse in the other.
 
     Args:
         points: (size, error) by name; lower is better in both.
@@ -33,7 +33,7 @@ def pareto(points: Mapping[Name, Point]) -> list[Name]:
 
 
 def common_range(curves: Iterable[Sequence[Point]]) -> Point | None:
-    """Return the range of sizes that all curves span; None where they share none.
+    """Return the range of sizes that all curves span; None if there is none.
 
     Args:
         curves: each at least one (size, error).
@@ -48,13 +48,13 @@ def common_range(curves: Iterable[Sequence[Point]]) -> Point | None:
 def mean_height(curve: Sequence[Point], low: float, high: float) -> float:
     """Return the area under a curve over a range, divided by the width of the range.
 
-    The curve is taken as straight between its points (trapezoids); the area divided by the width
-    has the unit of the error, and does not depend on how the range is scaled.
+    The curve is linear between its points (trapezoids). The result has the unit of the error and
+    does not depend on the scale of the range.
 
     Args:
         curve: (place, error), places distinct.
-        low: where the range begins, no less than the first place.
-        high: where it ends, no more than the last place.
+        low: the start of the range, at least the first place.
+        high: its end, at most the last place.
 
     Raises:
         ValueError: the curve does not span the range, or the range is empty.
@@ -72,6 +72,6 @@ def mean_height(curve: Sequence[Point], low: float, high: float) -> float:
 
 
 def _at(points: Sequence[Point], place: float) -> float:
-    """The height of a curve at a place, straight between points and level beyond its ends."""
+    """Return the height of a curve at a place: linear between points, constant beyond its ends."""
     xs, ys = zip(*points, strict=True)
     return float(np.interp(place, xs, ys))

@@ -3,9 +3,9 @@
 Runs are paired by seed: with the same seed all methods have the same initial weights and batches.
 A percentile bootstrap of three pairs knows only ten different means and covers the true difference
 in far fewer than 95 of 100 cases. So with fewer than `MANY` pairs the interval is the paired t
-interval, from `MANY` pairs on the seeded paired bootstrap, between percentiles that are `expanded`.
-Nothing is corrected for the number of comparisons, and the intervals speak of other seeds, not of
-other test images.
+interval; from `MANY` pairs on it is the seeded paired bootstrap with `expanded` percentiles.
+Nothing is corrected for the number of comparisons, and the intervals cover other seeds, not other
+test images.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import numpy as np
 LEVEL = 0.95
 """The confidence of every interval."""
 MANY = 20
-"""The number of pairs from which an expanded bootstrap is about as honest as a t interval."""
+"""From this number of pairs an expanded bootstrap covers about as well as a t interval."""
 FEW = 3
-"""With fewer pairs than this reports print no interval: it would rest on a spread of one number."""
+"""Minimum number of pairs for an interval in reports; fewer give no useful spread."""
 
 
 class Interval(NamedTuple):
@@ -55,7 +55,7 @@ def t_quantile(probability: float, degrees: int) -> float:
 
     Args:
         probability: in (0.5, 1).
-        degrees: of freedom, at least 1.
+        degrees: degrees of freedom, at least 1.
 
     Raises:
         ValueError: an argument is outside its range.
@@ -81,8 +81,8 @@ def paired_t(
 
     Args:
         differences: one per pair.
-        resolution: the step in which the compared values come (100 / test images for a
-            percentage); no spread is believed to be smaller than what rounding to it makes.
+        resolution: the step between possible values (100 / test images for a percentage); the
+            spread is at least that of rounding to this step.
         level: the confidence, in (0, 1).
 
     Raises:
@@ -98,7 +98,7 @@ def paired_t(
 
 
 def rounding(resolution: float) -> float:
-    """Return the spread that rounding alone gives a difference: step^2 / 12 for each of the two."""
+    """Return the spread of a difference from rounding alone: step^2 / 12 for each value."""
     return resolution / math.sqrt(6)
 
 
@@ -109,8 +109,8 @@ def paired_bootstrap(
 
     Args:
         differences: one per pair.
-        seed: of the resampling; the same arguments give the same interval.
-        resamples: how often the pairs are drawn anew.
+        seed: for resampling; the same arguments give the same interval.
+        resamples: the number of resamples.
         level: the confidence, in (0, 1).
 
     Raises:
@@ -126,9 +126,9 @@ def paired_bootstrap(
 
 
 def expanded(pairs: int, level: float = LEVEL) -> float:
-    """Return the level of the percentiles between which a bootstrap covers as often as ``level``.
+    """Return the level of percentiles at which a bootstrap interval covers ``level``.
 
-    Resampled means vary too little, by sqrt((n - 1) / n), and have no tails of Student's t: plain
+    Resampled means vary too little, by sqrt((n - 1) / n), and lack the tails of Student's t: plain
     percentiles of 20 normal pairs cover 93 % of the time, expanded ones 95 % (Hesterberg, What
     teachers should know about the bootstrap, The American Statistician 69, 2015).
 
@@ -146,7 +146,7 @@ def difference(
     resolution: float = 0.0,
     level: float = LEVEL,
 ) -> Interval | None:
-    """Return the interval of the mean of first - second over the seeds that both have.
+    """Return the interval of the mean of first - second over shared seeds.
 
     Args:
         first: value by seed.
@@ -155,7 +155,7 @@ def difference(
         level: the confidence, in (0, 1).
 
     Returns:
-        None where fewer than two seeds are shared.
+        None if fewer than two seeds are shared.
     """
     differences = pairs(first, second)
     if len(differences) < 2:
@@ -166,7 +166,7 @@ def difference(
 
 
 def pairs(first: Mapping[int, float], second: Mapping[int, float]) -> list[float]:
-    """Return first - second over the seeds that both have, in the order of the seeds."""
+    """Return first - second over shared seeds, in the order of the seeds."""
     return [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
 
 
@@ -179,12 +179,12 @@ def rule(count: int) -> str:
 def smallest_gap(deviations: Iterable[float], seeds: int, resolution: float = 0.0) -> float | None:
     """Return the smallest difference of two means that a number of seeds can separate.
 
-    Takes two rows with the median spread that vary independently; pairing makes the gap smaller
-    where rows vary together. The median, as one broken row would enlarge a mean beyond use.
+    Assumes two independent rows with the median spread; if rows vary together, pairing makes the
+    gap smaller. Uses the median because one broken row would dominate a mean.
 
     Args:
         deviations: the sample standard deviation of each row.
-        seeds: in each row.
+        seeds: the number in each row.
         resolution: the step in which values come, see `paired_t`.
 
     Returns:
@@ -198,7 +198,7 @@ def smallest_gap(deviations: Iterable[float], seeds: int, resolution: float = 0.
 
 
 def _wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % score interval of a binomial share (Wilson 1927), which is honest near 0 too."""
+    """Return the 95 % score interval of a binomial share (Wilson 1927), valid near 0 too."""
     square = 1.96**2 / count
     middle = (share + square / 2) / (1 + square)
     half = math.sqrt(share * (1 - share) * square + square**2 / 4) / (1 + square)

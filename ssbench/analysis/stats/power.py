@@ -1,4 +1,4 @@
-"""How many seeds a difference needs: the power of the paired t test.
+"""The power of the paired t test: how many seeds a difference needs.
 
 >>> round(detectable(0.2, 3), 2), round(detectable(0.2, 5), 2)
 (0.65, 0.34)
@@ -12,11 +12,11 @@ from functools import lru_cache
 from ssbench.analysis.stats.intervals import LEVEL
 
 POWER = 0.8
-"""How often a difference that is really there is to be found."""
+"""The required probability of finding a true difference."""
 
 
 def power(effect: float, pairs: int) -> float:
-    """Return how often the paired t test finds a difference (two-sided, at 1 - `LEVEL`).
+    """Return the power of the paired t test (two-sided, at 1 - `LEVEL`).
 
     Args:
         effect: the true mean difference over the standard deviation of paired differences.
@@ -30,14 +30,14 @@ def power(effect: float, pairs: int) -> float:
     """
     if pairs < 2:
         raise ValueError("a paired test needs at least two pairs")
-    # Takes seconds to import, which a table of means need not wait for.
+    # The import takes seconds; a table of means does not need it.
     from scipy.stats import nct, t
 
     degrees, shift = pairs - 1, abs(effect) * math.sqrt(pairs)
     limit = float(t.ppf((1 + LEVEL) / 2, degrees))
     above = float(nct.sf(limit, degrees, shift))
     below = float(nct.cdf(-limit, degrees, shift))
-    # Far from the centre the series of the noncentral t underflows: there the answer is certain.
+    # Far from the centre the series of the noncentral t underflows; the power there is 1.
     return 1.0 if math.isnan(above) else min(1.0, above + (0.0 if math.isnan(below) else below))
 
 
@@ -47,10 +47,10 @@ def seeds_needed(gap: float, spread: float, at_most: int) -> int | None:
     Args:
         gap: the mean difference, in the unit of ``spread``.
         spread: the standard deviation of the paired differences.
-        at_most: where to stop.
+        at_most: the maximum.
 
     Returns:
-        At least 2; None where ``at_most`` pairs are too few, as for a gap of 0.
+        At least 2; None if ``at_most`` pairs are too few, as for a gap of 0.
     """
     if spread == 0:
         return 2 if gap else None

@@ -21,11 +21,11 @@ class Ranking(Generic[Name]):
 
     Attributes:
         average: rank by name, from best to worst.
-        cells: how many comparisons were ranked.
+        cells: the number of comparisons.
         pvalue: of Friedman's test that all ranks are equal; None for fewer than three names or
             two cells.
-        critical: two average ranks that differ by less than this cannot be told apart (Nemenyi,
-            at 1 - `LEVEL`); None where there is no test.
+        critical: average ranks that differ by less than this are not significantly different
+            (Nemenyi, at 1 - `LEVEL`); None if there is no test.
     """
 
     average: Mapping[Name, float]
@@ -34,21 +34,21 @@ class Ranking(Generic[Name]):
     critical: float | None
 
     def cliques(self) -> list[tuple[Name, ...]]:
-        """Return the largest groups of neighbours that the critical difference does not part."""
+        """Return the largest groups of neighbours within the critical difference."""
         if self.critical is None:
             return []
         names = list(self.average)
-        found: list[tuple[Name, ...]] = []
+        groups: list[tuple[Name, ...]] = []
         for start, name in enumerate(names):
             limit = self.average[name] + self.critical
             group = tuple(other for other in names[start:] if self.average[other] < limit)
-            if len(group) > 1 and not (found and set(group) <= set(found[-1])):
-                found.append(group)
-        return found
+            if len(group) > 1 and not (groups and set(group) <= set(groups[-1])):
+                groups.append(group)
+        return groups
 
 
 def ranks(values: Sequence[float]) -> list[float]:
-    """Return the rank of each value, 1 for the lowest; equal values share the mean of theirs."""
+    """Return the rank of each value, 1 for the lowest; ties share their mean rank."""
     order = sorted(values)
     return [order.index(value) + (order.count(value) + 1) / 2 for value in values]
 
@@ -75,14 +75,14 @@ def rank(table: Mapping[Name, Sequence[float]]) -> Ranking[Name]:
 
 
 def friedman(columns: Sequence[Sequence[float]]) -> float:
-    """Return the p-value of Friedman's test; 1 where all ranks of all cells are equal.
+    """Return the p-value of Friedman's test; 1 if all ranks of all cells are equal.
 
     Args:
         columns: for each cell the ranks of all names, at least three.
     """
     if all(len(set(column)) == 1 for column in columns):
         return 1.0
-    # Takes seconds to import.
+    # The import takes seconds.
     from scipy.stats import friedmanchisquare
 
     return float(friedmanchisquare(*zip(*columns, strict=True)).pvalue)
@@ -92,8 +92,8 @@ def critical_difference(names: int, cells: int) -> float:
     """Return Nemenyi's critical difference of two average ranks.
 
     Args:
-        names: how many are ranked, at least two.
-        cells: over how many comparisons.
+        names: the number of names, at least two.
+        cells: the number of comparisons.
     """
     from scipy.stats import studentized_range
 

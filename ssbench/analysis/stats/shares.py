@@ -1,4 +1,4 @@
-"""Is one share of errors lower than another by more than chance?
+"""Test whether one share of errors is lower than another by more than chance.
 
 >>> round(fewer_by_chance((1, 500), (6, 297)), 3)
 0.012
@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from ssbench.analysis.stats.intervals import deviation, mean, t_tail
 
 Count = tuple[int, int]
-"""So many errors of so many images."""
+"""The number of errors, and of images."""
 OTHERS = 3
-"""Fewer other values tell too little of their spread."""
+"""Minimum number of other values; fewer say too little about their spread."""
 
 
 def fewer_by_chance(first: Count, second: Count) -> float:
-    """Return how likely the first has so few errors, or fewer, where both err equally often.
+    """Return the probability that the first has at most this many errors if both rates are equal.
 
-    The one-sided exact test of two binomial shares (Fisher 1935).
+    This is the one-sided exact test of two binomial shares (Fisher 1935).
     """
     (wrong, of), (other, of_other) = first, second
     every = wrong + other
@@ -32,7 +32,7 @@ def fewer_by_chance(first: Count, second: Count) -> float:
 
 
 def _ways(of: int, chosen: int) -> float:
-    """The logarithm of the binomial coefficient."""
+    """Return the logarithm of the binomial coefficient."""
     return math.lgamma(of + 1) - math.lgamma(chosen + 1) - math.lgamma(of - chosen + 1)
 
 
@@ -42,14 +42,14 @@ def stable(share: float) -> float:
 
 
 def below_others(value: float, others: Sequence[float], least: float) -> float:
-    """Return how likely a value lies so far below others, if it is one of them.
+    """Return the probability that a value of the same distribution lies this far below others.
 
-    By Student's t: one more draw from a normal distribution of which the others are draws.
+    Uses Student's t: value and others are draws from one normal distribution.
 
     Args:
-        value: the one in question.
-        others: with fewer than `OTHERS` the answer is 1.
-        least: the standard deviation is taken to be at least this.
+        value: the value in question.
+        others: with fewer than `OTHERS` the result is 1.
+        least: the lowest standard deviation to assume.
     """
     if len(others) < OTHERS:
         return 1.0

@@ -1,4 +1,4 @@
-"""Carry out each stage by several processes jointly, each on a device of its own."""
+"""Run each stage in several processes jointly, each on its own device."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ from ssbench.experiment.stage import Run, Stage
 from ssbench.training.distributed.launch import Place, meeting_point
 
 TIMEOUT = 600.0
-"""Seconds that a process waits for the others in an exchange."""
+"""Timeout in seconds of an exchange between processes."""
 HEARING = 3.0
-"""Seconds in which the others can say what they failed of, when one has failed."""
+"""Seconds to wait for the other processes' reasons when one has failed."""
 
 
 def check(devices: int, device: torch.device, runs: Sequence[Run]) -> None:
-    """See that every training can be done by so many devices.
+    """Check that every training can use this number of devices.
 
     Raises:
-        BadInputError: why not, and the remedy.
+        BadInputError: it cannot; names the reason and the remedy.
     """
     here = torch.cuda.device_count() if device.type == "cuda" else cores()
     what = "CUDA devices" if device.type == "cuda" else "cores"
     if devices > here:
-        raise BadInputError(f"--devices {devices}: this machine has {here} {what} to be used")
+        raise BadInputError(f"--devices {devices}: this machine has {here} usable {what}")
     if ":" in str(device):
-        raise BadInputError(f"--devices {devices}: the first ones are taken; choose --device cuda")
+        raise BadInputError(
+            f"--devices {devices}: it always uses the first ones; choose --device cuda"
+        )
     if find_spec("lightning_fabric") is None:
         raise BadInputError(f"--devices {devices} needs: pip install 'ssbench[distributed]'")
     if any(stage.recipe and stage.recipe.compile for run in runs for stage in run.stages):
@@ -43,7 +45,7 @@ def check(devices: int, device: torch.device, runs: Sequence[Run]) -> None:
 
 
 class DDPGroup:
-    """Processes that carry out a stage jointly; the first one saves it and tells of it."""
+    """Processes that run a stage jointly; the first one saves it and reports."""
 
     def __init__(self, setup: Setup, devices: int) -> None:
         self.stage: Stage | None = None
@@ -54,47 +56,47 @@ class DDPGroup:
 
     @property
     def pipes(self) -> Sequence[Connection]:
-        """Those of all processes, as any of them may die."""
+        """The pipes of all processes, because any of them may die."""
         return [member.pipe for member in self._members]
 
     def give(self, stage: Stage) -> None:
-        """Tell the first one, which finds out what is to be done."""
+        """Send a stage to the first process, which checks what there is to do."""
         self.stage = stage
         for member in self._members:
-            member.stage = stage  # which fails should any process die
+            member.stage = stage  # it fails if any process dies
         self._members[0].give(stage)
 
     def message(self) -> Message | None:
-        """Hear what one of them says; when one fails, all are ended."""
-        speaker = next(member for member in self._members if member.pipe.poll())
-        said = speaker.message()
-        if isinstance(said, Failed):
-            said = self._reason(speaker, said)
+        """Read a message of one process; if it failed, stop all of them."""
+        sender = next(member for member in self._members if member.pipe.poll())
+        message = sender.message()
+        if isinstance(message, Failed):
+            message = self._reason(sender, message)
             self.lost = True
             self.stop()
-        elif isinstance(said, Halted):
+        elif isinstance(message, Halted):
             self.lost = True
-            self.stop()  # the others are on their way into the next epoch
-        elif isinstance(said, Began):
-            self._help(said.stage)
+            self.stop()  # the others are entering the next epoch
+        elif isinstance(message, Began):
+            self._help(message.stage)
             return None
-        elif isinstance(said, Done | Busy):
+        elif isinstance(message, Done | Busy):
             self.stage = None
             for member in self._members:
                 member.stage = None
-        return said
+        return message
 
     def ask(self) -> None:
-        """Tell the first one, which saves the epoch that all are at."""
+        """Ask the first process to stop; it saves the current epoch."""
         self._members[0].ask()
 
     def _help(self, stage: Stage) -> None:
-        """Let the others help with a training; what is none is the first one's alone."""
+        """Start the other processes if the stage trains; the first one does other stages alone."""
         for member in self._members[1:] if stage.recipe else ():
             member.give(stage)
 
     def dismiss(self) -> None:
-        """Tell all processes to end; the helpers, which save nothing, are killed."""
+        """Tell the first process to end, and kill the busy helpers, which save nothing."""
         for member in self._members[1:]:
             if self.stage:
                 member.process.kill()
@@ -102,25 +104,26 @@ class DDPGroup:
         self._members[0].dismiss()
 
     def stop(self) -> None:
-        """End all processes, and wait until they have ended."""
+        """Stop all processes, and wait for their end."""
         self.dismiss()
         for member in self._members:
             member.stop()
 
-    def _reason(self, speaker: Process, said: Failed) -> Failed:
-        """Find what the stage failed of: the end of one process is a failure of all others."""
-        found = {speaker: said}
+    def _reason(self, sender: Process, message: Failed) -> Failed:
+        """Find the process whose failure came first; its end makes all others fail."""
+        failures = {sender: message}
         deadline = time.monotonic() + HEARING
-        while (left := deadline - time.monotonic()) > 0 and not any(m.lost for m in found):
-            silent = {member.pipe: member for member in self._members if member not in found}
+        while (left := deadline - time.monotonic()) > 0 and not any(m.lost for m in failures):
+            silent = {member.pipe: member for member in self._members if member not in failures}
             if not silent:
                 break
             for pipe in wait(list(silent), left):
                 member = silent[cast("Connection", pipe)]
                 answer = member.message()
                 if isinstance(answer, Failed):
-                    found[member] = answer
-        first = min(found, key=lambda member: (not member.lost, type(found[member]) is not Failed))
-        alone = sum(type(answer) is Failed for answer in found.values()) == 1
+                    failures[member] = answer
+        failed = [type(answer) is Failed for answer in failures.values()]
+        first = min(failures, key=lambda m: (not m.lost, type(failures[m]) is not Failed))
+        alone = sum(failed) == 1
         where = f" (process {self._members.index(first) + 1} of {len(self._members)})"
-        return Failed(found[first].reason + (where if alone else ""))
+        return Failed(failures[first].reason + (where if alone else ""))

@@ -1,6 +1,6 @@
-"""A process that carries out stages together with others, each on a device of its own.
+"""A process that runs stages jointly with others, each on its own device.
 
-All of them train; the first does all the rest, saves the stage and tells of it.
+All of them train; the first one does the rest, saves the stage and reports it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ssbench.training.distributed.launch import Place, joined
 
 @dataclass(frozen=True)
 class Abandoned(Failed):
-    """The stage could not be finished as the other processes could not be reached any more."""
+    """The stage failed because the other processes no longer answered."""
 
 
 def work_jointly(setup: Setup, pipe: Connection, place: Place) -> None:
-    """Take part in every stage that comes through the pipe, until it is closed."""
+    """Take part in every stage from the pipe, until it is closed."""
     with ExitStack() as stack:
         serve(pipe, setup.threads, partial(_begin, setup, pipe, place, stack))
 
@@ -53,7 +53,7 @@ def _help(hand: StageRunner, store: CheckpointStore, stage: Stage) -> Message | 
 
 
 def _told(failure: StageFailedError) -> Failed:
-    """Tell failures of an exchange, which another process has caused, from those of this one."""
+    """Distinguish failures of an exchange, which another process caused, from this one's own."""
     cause = failure.__cause__
     exchange = isinstance(cause, DistError) or (
         isinstance(cause, RuntimeError) and any(word in str(cause) for word in _EXCHANGES)

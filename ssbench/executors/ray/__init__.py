@@ -1,1 +1,1 @@
-"""Stages as tasks on a Ray cluster."""
+"""Run stages as tasks on a Ray cluster."""

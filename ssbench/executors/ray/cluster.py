@@ -1,4 +1,4 @@
-"""A Ray cluster: joined or started, what it has, and what of it one stage takes."""
+"""Join or start a Ray cluster, and divide its nodes among stages."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from typing import Any
 from ssbench.errors import BadInputError
 
 REACH_SECONDS = 10.0
-"""How long an address may take to answer."""
+"""Timeout for an address to answer."""
 ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers are not to be started by `uv run` again
+    "RAY_USAGE_STATS_ENABLED": "0",  # no usage reports
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # do not start workers with `uv run`
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Dead workers are told of by the driver; Ray would print them among the results.
+    # The driver reports dead workers; Ray would print them among the results.
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
 }
 Node = Mapping[str, Any]
-"""What Ray says of a node: ``Alive``, and ``Resources`` by name."""
+"""Ray's description of a node: ``Alive``, and ``Resources`` by name."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one stage takes of a node.
+    """The resources that one stage takes on a node.
 
     Attributes:
-        cpus: cores, and so many threads.
-        gpus: of 1, or 0; a part where several stages fit on a GPU.
-        memory: bytes of the node's; 0: not counted.
+        cpus: cores, and as many threads.
+        gpus: 0 to 1; a fraction if several stages share a GPU.
+        memory: bytes of main memory; 0: not counted.
     """
 
     cpus: int
@@ -43,7 +43,7 @@ class Share:
     memory: int = 0
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Write the resources in words."""
         parts = [
             f"{self.cpus} CPUs",
             f"{self.gpus:g} GPUs",
@@ -53,14 +53,14 @@ class Share:
         return " and ".join(part for part, amount in zip(parts, wanted, strict=True) if amount)
 
     def options(self) -> dict[str, Any]:
-        """As Ray takes them for a task."""
-        # A process that has once seen a GPU cannot change to another: each stage has its own.
+        """Return Ray's options for a task."""
+        # A process that has used one GPU cannot switch to another, so each stage gets its own.
         gpu = {"num_gpus": self.gpus, "max_calls": 1} if self.gpus else {}
         memory = {"memory": self.memory} if self.memory else {}
         return {"num_cpus": self.cpus, **gpu, **memory}
 
     def slots(self, nodes: Sequence[Node]) -> int:
-        """How many stages run at once on these nodes."""
+        """Return the number of stages that run at once on these nodes."""
         return sum(self._on(node["Resources"]) for node in nodes if node["Alive"])
 
     def _on(self, resources: Mapping[str, float]) -> int:
@@ -71,7 +71,7 @@ class Share:
 
 
 def load() -> Any:
-    """Import Ray, with its reports to its makers switched off.
+    """Import Ray with its usage reports switched off.
 
     Raises:
         BadInputError: it is not installed.
@@ -88,18 +88,18 @@ def load() -> Any:
 
 @contextmanager
 def joined(address: str, cpus: int) -> Iterator[Any]:
-    """Join a cluster, or start one on this machine; leave it, or end it, in the end.
+    """Join a cluster, or start one on this machine; leave or stop it at the end.
 
     Args:
-        address: ``local``: one of this machine alone; ``auto``: the one that was started here;
-            else ``HOST:PORT`` or ``ray://HOST:PORT``.
-        cpus: the cores of a local one.
+        address: ``local``: start one on this machine; ``auto``: join the one running here; else
+            ``HOST:PORT`` or ``ray://HOST:PORT``.
+        cpus: the cores of a local cluster.
 
     Yields:
         The module `ray`.
 
     Raises:
-        BadInputError: it is not there, or has another Python or Ray.
+        BadInputError: there is no such cluster, or it has another Python or Ray.
     """
     reach(address)
     ray = load()
@@ -111,7 +111,7 @@ def joined(address: str, cpus: int) -> Iterator[Any]:
             ray.init(address=address, **quiet, **local)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             raise BadInputError(_refused(address, error)) from error
-        signal.signal(signal.SIGTERM, handler)  # Ray puts its own there
+        signal.signal(signal.SIGTERM, handler)  # Ray installs its own
         yield ray
     finally:
         ray.shutdown()
@@ -119,12 +119,12 @@ def joined(address: str, cpus: int) -> Iterator[Any]:
 
 
 def reach(address: str) -> None:
-    """See that Ray is installed, and that somebody listens where a cluster is to be.
+    """Check that Ray is installed and that a server answers at the cluster's address.
 
     Ray itself would try for minutes, or for ever.
 
     Raises:
-        BadInputError: neither; says what to do.
+        BadInputError: one of these fails; names the remedy.
     """
     load()
     if address in ("local", "auto"):
@@ -143,10 +143,10 @@ def reach(address: str) -> None:
 
 
 def _speaks(where: str) -> None:
-    """See that it is gRPC that is spoken there, as Ray does; with TLS, Ray has to find out itself.
+    """Check that the server speaks gRPC, as Ray does; with TLS, leave that to Ray.
 
     Raises:
-        TimeoutError: something else listens.
+        TimeoutError: it is another kind of server.
     """
     if os.environ.get("RAY_USE_TLS", "0").lower() not in ("0", "false"):
         return
@@ -169,11 +169,11 @@ def _refused(address: str, error: Exception) -> str:
 
 
 def cpu_share(nodes: Sequence[Node], stages: int | None, memory: int = 0) -> Share:
-    """What a stage takes of nodes without GPUs.
+    """Return a stage's share of nodes without GPUs.
 
     Args:
-        nodes: the cluster's.
-        stages: so many are to run at once; None: one on each core.
+        nodes: the cluster's nodes.
+        stages: the number to run at once; None: one per core.
         memory: bytes that a stage needs; 0: not counted.
     """
     cpus = [int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
@@ -183,18 +183,18 @@ def cpu_share(nodes: Sequence[Node], stages: int | None, memory: int = 0) -> Sha
 
 
 def gpu_share(nodes: Sequence[Node], part: float) -> Share:
-    """What a stage takes of nodes with GPUs; ``part`` is the share of a GPU that it needs.
+    """Return a stage's share of nodes with GPUs; ``part`` is the fraction of a GPU that it needs.
 
-    The cores of a node are divided among its GPUs, by the node that has the fewest for each.
+    Each GPU gets as many cores as on the node with the fewest cores per GPU.
     """
     together = max(int(1 / part), 1)
     resources = [node["Resources"] for node in nodes if node["Alive"]]
-    cores = min(found.get("CPU", 0) / found["GPU"] for found in resources if found.get("GPU"))
-    gpus = math.floor(10_000 / together) / 10_000  # in units that Ray counts in
+    cores = min(node.get("CPU", 0) / node["GPU"] for node in resources if node.get("GPU"))
+    gpus = math.floor(10_000 / together) / 10_000  # Ray counts in these units
     return Share(max(min(int(cores / together), _most()), 1), gpus)
 
 
 def _most() -> int:
-    """The most threads: what $OMP_NUM_THREADS says here, as for every other use of torch."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    return int(said) if said.isdecimal() and int(said) else 1 << 16
+    """Return the maximum number of threads, from $OMP_NUM_THREADS as in torch."""
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return int(limit) if limit.isdecimal() and int(limit) else 1 << 16

@@ -1,4 +1,4 @@
-"""Whether two machines would compute the same: the same code, and the same libraries."""
+"""Check that two machines would compute the same: same code, same libraries."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ssbench.training.device import LIBRARIES
 
 CODE = "ssbench's code"
 ELSEWHERE = ("methods", "bench", "cli", "tuning", "analysis", "report")
-"""Folders that hold no code of a stage: they may be edited while stages run elsewhere."""
+"""Folders without code of a stage; they may be edited while stages run elsewhere."""
 
 
 def here() -> dict[str, str]:
-    """What this machine would compute with: versions by library, and a hash of ssbench's files.
+    """Return this machine's versions of libraries, and a hash of ssbench's files.
 
-    What a version says of the build (``+cpu``, ``+cu128``) is left out: the driver may have no GPU.
+    Leaves out the build of a version (``+cpu``, ``+cu128``), because the driver may have no GPU.
     """
     versions = {name: version(name).partition("+")[0] for name in LIBRARIES}
     python = ".".join(platform.python_version_tuple()[:2])
@@ -28,10 +28,10 @@ def here() -> dict[str, str]:
 
 
 def agree(theirs: Mapping[str, str]) -> None:
-    """See that this machine has what the one that hands out the stages has.
+    """Check that this machine has the same code and libraries as the driver.
 
     Args:
-        theirs: what `here` says there.
+        theirs: the result of `here` on the driver.
 
     Raises:
         BadInputError: names the machine and what differs.
@@ -45,12 +45,12 @@ def agree(theirs: Mapping[str, str]) -> None:
     if different:
         raise BadInputError(
             f"the worker on {socket.gethostname()} has {', '.join(different)}; install the same "
-            "on every node, and start Ray there anew"
+            "on every node, and restart Ray there"
         )
 
 
 def _code() -> str:
-    """A hash of the files that stages are carried out by, by their names."""
+    """Return a hash of the names and contents of all files that carry out stages."""
     package = package_folder()
     files = {
         f"ssbench/{path.relative_to(package)}": path

@@ -1,7 +1,7 @@
-"""Keeps a Ray cluster busy: tasks out, tensors and records in, and what was lost out again.
+"""Submit stages as Ray tasks, collect results, and resubmit lost tasks.
 
-A task that is lost with its process or its node is given out again from here, with its parent's
-tensors from the store if need be. Ray's own retries would train the parents anew to get these back.
+If a process or node dies, the driver resubmits its task, with the parent's tensors from the store
+if necessary. Ray's own retries would train the parents again to get these tensors.
 """
 
 from __future__ import annotations
@@ -31,43 +31,43 @@ from ssbench.storage.locks import BusyError
 from ssbench.training.loop import Epoch
 
 ATTEMPTS = 4
-"""How often a stage is given out before it has failed: processes and nodes may die."""
+"""How many times to submit a stage before it counts as failed; processes and nodes may die."""
 LOOK_SECONDS = 10.0
-"""How often is looked for nodes that have joined or left."""
-_GO_ON = "stages under way are finished and kept (Ctrl-C ends them too)"
+"""Seconds between two checks for nodes that joined or left."""
+_GO_ON = "running stages will finish and be kept (Ctrl-C stops them too)"
 Ref = Any
-"""Refers to an object in Ray's store; where Ray is not installed, it has no type."""
+"""A reference to an object in Ray's store; without a type, because Ray is optional."""
 
 
 @dataclass(frozen=True)
 class _Task:
-    """A stage under way; ``tensors`` refers to what it will leave."""
+    """A running stage; ``tensors`` refers to its result."""
 
     stage: Stage
     tensors: Ref
 
 
 class RayDriver:
-    """Gives out stages, a few more than the cluster can carry out at once.
+    """Submits stages, a few more than the cluster can run at once.
 
     Args:
         ray: the module, connected to a cluster.
-        clerk: knows what is to do, and writes down what comes of it.
+        coordinator: supplies the stages, and saves their results.
         orders: for the tasks.
-        share: what each of them takes of a node.
-        most: so many at once; None: as many as the cluster carries, and a few that wait there.
+        share: the resources of each task.
+        most: maximum number of tasks; None: as many as the cluster can run, and a few that wait.
     """
 
     def __init__(
-        self, ray: Any, clerk: Coordinator, orders: Orders, share: Share, most: int | None
+        self, ray: Any, coordinator: Coordinator, orders: Orders, share: Share, most: int | None
     ) -> None:
-        self._ray, self._clerk, self._share, self._most = ray, clerk, share, most
+        self._ray, self._coordinator, self._share, self._most = ray, coordinator, share, most
         self._orders = replace(orders, threads=share.cpus)
         options = {"num_returns": 2, "max_retries": 0, **share.options()}
         self._submit = ray.remote(**options)(carry_out).remote
         # The process of a method that does not ship with ssbench ends with its stage.
         self._submit_alone = ray.remote(**options | {"max_calls": 1})(carry_out).remote
-        self._shelf = _TensorRefs(ray, clerk.store, stages(clerk.left))
+        self._refs = _TensorRefs(ray, coordinator.store, stages(coordinator.left))
         self._tasks: dict[Ref, _Task] = {}
         self._stages: dict[str, Stage] = {}
         self._given, self._heard = Counter[str](), dict[str, int]()
@@ -76,28 +76,28 @@ class RayDriver:
         self._locked: dict[str, ExitStack] = {}
 
     def run(self) -> None:
-        """Carry out every stage that is missing.
+        """Run all missing stages.
 
         Raises:
-            BadInputError: a worker found the input at fault (what others were at has been
-                finished), or no node can carry out a stage.
+            BadInputError: a worker rejected the input (the stages of other workers are finished
+                first), or no node can run a stage.
         """
-        letters = self._orders.letterbox.collect.remote()
+        messages = self._orders.mailbox.collect.remote()
         try:
-            while self._tasks or (self._clerk.goes_on(busy=False) and not self._refused):
+            while self._tasks or (self._coordinator.goes_on(busy=False) and not self._refused):
                 if not self._refused:
                     self._give_out()
-                wanted = [letters, *self._tasks]
-                seconds = PATIENCE if self._clerk.waits else LOOK_SECONDS
+                wanted = [messages, *self._tasks]
+                seconds = PATIENCE if self._coordinator.waits else LOOK_SECONDS
                 found, _ = self._ray.wait(wanted, timeout=seconds, fetch_local=False)
-                if found == [letters]:
-                    self._read(self._ray.get(letters))
-                    letters = self._orders.letterbox.collect.remote()
+                if found == [messages]:
+                    self._read(self._ray.get(messages))
+                    messages = self._orders.mailbox.collect.remote()
                 elif found:
                     self._take_in(found[0])
-            # Else the call that waits for letters would be reported as lost.
-            self._orders.letterbox.post.remote(ProgressMessage(""))
-            self._ray.wait([letters], timeout=LOOK_SECONDS)
+            # Otherwise Ray would report the pending call of `collect` as lost.
+            self._orders.mailbox.post.remote(ProgressMessage(""))
+            self._ray.wait([messages], timeout=LOOK_SECONDS)
         finally:
             for ref in self._tasks:
                 self._ray.cancel(ref, force=True)
@@ -108,15 +108,15 @@ class RayDriver:
 
     def _give_out(self) -> None:
         limit = self._limit()
-        while (ready := self._clerk.schedule.ready) and len(self._tasks) < limit:
+        while (ready := self._coordinator.schedule.ready) and len(self._tasks) < limit:
             stage = ready.popleft()
             if not self._is_ours(stage):
                 continue
             try:
-                before = self._shelf.before(stage)
+                before = self._refs.before(stage)
             except DamagedError as error:
                 self._unlock(stage)
-                self._compute_anew(stage, error)
+                self._recompute_parent(stage, error)
                 continue
             self._given[stage.id] += 1
             self._stages[stage.id] = stage
@@ -127,37 +127,37 @@ class RayDriver:
             self._tasks[report] = _Task(stage, tensors)
 
     def _is_ours(self, stage: Stage) -> bool:
-        """Lock a stage; false where another process is at it, has finished it or seen it fail."""
-        if stage.id in self._locked:  # from an attempt that was lost
+        """Lock a stage; False if another process works at it, finished it or saw it fail."""
+        if stage.id in self._locked:  # by a lost attempt
             return True
-        if self._clerk.passes_over(stage):
-            self._shelf.used(stage)
+        if self._coordinator.passes_over(stage):
+            self._refs.used(stage)
             return False
         lock = ExitStack()
         try:
-            lock.enter_context(self._clerk.store.lock(stage.id))
+            lock.enter_context(self._coordinator.store.lock(stage.id))
         except BusyError as busy:
-            self._clerk.busy(stage, busy.holder)
+            self._coordinator.busy(stage, busy.holder)
             return False
         self._locked[stage.id] = lock
-        if self._clerk.store.has(stage.id):
+        if self._coordinator.store.has(stage.id):
             self._unlock(stage)
-            self._shelf.used(stage)
-            self._clerk.done(stage)
+            self._refs.used(stage)
+            self._coordinator.done(stage)
             return False
         return True
 
     def _unlock(self, stage: Stage) -> None:
         self._locked.pop(stage.id).close()
 
-    def _compute_anew(self, stage: Stage, error: DamagedError) -> None:
-        """Put a stage off until its parent, which is damaged or gone, has been computed again."""
+    def _recompute_parent(self, stage: Stage, error: DamagedError) -> None:
+        """Postpone a stage until its damaged or missing parent has been recomputed."""
         parent = stage.parent
-        assert parent is not None  # else there is nothing to be damaged
-        self._clerk.observer.warn(f"{error.told}; computed anew")
-        self._clerk.store.remove(parent.id)
+        assert parent is not None  # without a parent nothing can be damaged
+        self._coordinator.observer.warn(f"{error.told}; computed again")
+        self._coordinator.store.remove(parent.id)
         self._heard.pop(parent.id, None)
-        self._clerk.schedule.again(parent, stage)
+        self._coordinator.schedule.again(parent, stage)
 
     def _limit(self) -> int:
         if time.monotonic() - self._looked >= LOOK_SECONDS:
@@ -166,28 +166,28 @@ class RayDriver:
             if not self._slots and not self._tasks:
                 raise BadInputError(
                     f"no node of the Ray cluster has {self._share}, which a stage needs; see `ray "
-                    "status`, and start nodes that have"
+                    "status`, and start larger nodes"
                 )
         return self._most or self._slots + self._slots // 4 + 1
 
-    def _read(self, letters: Iterable[ProgressMessage]) -> None:
-        for letter in letters:
-            stage = self._stages.get(letter.stage)
-            if stage is not None:  # else it has come home already
-                self._tell(stage, letter.epochs)
+    def _read(self, messages: Iterable[ProgressMessage]) -> None:
+        for message in messages:
+            stage = self._stages.get(message.stage)
+            if stage is not None:  # else it has already ended
+                self._tell(stage, message.epochs)
 
     def _tell(self, stage: Stage, epochs: Iterable[Epoch]) -> None:
-        """Tell of those epochs that are new: a letter may come late, or from a second attempt."""
+        """Report new epochs only: a message may be late, or come from a second attempt."""
         if stage.id not in self._heard:
             self._heard[stage.id] = 0
-            self._clerk.began(stage)
+            self._coordinator.began(stage)
         for epoch in epochs:
             if epoch.number > self._heard[stage.id]:
                 self._heard[stage.id] = epoch.number
-                self._clerk.epoch(stage, epoch)
+                self._coordinator.epoch(stage, epoch)
 
     def _take_in(self, ref: Ref) -> None:
-        """Take note of how a task ended."""
+        """Process the end of a task."""
         task = self._tasks.pop(ref)
         try:
             report: Report = self._ray.get(ref)
@@ -202,33 +202,33 @@ class RayDriver:
             self._fail(task.stage, report.reason, report.facts)
             return
         self._tell(task.stage, report.epochs)
-        self._clerk.store.save(task.stage.id, load(content), report.record)
-        self._shelf.put(task.stage, task.tensors)
+        self._coordinator.store.save(task.stage.id, load(content), report.record)
+        self._refs.put(task.stage, task.tensors)
         self._close(task.stage)
-        self._clerk.done(task.stage)
+        self._coordinator.done(task.stage)
 
     def _lost(self, stage: Stage, error: Exception) -> None:
-        """Give a stage out again whose task or tensors were lost, unless that happens for ever."""
+        """Resubmit a stage whose task or tensors were lost, up to `ATTEMPTS` times."""
         if self._refused:
             return
         errors = self._ray.exceptions
         cause = getattr(error, "cause", None)
         if isinstance(error, errors.RayTaskError) and not isinstance(cause, errors.RayError):
             self._refuse(
-                f"a Ray worker cannot begin ({type(cause).__name__}: {cause}); install the same "
+                f"a Ray worker cannot start ({type(cause).__name__}: {cause}); install the same "
                 "ssbench and libraries on every node"
             )
             return
-        self._shelf.lose(stage.parent)
+        self._refs.lose(stage.parent)
         if self._given[stage.id] < ATTEMPTS:
-            self._clerk.schedule.ready.appendleft(stage)
+            self._coordinator.schedule.ready.appendleft(stage)
             return
         how = str(error).strip().splitlines()[0]
         reason = f"the worker was lost {ATTEMPTS} times ({type(error).__name__}: {how})"
         self._fail(stage, f"{stage.kind}: {reason}", {})
 
     def _refuse(self, message: str) -> None:
-        """Begin nothing more; what others are at may have taken hours, and is waited for."""
+        """Submit no more stages, and wait for the running ones, which may have taken hours."""
         if self._refused:
             return
         self._refused = message
@@ -236,21 +236,21 @@ class RayDriver:
         for ref in waiting:
             self._ray.cancel(ref, force=True)
         if len(self._tasks) > len(waiting):
-            self._clerk.observer.warn(f"{message}. Nothing more is begun; {_GO_ON}")
+            self._coordinator.observer.warn(f"{message}. No more stages are started; {_GO_ON}")
 
     def _fail(self, stage: Stage, reason: str, facts: Mapping[str, Any]) -> None:
         self._tell(stage, ())
         self._close(stage)
-        self._clerk.failed(stage, reason, facts)
+        self._coordinator.failed(stage, reason, facts)
 
     def _close(self, stage: Stage) -> None:
         self._unlock(stage)
-        self._shelf.used(stage)
+        self._refs.used(stage)
         del self._stages[stage.id]
 
 
 class _TensorRefs:
-    """The tensors of finished stages that are in Ray's store, as long as a stage needs them."""
+    """References to the tensors of finished stages in Ray's store, while other stages need them."""
 
     def __init__(self, ray: Any, store: CheckpointStore, missing: Iterable[Stage]) -> None:
         self._ray, self._store = ray, store
@@ -259,7 +259,7 @@ class _TensorRefs:
         self._refs: dict[str, Ref] = {}
 
     def before(self, stage: Stage) -> Ref | bytes:
-        """What a stage begins with: refers to its parent's tensors, from the store if need be."""
+        """Return a reference to the tensors of a stage's parent, from the store if necessary."""
         if stage.parent is None:
             return b""
         if stage.parent.id not in self._refs:
@@ -268,18 +268,18 @@ class _TensorRefs:
         return self._refs[stage.parent.id]
 
     def put(self, stage: Stage, tensors: Ref) -> None:
-        """Keep a stage's tensors, if another builds on it."""
+        """Keep a stage's tensors if another stage needs them."""
         if self._left[stage.id]:
             self._refs[stage.id] = tensors
 
     def used(self, stage: Stage) -> None:
-        """Note that a stage is finished, or given up; its parent's tensors may be released."""
+        """Note that a stage has ended, and release its parent's tensors after the last child."""
         if stage.parent is not None:
             self._left[stage.parent.id] -= 1
             if not self._left[stage.parent.id]:
                 self._refs.pop(stage.parent.id, None)
 
     def lose(self, parent: Stage | None) -> None:
-        """Take a stage's tensors from the store again when they are next needed."""
+        """Forget a stage's tensors, so that they are read from the store again."""
         if parent is not None:
             self._refs.pop(parent.id, None)

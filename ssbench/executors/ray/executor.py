@@ -1,7 +1,7 @@
-"""Carry out stages as tasks of a Ray cluster, on one machine or on many.
+"""Run stages as tasks of a Ray cluster, on one machine or many.
 
-The tensors between stages go through Ray's object store, from node to node; no disk is shared. Only
-the driver writes: checkpoints as stages are finished, and records.
+Tensors move between stages through Ray's object store, so the nodes share no disk. Only the driver
+writes: checkpoints when stages finish, and records.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from ssbench.storage.results import Results
 
 @dataclass(frozen=True)
 class RaySetup:
-    """How to use a cluster.
+    """Settings for a cluster.
 
     Attributes:
         address: see `ssbench.executors.ray.cluster.joined`.
-        device: auto, cpu or cuda; auto: GPUs where the cluster has them.
-        stages: so many at once; None: as many as there are GPUs, else cores.
-        packed: several stages share a GPU where its memory carries them; on CPUs, none is begun
-            where memory is short.
-        method_files: that the workers need.
+        device: auto, cpu or cuda; auto: GPUs if the cluster has any.
+        stages: maximum number at once; None: one per GPU, or per core without GPUs.
+        packed: several stages share a GPU if its memory allows; on CPUs, none starts where memory
+            is short.
+        method_files: methods from files, which the workers need.
         data_root: the folder of all data sets on this machine.
     """
 
@@ -60,35 +60,35 @@ def execute_on_ray(
     observer: Observer,
     setup: RaySetup,
 ) -> Outcome:
-    """Carry out the runs that have no record yet, on a cluster.
+    """Run the runs without a record on a cluster.
 
     Args:
         runs: all of them.
         workbench: the data set, on this machine's CPU.
-        store: the finished stages; like the records, on this machine.
+        store: the finished stages; on this machine, like the records.
         results: the records.
-        observer: is told how far things are.
-        setup: see there.
+        observer: gets the progress.
+        setup: settings for the cluster.
 
     Raises:
-        BadInputError: there is no such cluster, it has nothing that a stage can run on, or a worker
-            found the input at fault.
+        BadInputError: there is no such cluster, none of its nodes can run a stage, or a worker
+            rejected the input.
     """
-    clerk = Coordinator(runs, store, results, observer)
-    if clerk.schedule.ready:
+    coordinator = Coordinator(runs, store, results, observer)
+    if coordinator.schedule.ready:
         with joined(setup.address, max(cores(), setup.stages or 1)) as ray:
-            drive(ray, clerk, workbench, setup)
-    return clerk.outcome
+            drive(ray, coordinator, workbench, setup)
+    return coordinator.outcome
 
 
-def drive(ray: Any, clerk: Coordinator, workbench: Workbench, setup: RaySetup) -> None:
-    """Carry out what a clerk has to give out on the cluster that this process has joined.
+def drive(ray: Any, coordinator: Coordinator, workbench: Workbench, setup: RaySetup) -> None:
+    """Run a coordinator's stages on the cluster that this process has joined.
 
     Raises:
         BadInputError: as `execute_on_ray`.
     """
     gpus = _on_gpus(ray, setup)
-    weights = {fetch(s.start) for run in clerk.left for s in run.stages if s.start}
+    weights = {fetch(s.start) for run in coordinator.left for s in run.stages if s.start}
     orders = Orders(
         key=uuid.uuid4().hex,
         device="cuda" if gpus else "cpu",
@@ -97,10 +97,10 @@ def drive(ray: Any, clerk: Coordinator, workbench: Workbench, setup: RaySetup) -
         shipment=ray.put(shipping.pack(workbench.dataset, setup.data_root)),
         methods=shipping.read_methods(setup.method_files),
         weights={path.name: ray.put(path.read_bytes()) for path in sorted(weights)},
-        letterbox=ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Mailbox).remote(),
+        mailbox=ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Mailbox).remote(),
     )
-    share = (_gpu_share if gpus else _cpu_share)(ray, clerk, workbench, orders, setup)
-    RayDriver(ray, clerk, orders, share, setup.stages).run()
+    share = (_gpu_share if gpus else _cpu_share)(ray, coordinator, workbench, orders, setup)
+    RayDriver(ray, coordinator, orders, share, setup.stages).run()
 
 
 def _on_gpus(ray: Any, setup: RaySetup) -> bool:
@@ -113,13 +113,13 @@ def _on_gpus(ray: Any, setup: RaySetup) -> bool:
 
 
 def _gpu_share(
-    ray: Any, clerk: Coordinator, _: Workbench, orders: Orders, setup: RaySetup
+    ray: Any, coordinator: Coordinator, _: Workbench, orders: Orders, setup: RaySetup
 ) -> Share:
-    """What a stage takes of a node with GPUs: measured on one of them, where it may be less."""
+    """Return a stage's share of a node with GPUs; if stages may share a GPU, measure on one."""
     part = 1.0
     if setup.packed:
         task = ray.remote(num_gpus=1, num_cpus=1, max_calls=1)(measure)
-        measured = ray.get(task.remote(orders, pickle.dumps(clerk.left)))
+        measured = ray.get(task.remote(orders, pickle.dumps(coordinator.left)))
         if isinstance(measured, Refused):
             raise BadInputError(measured.message)
         need, there = measured
@@ -128,7 +128,7 @@ def _gpu_share(
 
 
 def _cpu_share(
-    ray: Any, clerk: Coordinator, workbench: Workbench, _: Orders, setup: RaySetup
+    ray: Any, coordinator: Coordinator, workbench: Workbench, _: Orders, setup: RaySetup
 ) -> Share:
-    memory = needed(clerk.left, workbench) if setup.packed else 0
+    memory = needed(coordinator.left, workbench) if setup.packed else 0
     return cpu_share(ray.nodes(), setup.stages, memory)

@@ -1,8 +1,7 @@
-"""How a task on another machine tells of its epochs, without ever waiting to be heard.
+"""Best-effort progress messages from Ray tasks to the driver.
 
-A task posts letters, not more often than every `PAUSE` seconds; the driver collects them. A letter
-that is lost, or late, costs the display a moment and nothing else: a task gives all of its epochs
-once more when it is finished.
+A task posts a message at most every `PAUSE` seconds; the driver collects them. A lost or late
+message only delays the display: a finished task returns all of its epochs again.
 """
 
 from __future__ import annotations
@@ -15,45 +14,45 @@ from dataclasses import dataclass, field
 from ssbench.training.loop import Epoch
 
 PAUSE = 0.5
-"""Seconds between two letters of a task, and the least between two collections, a fifth of it."""
+"""Seconds between two messages of a task; a collection waits a fifth of it for more messages."""
 
 
 @dataclass(frozen=True)
 class ProgressMessage:
-    """What a stage tells: that it has begun (``epochs`` is empty), or of its newest epochs."""
+    """Reports that a stage has begun (``epochs`` is empty), or its newest epochs."""
 
     stage: str
     epochs: tuple[Epoch, ...] = ()
 
 
 class Mailbox:
-    """Keeps letters until they are collected; lives in the cluster, as an actor."""
+    """Keeps messages until the driver collects them; an actor in the cluster."""
 
     def __init__(self) -> None:
-        self._letters: list[ProgressMessage] = []
+        self._messages: list[ProgressMessage] = []
         self._arrived = asyncio.Event()
 
-    async def post(self, letter: ProgressMessage) -> None:
-        """Leave a letter."""
-        self._letters.append(letter)
+    async def post(self, message: ProgressMessage) -> None:
+        """Add a message."""
+        self._messages.append(message)
         self._arrived.set()
 
     async def collect(self) -> list[ProgressMessage]:
-        """Wait for a letter, and take all that are there a moment later."""
+        """Wait for a message, and return all that have arrived a moment later."""
         await self._arrived.wait()
         await asyncio.sleep(PAUSE / 5)
-        letters, self._letters = self._letters, []
+        messages, self._messages = self._messages, []
         self._arrived.clear()
-        return letters
+        return messages
 
 
 @dataclass
 class ProgressReporter:
-    """A `Listener` that posts what it hears, throttled, and keeps all of it.
+    """A `Listener` that posts epochs, throttled, and keeps all of them.
 
     Attributes:
-        stage: the id of the stage that it tells of.
-        post: leaves a letter, and returns at once.
+        stage: the id of the stage.
+        post: sends a message, and returns at once.
         epochs: every epoch so far.
     """
 
@@ -64,11 +63,11 @@ class ProgressReporter:
     _last: float = 0.0
 
     def began(self) -> None:
-        """Tell that the stage begins."""
+        """Report that the stage begins."""
         self.post(ProgressMessage(self.stage))
 
     def __call__(self, epoch: Epoch) -> None:
-        """Hear of a finished epoch."""
+        """Note a finished epoch."""
         self.epochs.append(epoch)
         if time.monotonic() - self._last >= PAUSE:
             self._last = time.monotonic()

@@ -1,8 +1,8 @@
-"""What a worker on another machine needs: the data set, methods from files, published weights.
+"""Send workers on other machines the data set, methods from files and published weights.
 
-Nothing but the images of a folder has to lie on its disk: what is in memory here is sent once, and
-a folder's list of files (which takes minutes to make anew on a network's disk) is sent instead of
-the images, with the sizes of some of them, so that another folder of that name is told apart.
+A worker's disk must hold only the images of a folder. A data set in memory is sent once. For a
+folder, the list of files is sent (listing it again on a network disk takes minutes) with the sizes
+of some files, which reveal a different folder of the same name.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from ssbench.method.registry import import_one
 from ssbench.models.pretrained import weights_folder
 
 SAMPLED = 50
-"""So many files of a split are looked at on each machine, evenly spread."""
+"""Files of a split to check on each machine, evenly spread."""
 
 
 @dataclass(frozen=True)
 class Shipment:
-    """A data set on its way.
+    """A data set to send to workers.
 
     Attributes:
-        root: where a folder of images lies on the machine that sends it; else None.
-        below: its path below the folder of all data sets, where it lies in there.
-        sizes: in bytes, of some of its files by their path below ``root``.
+        root: the sender's path of a folder of images; None for a data set in memory.
+        below: its path below the folder of all data sets; None if it lies elsewhere.
+        sizes: bytes of some of its files, by path below ``root``.
     """
 
     dataset: DataSet
@@ -53,13 +53,12 @@ def pack(dataset: DataSet, sets: Path) -> Shipment:
 
 
 def unpack(shipment: Shipment) -> DataSet:
-    """The data set on this machine.
+    """Return the data set on this machine.
 
-    A folder of images is looked for where it lies on the machine that sent it, then in this
-    machine's own folder of data sets.
+    Looks for a folder of images at the sender's path, then in this machine's folder of data sets.
 
     Raises:
-        BadInputError: it is in neither, or other images are there.
+        BadInputError: neither exists, or it holds other images.
     """
     if shipment.root is None:
         return shipment.dataset
@@ -71,13 +70,13 @@ def unpack(shipment: Shipment) -> DataSet:
     if root is None:
         asked = " nor ".join(map(str, places))
         raise BadInputError(
-            f"{host} has no folder {asked}: put the images there on every node, or on a disk that "
-            "all of them share; or name their folder in $SSBENCH_DATA where Ray is started"
+            f"{host} has no folder {asked}: put the images there on every node, or on a shared "
+            "disk; or set $SSBENCH_DATA to their folder where Ray is started"
         )
     for path, size in shipment.sizes.items():
         there = root / path
         if not there.is_file() or there.stat().st_size != size:
-            raise BadInputError(f"{there} on {host}: missing, or not the driver's; copy it anew")
+            raise BadInputError(f"{there} on {host}: missing, or not the driver's; copy it again")
     parts = {
         name: replace(split, root=root)
         for name, split in zip(
@@ -88,12 +87,12 @@ def unpack(shipment: Shipment) -> DataSet:
 
 
 def read_methods(paths: Iterable[Path]) -> tuple[tuple[str, bytes], ...]:
-    """The files of methods by their names."""
+    """Read the files of methods, by name."""
     return tuple((path.name, path.read_bytes()) for path in paths)
 
 
 def import_method(files: Sequence[tuple[str, bytes]], module: str) -> None:
-    """Define one of the methods of `read_methods` in this process, by the name that it has there.
+    """Define one of the methods of `read_methods` in this process, under the same name.
 
     Raises:
         BadInputError: it cannot be imported.
@@ -106,7 +105,7 @@ def import_method(files: Sequence[tuple[str, bytes]], module: str) -> None:
 
 
 def keep_weights(name: str, content: bytes) -> None:
-    """Put a file of published weights where this machine looks for it; it is verified there."""
+    """Store a file of published weights in torch's folder, where `fetch` verifies it."""
     folder = weights_folder()
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"part-{os.getpid()}-{name}"

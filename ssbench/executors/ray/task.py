@@ -1,7 +1,7 @@
-"""What a Ray task does: one stage, from its parent's tensors to its own, on whichever machine.
+"""A Ray task: one stage, from its parent's tensors to its own, on any machine.
 
-Everything that it needs comes to it, and everything that it makes goes back: it reads no store and
-writes none. A process carries out many stages one after the other, and keeps the data set.
+Inputs and results travel with the task: it reads and writes no store. A process runs many stages
+one after the other and keeps the data set.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from ssbench.training.loop import Epoch
 
 @dataclass(frozen=True)
 class Orders:
-    """What a process has to know before its first stage; the same for all of a call.
+    """What a process must know before its first stage; the same for all tasks of a call.
 
     Attributes:
-        key: of this call alone, by which a process knows that it has read them.
-        device: ``cpu`` or ``cuda``; of the latter a task sees the one that Ray gave it.
-        threads: so many may torch use in a task.
-        facts: what `ssbench.executors.ray.compatibility.here` says at the driver.
+        key: unique to this call, so that a process reads its orders once.
+        device: ``cpu`` or ``cuda``; a task sees only the GPU that Ray assigned.
+        threads: torch's threads in a task.
+        facts: the driver's `ssbench.executors.ray.compatibility.here`.
         shipment: refers to a `ssbench.executors.ray.shipping.Shipment`.
-        methods: of `ssbench.executors.ray.shipping.read_methods`.
-        weights: by file name, refer to files of published weights.
-        letterbox: the actor that is told of epochs.
+        methods: from `ssbench.executors.ray.shipping.read_methods`.
+        weights: references to files of published weights, by file name.
+        mailbox: the actor that collects progress messages.
         method_module: see `ssbench.executors.processes.worker.Setup`.
     """
 
@@ -56,13 +56,13 @@ class Orders:
     shipment: Any
     methods: tuple[tuple[str, bytes], ...]
     weights: Mapping[str, Any]
-    letterbox: Any
+    mailbox: Any
     method_module: str = ""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A stage's measurements, and all of its epochs; its tensors come beside it."""
+    """A stage's measurements and all of its epochs; its tensors are returned beside it."""
 
     record: Record
     epochs: tuple[Epoch, ...]
@@ -72,23 +72,23 @@ Report = Finished | Failed | Refused
 
 
 def carry_out(orders: Orders, stage: bytes, before: bytes) -> tuple[Report, bytes]:
-    """Carry out a stage.
+    """Run a stage.
 
     Args:
-        orders: see there.
-        stage: pickled, as its method's class is known here only when the orders have been read.
-        before: what the task of its parent returned; empty for a first stage.
+        orders: for all tasks of the call.
+        stage: pickled, because its method's class exists here only after reading the orders.
+        before: the tensors returned by its parent's task; empty for a first stage.
 
     Returns:
-        How it ended, and the tensors that it leaves in the format of safetensors; these are the
-        bytes that the store would give back.
+        How it ended, and its tensors in the format of safetensors; the store would return the same
+        bytes.
     """
     try:
-        hand = _hand(orders)
+        runner = _runner(orders)
         what: Stage = _unpickle(stage)
-        reporter = ProgressReporter(what.id, orders.letterbox.post.remote)
+        reporter = ProgressReporter(what.id, orders.mailbox.post.remote)
         reporter.began()
-        tensors, record = hand.compute(what, load(before) if before else {}, reporter)
+        tensors, record = runner.compute(what, load(before) if before else {}, reporter)
     except StageFailedError as failure:
         return Failed(str(failure), failure.facts), b""
     except BadInputError as error:
@@ -97,30 +97,30 @@ def carry_out(orders: Orders, stage: bytes, before: bytes) -> tuple[Report, byte
 
 
 def measure(orders: Orders, runs: bytes) -> tuple[int, int] | Refused:
-    """How many bytes of a GPU a stage needs at most, and how many the GPU has."""
+    """Return the most GPU memory that a stage needs, and the GPU's total, in bytes."""
     try:
         workbench = _workbench(orders)
-        found: list[Run] = _unpickle(runs)
-        return needed(found, workbench), torch.cuda.mem_get_info(workbench.device)[1]
+        missing: list[Run] = _unpickle(runs)
+        return needed(missing, workbench), torch.cuda.mem_get_info(workbench.device)[1]
     except BadInputError as error:
         return Refused(str(error))
 
 
 def pack(tensors: Tensors) -> bytes:
-    """Tensors in the format of safetensors."""
+    """Serialise tensors in the format of safetensors."""
     return save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
 
 
-_hands: dict[str, StageRunner] = {}
-"""The one by the orders that this process read last."""
+_runners: dict[str, StageRunner] = {}
+"""The runner for the latest orders of this process, by their key."""
 
 
-def _hand(orders: Orders) -> StageRunner:
-    if orders.key not in _hands:
-        _hands.clear()
+def _runner(orders: Orders) -> StageRunner:
+    if orders.key not in _runners:
+        _runners.clear()
         alone = bool(orders.method_module)
-        _hands[orders.key] = StageRunner(_workbench(orders), None, isolated=alone)
-    return _hands[orders.key]
+        _runners[orders.key] = StageRunner(_workbench(orders), None, isolated=alone)
+    return _runners[orders.key]
 
 
 def _workbench(orders: Orders) -> Workbench:
@@ -153,7 +153,7 @@ def _dataset(orders: Orders) -> DataSet:
 
 def _unpickle(pickled: bytes) -> Any:
     try:
-        return pickle.loads(pickled)  # noqa: S301 -- the driver of this very call made it
+        return pickle.loads(pickled)  # noqa: S301 -- made by this call's driver
     except (ImportError, AttributeError) as error:
         raise BadInputError(
             f"the worker on {socket.gethostname()} lacks what the driver has ({error}); install "

@@ -1,4 +1,4 @@
-"""What all figures share: their parts, their axes, and how they look on paper and on screens."""
+"""The parts, axes and themes that all figures share."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Figure:
     """A figure as data.
 
     Attributes:
-        stem: the name of its files, without an ending.
+        stem: the name of its files, without extension.
         title: a few words.
-        caption: what is shown, in which units, of which network and data set.
-        spec: Vega-Lite, with all its data, without colours of text and background.
+        caption: says what is shown, in which units, for which network and data set.
+        spec: Vega-Lite with all its data, without colours of text and background.
     """
 
     stem: str
@@ -38,9 +38,9 @@ class Figure:
 
 
 def theme(*, dark: bool) -> dict[str, Any]:
-    """Return the configuration that goes with a figure's spec, for a light or a dark page.
+    """Return the Vega-Lite configuration for a light or a dark page.
 
-    One weight of one font throughout: with two, no PDF would be the same twice.
+    Uses one weight of one font: with two, the bytes of a PDF differ from run to run.
     """
     ink, dim, grid = (
         ("#e4e6e8", "#a0a6ac", "#363b41") if dark else ("#1a1b1c", "#5c6166", "#dfe2e5")
@@ -68,10 +68,10 @@ def theme(*, dark: bool) -> dict[str, Any]:
 
 
 def finish(chart: Any) -> dict[str, Any]:
-    """Return a chart's spec; the data stand in it once, and nothing has to be fetched."""
-    # Tests check every figure against Vega-Lite's schema; doing so here takes seconds.
+    """Return a chart's spec with each data set in it once, so that nothing is fetched."""
+    # Tests validate every figure against Vega-Lite's schema; here it would take seconds.
     spec: dict[str, Any] = chart.to_dict(validate=False)
-    # Its default is a theme of Altair's, which would win over the page's own.
+    # Altair's default theme would override the page's.
     spec.pop("config", None)
     datasets: dict[str, str] = {}
     spec = _short_names(spec, datasets)
@@ -79,7 +79,7 @@ def finish(chart: Any) -> dict[str, Any]:
 
 
 def _short_names(part: Any, datasets: dict[str, str]) -> Any:
-    """Give each data set that stands in place of its name a short one, and note which."""
+    """Replace each data set in a name's place with a short name, and collect the sets."""
     if isinstance(part, dict):
         return {
             key: {"name": datasets.setdefault(value["name"], f"data-{len(datasets)}")}
@@ -93,8 +93,8 @@ def _short_names(part: Any, datasets: dict[str, str]) -> Any:
 def values(points: Iterable[Point]) -> alt.NamedData:
     """Return data for a chart.
 
-    Altair copies a chart deeply whenever it is combined, with every datum. So the data travel as
-    text in place of their name until `finish` puts them into the spec, each set once.
+    Altair deep-copies a chart with all its data whenever it is combined. So the data are passed as
+    JSON text in the name field until `finish` puts each set into the spec once.
     """
     import altair as alt
 
@@ -102,12 +102,12 @@ def values(points: Iterable[Point]) -> alt.NamedData:
 
 
 def floor(rows: Sequence[Row]) -> float:
-    """Return half a test image in percent: where a logarithmic axis shows an error of 0."""
+    """Return half a test image in percent: the place of a zero error on a logarithmic axis."""
     return max((row.resolution for row in rows), default=0.0) / 2 or 0.01
 
 
 def error_point(row: Row, low: float) -> dict[str, Any]:
-    """Return a row's test error in percent for a logarithmic axis, with its spread and its text."""
+    """Return a row's test error in percent for a logarithmic axis, with its spread and label."""
     error = row.spread("test_top1_error")
     assert error is not None  # a finished run has a test error
     sd = error.sd or 0.0
@@ -133,7 +133,7 @@ def asked(row: Row) -> str:
 
 
 def error_axis(points: Sequence[Point], title: str = "test error (%)") -> alt.Y:
-    """Return the axis of errors: logarithmic where they span a factor of eight."""
+    """Return the axis of errors: logarithmic if they span a factor of eight."""
     import altair as alt
 
     scale, axis, suffix = _error_scale(points)
@@ -149,13 +149,13 @@ def error_across(points: Sequence[Point], title: str = "test error (%)") -> alt.
 
 
 def _error_scale(points: Sequence[Point]) -> tuple[alt.Scale, alt.Axis, str]:
-    """Return an error axis' scale and ticks, and what its title says of them."""
+    """Return an error axis' scale and ticks, and the suffix of its title."""
     import altair as alt
 
-    found = [float(point["error"]) for point in points]
+    errors = [float(point["error"]) for point in points]
     lows = [float(point.get("error_low", point["error"])) for point in points]
     highs = [float(point.get("error_high", point["error"])) for point in points]
-    if max(found) < 8 * min(found):
+    if max(errors) < 8 * min(errors):
         margin = 0.06 * (max(highs) - min(lows)) or 0.1
         domain = [max(0.0, min(lows) - margin), max(highs) + margin]
         return alt.Scale(domain=domain, nice=False), alt.Axis(), ""
@@ -167,26 +167,26 @@ def _error_scale(points: Sequence[Point]) -> tuple[alt.Scale, alt.Axis, str]:
 def ticks(low: float, high: float) -> list[float]:
     """Return the ticks of a logarithmic axis.
 
-    1, 2 and 5 times the powers of ten, only the powers where there would be too many.
+    1, 2 and 5 times the powers of ten; only the powers if these are too many.
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     digits = (1,) if len(decades) > 5 else (1, 2, 5)
-    found = [digit * 10.0**power for power in decades for digit in digits]
-    return [tick for tick in found if low <= tick <= high]
+    candidates = [digit * 10.0**power for power in decades for digit in digits]
+    return [tick for tick in candidates if low <= tick <= high]
 
 
 FEW_PLACES = 8
-"""So many different shares are the ticks of their axis themselves."""
+"""Up to this many distinct shares become the ticks of their axis."""
 
 
 def log_axis(places: Sequence[float], title: str, *, field: str, falls: bool = False) -> alt.X:
     """Return a logarithmic horizontal axis of sizes or shares.
 
     Args:
-        places: all values that are drawn, above 0.
-        title: with its unit.
-        field: of the data.
-        falls: large values at the left.
+        places: all drawn values, above 0.
+        title: includes the unit.
+        field: the data's field.
+        falls: whether large values are at the left.
     """
     import altair as alt
 
@@ -197,12 +197,12 @@ def log_axis(places: Sequence[float], title: str, *, field: str, falls: bool = F
 
 
 def share_axis(places: Sequence[float], title: str, *, field: str) -> alt.X:
-    """Return a logarithmic horizontal axis of shares that were asked for, large ones at the left.
+    """Return a logarithmic horizontal axis of requested shares, large ones at the left.
 
     Args:
-        places: all shares that are drawn, in percent; few of them are the ticks themselves.
-        title: with its unit.
-        field: of the data.
+        places: all drawn shares, in percent; up to `FEW_PLACES` of them become the ticks.
+        title: includes the unit.
+        field: the data's field.
     """
     import altair as alt
 
@@ -214,16 +214,16 @@ def share_axis(places: Sequence[float], title: str, *, field: str) -> alt.X:
 def bars(
     points: Sequence[Point], x: alt.X, colour: alt.Color, shown: list[alt.Tooltip]
 ) -> list[Any]:
-    """Return a layer of bars for the points that no line joins to another one; none without such.
+    """Return a layer of bars for points without a line; an empty list if there are none.
 
-    Those are the only ones of their method, and those that have ``own`` set: others have bands.
+    These are a method's only point, and points with ``own`` set; all others have bands.
     """
     import altair as alt
 
-    found = Counter(point["method"] for point in points if not point.get("own"))
-    single = [point for point in points if point.get("own") or found[point["method"]] == 1]
+    counts = Counter(point["method"] for point in points if not point.get("own"))
+    single = [point for point in points if point.get("own") or counts[point["method"]] == 1]
     if not single:
-        return []  # an empty layer would be announced to those who listen to a page
+        return []  # a screen reader would announce an empty layer
     rule = alt.Chart(values(single)).mark_rule(strokeWidth=1)
     low, high = alt.Y("error_low:Q"), alt.Y2("error_high:Q")
     return [rule.encode(x, low, high, colour, opacity=chosen(), tooltip=shown)]
@@ -243,12 +243,12 @@ _PICKED = "picked"
 
 
 def picked() -> alt.Parameter:
-    """Return the choice of methods by a click on the legend, to be added to one layer."""
+    """Return the parameter that selects methods by a click on the legend; add it to one layer."""
     import altair as alt
 
     return alt.selection_point(name=_PICKED, fields=["method"], bind="legend")
 
 
 def chosen() -> dict[str, Any]:
-    """Return the opacity that fades all methods but those picked in the legend."""
+    """Return the opacity that fades all methods except those picked in the legend."""
     return {"condition": {"param": _PICKED, "value": 1}, "value": 0.12}

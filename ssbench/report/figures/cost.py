@@ -1,4 +1,4 @@
-"""What a result costs: test error against seconds, epochs and joules."""
+"""Draw test error against cost: seconds, epochs and joules."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _SECONDS = "time of training and pruning (s), one seed"
 
 
 def cost(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
-    """Draw test error against seconds, epochs where rows differ in them, and joules if known.
+    """Draw test error against seconds, against epochs if rows differ in them, and joules if known.
 
     Returns:
-        A spec; None where no time was measured.
+        A spec; None if no time was measured.
     """
     import altair as alt
 
@@ -59,13 +59,13 @@ def _seconds(row: Row) -> float | None:
 
 
 def _epochs(row: Row) -> float | None:
-    found = row.spread("epochs_total")
-    return found.mean if found else None
+    epochs = row.spread("epochs_total")
+    return epochs.mean if epochs else None
 
 
 def _joules(row: Row) -> dict[str, float]:
-    found = row.joules()
-    return {} if found is None else {"joules": found.mean}
+    joules = row.joules()
+    return {} if joules is None else {"joules": joules.mean}
 
 
 def _panel(

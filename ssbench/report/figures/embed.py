@@ -1,4 +1,4 @@
-"""Figures inside a page: their specs, the script that draws them, and no request to anywhere."""
+"""Embed figures in a page with the script that draws them, without network requests."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ssbench.report.figures.chart import Figure, theme
 from ssbench.report.figures.export import script
 
 _POINTED = {kind: {"cursor": "pointer"} for kind in ("point", "line", "rect", "area")}
-"""A mark opens its runs, and looks like it."""
+"""Marks open their runs on a click, so they get a pointer cursor."""
 
 
 class Charts(NamedTuple):
-    """What a page needs to draw figures: two JSON texts and a script, safe inside <script>."""
+    """Two JSON texts and a script that draw a page's figures, safe inside <script>."""
 
     specs: Markup
     themes: Markup
@@ -24,7 +24,7 @@ class Charts(NamedTuple):
 
 
 def charts(figures: Sequence[Figure]) -> Charts | None:
-    """Return what draws some figures, each by its stem; None for no figures."""
+    """Return what a page needs to draw these figures, by stem; None without figures."""
     if not figures:
         return None
     specs = {figure.stem: figure.spec for figure in figures}
@@ -33,11 +33,11 @@ def charts(figures: Sequence[Figure]) -> Charts | None:
 
 
 def as_json(value: object) -> Markup:
-    """JSON in which nothing can end the element that it stands in."""
+    """Write JSON that cannot end the <script> element around it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return Markup(text.replace("<", "\\u003c"))  # noqa: S704 -- no tag can begin in it
 
 
 def _safe(code: str) -> Markup:
-    """A script in which no text ends the element; the backslash means nothing in a string."""
+    """Escape a script's own '</script'; in a string the added backslash has no effect."""
     return Markup(code.replace("</script", "<\\/script"))  # noqa: S704 -- the library's own

@@ -1,4 +1,4 @@
-"""Test error against how much is left: as a share of the dense network, and in all."""
+"""Draw test error against size: as a share of the dense network, and absolute."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import altair as alt
 
 WIDTH, HEIGHT, ROOM = 250, 220, 44
-"""Of a panel, and the room beside it, where the dense network is named."""
+"""Pixels of a panel, and of the space beside it for the dense network's label."""
 
 
 class Reference(NamedTuple):
@@ -41,7 +41,7 @@ class Reference(NamedTuple):
 
 
 class _Panel(NamedTuple):
-    """One panel: its axis' title, how large a row is on it, and whether dense is at the left."""
+    """One panel: its axis' title, the size of a row, and whether dense is at the left."""
 
     unit: str
     title: str
@@ -50,14 +50,14 @@ class _Panel(NamedTuple):
 
 
 def error_against_shares(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
-    """Draw test error against the shares of params, connections and MACs that are kept.
+    """Draw test error against the kept shares of params, connections and MACs.
 
     Args:
         rows: of one (data set, model).
-        looks: of all methods of the report.
+        looks: the colours and marks of all methods of the report.
 
     Returns:
-        A spec; None where no pruned row has a result.
+        A spec; None if no pruned row has a result.
     """
     panels = [
         _Panel(unit, f"{noun} kept (% of the dense network's)", _share(unit), True)
@@ -73,11 +73,11 @@ def error_against_sizes(
 
     Args:
         rows: of one (data set, model).
-        looks: of all methods of the report.
+        looks: the colours and marks of all methods of the report.
         published: results from papers, drawn as crosses.
 
     Returns:
-        A spec; None where no pruned row has a result.
+        A spec; None if no pruned row has a result.
     """
     panels = [
         _Panel("params", "nonzero params", _mean("params_nonzero"), False),
@@ -97,8 +97,8 @@ def _share(unit: str) -> Callable[[Row], float | None]:
 
 def _mean(key: str) -> Callable[[Row], float | None]:
     def get(row: Row) -> float | None:
-        found = row.spread(key)
-        return found.mean if found and found.mean > 0 else None
+        size = row.spread(key)
+        return size.mean if size and size.mean > 0 else None
 
     return get
 
@@ -131,7 +131,7 @@ def _draw(
             drawn.append(_panel(panel, points, quoted, [*errors, *quoted], names, looks))
     if not drawn:
         return None
-    # A legend of one panel is a legend of all.
+    # One panel's legend serves all panels.
     drawn[0].layer[0] = drawn[0].layer[0].add_params(picked())
     row = alt.hconcat(*drawn, spacing=ROOM)
     return finish(row.resolve_scale(color="shared", shape="shared"))
@@ -180,7 +180,7 @@ def _panel(
 
 
 def _dense(points: list[Point], x: alt.X, y: alt.Y) -> list[Any]:
-    """A dashed line at the dense network's error, named beside the panel, where no mark is."""
+    """Draw a dashed line at the dense network's error, with its label beside the panel."""
     import altair as alt
 
     chart = alt.Chart(values(points))
@@ -195,10 +195,10 @@ def _dense(points: list[Point], x: alt.X, y: alt.Y) -> list[Any]:
 
 
 def unplaced(rows: Sequence[Row]) -> str:
-    """Name the rows that a logarithmic axis has no place for, as nothing is left of them."""
-    said = ""
+    """Name the rows of size 0, which have no place on a logarithmic axis."""
+    text = ""
     for unit, noun in UNITS.items():
         sizes = [(row, row.spread(f"{unit}_nonzero")) for row in rows if row.done]
         gone = [f"{row.name} at {asked(row)}" for row, size in sizes if size and not size.mean]
-        said += f" Not on the axis of {noun}, none being left: {listing(gone)}." if gone else ""
-    return said
+        text += f" Not on the axis of {noun}, because none is left: {listing(gone)}." * bool(gone)
+    return text

@@ -1,4 +1,4 @@
-"""Criteria before and after finetuning: does finetuning make up for a worse choice?"""
+"""Compare criteria before and after finetuning: does it compensate a worse choice?"""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _SIDES = ("before finetuning", "after finetuning")
 
 
 def before_and_after(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
-    """Draw test error against the share that was to be kept, before and after finetuning.
+    """Draw test error against the requested share, before and after finetuning.
 
-    Of one share only, each method has a line of its own, by name.
+    With a single share, each method gets a line of its own.
 
     Returns:
-        A spec; None where no row was measured before finetuning.
+        A spec; None if no row was measured before finetuning.
     """
     import altair as alt
 

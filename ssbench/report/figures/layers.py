@@ -1,4 +1,4 @@
-"""Where a method prunes: the share of weights that each layer keeps, and which layers died."""
+"""Draw where a method prunes: the kept share of each layer, and which layers died."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from ssbench.report.figures.style import Looks
 HEIGHT = 170
 _TITLE = "weights kept (%), log scale"
 ROOM, NARROWEST = 1240, 210
-"""The pixels that panels side by side may take, and those that one takes at least."""
+"""Maximum width in pixels of panels side by side, and minimum width of one."""
 
 
 def kept_by_layer(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
-    """Draw the share of weights that each layer keeps, a panel for each share that was asked for.
+    """Draw the share of weights that each layer keeps, a panel for each requested share.
 
-    Layers without a weight stand at the foot of a panel as crosses.
+    Layers without a weight are crosses at the bottom of a panel.
 
     Returns:
-        A spec; None where no row has kept shares of layers.
+        A spec; None if no row has kept shares of layers.
     """
     import altair as alt
 
@@ -102,15 +102,15 @@ def _panel(
 
 
 def _width(layers: Sequence[str]) -> int:
-    """The pixels of a panel: those of each layer, as long as a panel fits in the page."""
+    """Return a panel's width in pixels: fixed per layer, at most what the page allows."""
     return min(max(NARROWEST, 26 * len(layers)), ROOM // 2 - 70)
 
 
 def collapse_map(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
-    """Map the layers that lost all their weights: in how many seeds, by method and budget.
+    """Map the number of seeds in which each layer lost all weights, by method and budget.
 
     Returns:
-        A spec; None where no layer died.
+        A spec; None if no layer died.
     """
     import altair as alt
 
@@ -139,7 +139,7 @@ def collapse_map(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
         scale=alt.Scale(domain=[0, most], range=["#b9bfc51f", "#d55e00"], interpolate="rgb"),
         legend=ticks,
     )  # fmt: skip
-    # On the full colour dark text reads better than light, on a dark page too.
+    # On the full colour dark text reads better than light, even on a dark page.
     ink = alt.ColorValue(
         alt.Undefined, condition={"test": f"datum.seeds > {0.5 * most}", "value": "#1a1b1c"}
     )
@@ -153,14 +153,14 @@ def collapse_map(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
 
 
 def _every(count: int) -> Any:
-    """An axis of slanted labels, all of them where there is room."""
+    """Return an axis of slanted labels, all of them if there is room."""
     import altair as alt
 
     return alt.Axis(labelAngle=-40, labelLimit=0, labelOverlap="greedy" if count > 20 else False)
 
 
 def _mark(point: Point) -> str:
-    """A cell has room for four characters; the tooltip has them all."""
+    """Write a share in at most five characters for a cell; the tooltip has all digits."""
     kept = point["kept"]
     if 0 < kept < 0.01:
         return "<0.01"

@@ -1,4 +1,4 @@
-"""Do two methods keep the same weights? Overlap of their masks, beside what chance gives."""
+"""Draw the overlap of two methods' masks, with the overlap of random masks in the tooltip."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ssbench.report.figures.chart import finish, tooltip, values
 from ssbench.report.figures.style import Looks
 
 WIDTH, HEIGHT, ROOM = 27, 24, 900
-"""The pixels of a cell, and those that panels side by side may take."""
+"""Pixels of a cell, and maximum width of panels side by side."""
 
 
 def mask_overlap(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
-    """Draw the overlap of every two methods' masks at each share that was to be kept.
+    """Draw the overlap of every two methods' masks at each requested share.
 
-    Methods are numbered at the side, and have only their numbers above.
+    Rows show number and name of a method, columns only the number.
 
     Returns:
-        A spec; None where no two rows have samples of their masks.
+        A spec; None if no two rows have samples of their masks.
     """
     import altair as alt
 

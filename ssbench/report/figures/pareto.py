@@ -1,4 +1,4 @@
-"""The Pareto front: the rows that no other row beats in both test error and size."""
+"""Draw the Pareto front: the rows that no other row beats in both test error and size."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _AXES = {"params": "nonzero params", "macs": "MACs of nonzero weights, one image
 
 
 def pareto_front(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
-    """Draw every complete row by size and test error, and a step line through the front.
+    """Draw every complete row by size and test error, with a step line through the front.
 
     Returns:
         A spec; None for fewer than two rows with a result.

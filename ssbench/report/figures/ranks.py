@@ -1,4 +1,4 @@
-"""The rank diagram: average ranks, and which of them cannot be told apart."""
+"""Draw the rank diagram: average ranks, and which of them do not differ significantly."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _BRACKET = "#84898f"
 
 
 def rank_diagram(tables: Sequence[Sequence[Row]], looks: Looks) -> dict[str, Any] | None:
-    """Draw the average rank of each method, a panel for each unit that budgets are counted in.
+    """Draw the average rank of each method, a panel for each unit of budgets.
 
     A line at the right joins methods whose ranks differ by less than the critical difference.
 
     Args:
         tables: the rows of each table of a report.
-        looks: of all its methods.
+        looks: the colours and marks of all its methods.
 
     Returns:
-        A spec; None where no two methods have the same two cells or more.
+        A spec; None if no two methods share at least two cells.
     """
     import altair as alt
 
-    # Of a single cell there is no average, and what a table says already.
-    found = [ranks for ranks in rankings(tables) if ranks.ranking.cells > 1]
-    panels = [_panel(ranks, looks) for ranks in found]
+    # A single cell has no average, and the table shows it already.
+    several = [ranks for ranks in rankings(tables) if ranks.ranking.cells > 1]
+    panels = [_panel(ranks, looks) for ranks in several]
     return (
         finish(alt.hconcat(*panels).resolve_scale(color="independent", shape="independent"))
         if panels
@@ -71,6 +71,6 @@ def _panel(ranks: Ranks, looks: Looks) -> Any:
         for number in range(len(cliques))
     ]
     critical = ranks.ranking.critical
-    told = "no test" if critical is None else f"critical difference {critical:.2f}"
-    title = alt.Title(ranks.title, subtitle=told)
+    subtitle = "no test" if critical is None else f"critical difference {critical:.2f}"
+    title = alt.Title(ranks.title, subtitle=subtitle)
     return alt.layer(*layers).properties(width=WIDTH, height=STEP * len(names), title=title)

@@ -1,4 +1,4 @@
-"""The scores that methods prune by, and where each budget's threshold cuts them."""
+"""Draw the scores that methods prune by, with each budget's threshold."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ssbench.report.figures.style import Looks
 from ssbench.storage.schema import Histogram, Record
 
 WIDTH, HEIGHT, LINE = 230, 120, 11
-"""Of the bars, and of a line of text above them."""
+"""Pixels of the bars, and of a line of text above them."""
 _UNITS = {"weight": "weights", "connection": "connections", "filter": "filters"}
-"""What a grain's scores are scores of."""
+"""What each grain scores."""
 
 
 def score_histograms(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
-    """Draw each method's scores at the first seed, with the threshold of every budget.
+    """Draw each method's scores at the first seed, with the budgets' thresholds.
 
-    A budget's threshold is drawn where the scores were the same ones, as those of a method that
-    prunes once are. Otherwise the largest budget's stands alone.
+    Draws the scores of the first row, and the thresholds of all budgets with the same scores: all
+    of them if the method prunes once.
 
     Returns:
-        A spec; None where no record has a histogram.
+        A spec; None if no record has a histogram.
     """
     import altair as alt
 
@@ -45,7 +45,7 @@ def _panel(name: str, found: Sequence[tuple[Row, Record]], looks: Looks) -> Any:
     import altair as alt
 
     scores = found[0][1].score_histogram
-    assert scores is not None  # the caller has looked
+    assert scores is not None  # the caller checked
     same = [(row, record) for row, record in found if record.score_histogram == scores]
     cuts: list[dict[str, Any]] = [
         {
@@ -57,8 +57,8 @@ def _panel(name: str, found: Sequence[tuple[Row, Record]], looks: Looks) -> Any:
         for row, record in same
         if record.threshold is not None and scores.low <= record.threshold <= scores.high
     ]
-    # Each name is a line lower than the one to its left, and its threshold's line ends below it:
-    # no line crosses another one's name.
+    # Each label is one line lower than the one to its left, and its threshold's line ends below
+    # it, so that no line crosses another label.
     cuts.sort(key=lambda cut: cut["threshold"])
     for number, cut in enumerate(cuts):
         cut["place"] = LINE * (number + 0.5)
@@ -99,9 +99,9 @@ def _panel(name: str, found: Sequence[tuple[Row, Record]], looks: Looks) -> Any:
 
 
 def _decades(scores: Histogram) -> list[float]:
-    """Powers of ten, so few of them that there is room for each."""
-    found = [tick for tick in ticks(scores.low, scores.high) if math.log10(tick).is_integer()]
-    return found[:: 1 + len(found) // 6] or ticks(scores.low, scores.high)
+    """Return powers of ten, few enough for all to have room."""
+    decades = [tick for tick in ticks(scores.low, scores.high) if math.log10(tick).is_integer()]
+    return decades[:: 1 + len(decades) // 6] or ticks(scores.low, scores.high)
 
 
 def _units(scores: Histogram) -> int:

@@ -1,4 +1,4 @@
-"""One colour and one marker for each method, in every figure of a report."""
+"""Give each method one colour and one marker in every figure of a report."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross"
           "triangle-left")  # fmt: skip
 DASHES = ((1, 0), (6, 2), (2, 2), (7, 2, 2, 2))
 DOTS = (1, 3)
-"""The line of a row without a floor, in the colour of its twin with one."""
+"""The dashes of a row without a floor, drawn in the colour of its twin with one."""
 _BARS = ("M-1,-0.3L1,-0.3L1,0.3L-1,0.3Z", "M-0.3,-1L0.3,-1L0.3,1L-0.3,1Z",
          "M-0.9,0.5L0.5,-0.9L0.9,-0.5L-0.5,0.9Z")  # fmt: skip
-"""Its marker: a flat, an upright or a slanting bar, as SVG paths, where colours come again."""
+"""Its markers as SVG paths: a flat, an upright or a slanting bar, in case colours repeat."""
 CONTROL = "#84898f"
-"""Random controls, whatever their grain: what every method has to beat."""
+"""For random controls of any grain, which every method has to beat."""
 DENSE = "#84898f"
 
 
 @dataclass(frozen=True)
 class Looks:
-    """The looks of the methods by name, in the order in which legends list them."""
+    """Colours, markers and dashes of the methods by name, in the order of legends."""
 
     colours: dict[str, str]
     shapes: dict[str, str]
@@ -37,7 +37,7 @@ class Looks:
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Looks:
-        """Give every pruned method its looks; those of all tables together are told apart."""
+        """Choose distinct styles for all pruned methods of a report."""
         rows = list(rows)
         without_floor = {row.name: twin.name for row, twin in twins(rows).items()}
         names: dict[str, bool] = {}
@@ -47,7 +47,7 @@ class Looks:
         found = cls({}, {}, {})
         controls = others = 0
         for name, is_control in sorted(names.items(), key=lambda item: (not item[1], item[0])):
-            if name in without_floor:  # the name of its twin is a part of it, and came before
+            if name in without_floor:  # its name contains its twin's, which came before
                 found._bare(name, without_floor[name])
                 continue
             place = controls if is_control else others
@@ -68,11 +68,11 @@ class Looks:
         self.dashes[name] = DOTS
 
     def only(self, names: Sequence[str]) -> list[str]:
-        """Return the names that are there, in the legend's order."""
+        """Return those of the names that have a style, in the legend's order."""
         return [name for name in self.colours if name in names]
 
     def colour(self, names: Sequence[str], field: str = "method", **how: Any) -> alt.Color:
-        """Encode the method as its colour, with a legend of the names that are there."""
+        """Encode the method as its colour, with a legend of these names."""
         import altair as alt
 
         shown = self.only(names)
@@ -90,7 +90,7 @@ class Looks:
         return alt.Shape(f"{field}:N", scale=scale, title=None, **how)
 
     def dash(self, names: Sequence[str]) -> alt.StrokeDashValue:
-        """Encode the method as the dashes of its line, without a legend, whose marks they fray."""
+        """Encode the method as the dashes of its line; dashes would break a legend's marks."""
         import altair as alt
 
         dashed = [name for name in self.only(names) if self.dashes[name] != DASHES[0]]
@@ -107,7 +107,7 @@ class Looks:
 
 
 def legend(names: Sequence[str], width: int = 800) -> alt.Legend:
-    """Return a legend below a figure of some pixels, in as many columns as there is room for."""
+    """Return a legend below a figure of this width, with as many columns as fit."""
     import altair as alt
 
     longest = max((len(name) for name in names), default=1)

@@ -1,4 +1,4 @@
-"""How strongly a method depends on a hyper-parameter: test error against lambda, say."""
+"""Draw how strongly a method depends on a hyper-parameter, for instance lambda."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sweeps(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
     """Draw test error against each swept hyper-parameter, a line for every budget.
 
     Returns:
-        A spec; None where no method has rows that differ in one number only.
+        A spec; None if no method has rows that differ in one number only.
     """
     import altair as alt
 
@@ -38,7 +38,7 @@ def sweeps(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
 
 
 def swept(rows: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
-    """Return (method, hyper-parameter, rows) of the methods that were run at several numbers."""
+    """Return (method, hyper-parameter, rows) of methods run with several values."""
     methods: dict[tuple[str, str, str | None], list[Row]] = defaultdict(list)
     for row in rows:
         if row.done and not row.is_dense:
@@ -96,12 +96,12 @@ def _share(row: Row) -> str:
 
 
 def _shades(count: int) -> list[str]:
-    """Colours from light to dark, in steps that are told apart; the smallest network is darkest."""
+    """Return distinguishable colours from light to dark; the smallest network is darkest."""
     shades = ["#f0c27b", "#e08f3c", "#c45a2c", "#8f3a5a", "#5a3a86", "#2f3f9e"]
     last = len(shades) - 1
     if count > len(shades):
         return [shades[number % len(shades)] for number in range(count)]
-    # As far apart as they can be; the lightest of all is for six only, being weak on white.
+    # As far apart as possible; the lightest is weak on white, so it is used only for six.
     first = 0 if count == len(shades) else 1
     steps = max(1, count - 1)
     return [shades[last - round((last - first) * number / steps)] for number in range(count)][::-1]

@@ -1,4 +1,4 @@
-"""How training went: loss and error by epoch, through all stages of a run."""
+"""Draw training curves: loss and error by epoch, through all stages of a run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def training_curves(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
     Large marks are the validation errors at the end of every stage.
 
     Returns:
-        A spec; None where no record has curves.
+        A spec; None if no record has curves.
     """
     import altair as alt
 
@@ -53,13 +53,13 @@ def training_curves(rows: Sequence[Row], looks: Looks) -> dict[str, Any] | None:
 
 
 def _smallest(rows: Sequence[Row]) -> list[Row]:
-    """The last row of each pruned method: tables list budgets from large to small."""
-    found = {row.name: row for row in rows if row.done and not row.is_dense}
-    return list(found.values())
+    """Return the last row of each pruned method; tables list budgets from large to small."""
+    last = {row.name: row for row in rows if row.done and not row.is_dense}
+    return list(last.values())
 
 
 def _curve(row: Row) -> list[Point]:
-    """The mean over the seeds, epoch by epoch of all stages."""
+    """Return the mean over seeds of each epoch of all stages."""
     series = [curve for run in row.done if (curve := _epochs(run))]
     if not series:
         return []
@@ -83,7 +83,7 @@ def _epochs(run: RunRecords) -> list[tuple[float, float, str, int]]:
 
 
 def _ends(row: Row) -> list[Point]:
-    """The mean validation error after each stage that trained, at its last epoch."""
+    """Return the mean validation error after each stage that trained, at its last epoch."""
     found: list[Point] = []
     for number, stage in enumerate(row.done[0].stages):
         errors = [run.stages[number].validation_top1_error for run in row.done]
@@ -135,19 +135,19 @@ def _panel(
     if key == "error" and ends:
         marks = alt.Chart(values(above(ends))).mark_point(filled=True, size=60)
         title = "validation error (%)"
-        told = tooltip(("method:N", "method"), ("stage:N", "after stage"), ("error:Q", title))
-        layers.append(marks.encode(x, y, colour, shape, opacity=chosen(), tooltip=told))
+        hover = tooltip(("method:N", "method"), ("stage:N", "after stage"), ("error:Q", title))
+        layers.append(marks.encode(x, y, colour, shape, opacity=chosen(), tooltip=hover))
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
 
 
 def _single(curves: Sequence[Point]) -> list[Point]:
-    """The stages of one epoch, of which no line can be drawn."""
+    """Return the points of stages of one epoch, which have no line."""
     lengths = Counter((point["method"], point["part"]) for point in curves)
     return [point for point in curves if lengths[point["method"], point["part"]] == 1]
 
 
 def _breaks(curves: Sequence[Point]) -> list[float]:
-    """Where one stage ends and the next begins."""
+    """Return the places between stages."""
     found = {
         (one["epoch"] + two["epoch"]) / 2
         for one, two in itertools.pairwise(curves)

@@ -1,8 +1,8 @@
-"""Rows -> CSV: raw numbers, one line per row of the tables, nothing rounded.
+"""Write rows as CSV: raw numbers, one line per row of the tables, not rounded.
 
 Errors are in percent, shares in [0, 1], times in seconds, sizes are counts; a cell that does not
-apply is empty. Spreads over seeds are given as mean, sd (sample), min and max. Published rows have
-their origin, source and note, and nothing in the columns that compare.
+apply is empty. Spreads over seeds have mean, sd (sample), min and max. Published rows have origin,
+source and note, and are empty in the columns that compare.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Cell = str | int | float | bool | None
 
 
 def as_csv(rows: Sequence[Row], published: Sequence[Published] = ()) -> str:
-    """Return the rows, at least one, and what is published of their networks, as CSV."""
+    """Return at least one row, and the published rows of their networks, as CSV."""
     lines: list[dict[str, Cell]] = []
     for (dataset, model), table in by_table(rows).items():
         dense = [row for row in table if row.is_dense and row.done]
@@ -36,10 +36,10 @@ def as_csv(rows: Sequence[Row], published: Sequence[Published] = ()) -> str:
 
 
 def frame(lines: Sequence[Mapping[str, Cell]]) -> str:
-    """Write lines as CSV with a header; a column that a line lacks is empty in it."""
-    import pandas as pd  # nearly a second: only for those who write the file
+    """Write lines as CSV with a header; missing columns stay empty."""
+    import pandas as pd  # the import takes nearly a second
 
-    # Objects, so that counts stay whole numbers in columns that have empty cells.
+    # dtype=object keeps counts integer in columns with empty cells.
     return pd.DataFrame(lines, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
@@ -48,7 +48,7 @@ def _yardstick(group: Sequence[Row]) -> Row | None:
 
 
 def identity(row: Row) -> dict[str, Cell]:
-    """Return what a row is of."""
+    """Return the columns that identify a row."""
     like = row.like
     return {
         "origin": "measured",
@@ -74,7 +74,7 @@ def identity(row: Row) -> dict[str, Cell]:
 
 
 def quoted(quote: Published) -> dict[str, Cell]:
-    """Return a published row under the names of what is measured, with its source."""
+    """Return a published row under the names of measured columns, with its source."""
     line, dense = quote.line, quote.dense
     return {
         "origin": "published",
@@ -96,7 +96,7 @@ def quoted(quote: Published) -> dict[str, Cell]:
 
 
 def measured(row: Row) -> dict[str, Cell]:
-    """Return everything that was measured of a row, over its seeds."""
+    """Return all measurements of a row over its seeds."""
     line: dict[str, Cell] = {}
     for key in KEYS.in_csv("error"):
         line |= _spread(key, row.spread(key))
@@ -125,7 +125,7 @@ def _spread(key: str, found: Spread | None) -> dict[str, Cell]:
 
 
 def _compared(what: str, row: Row, other: Row | None) -> dict[str, Cell]:
-    """Write the difference of the test errors to another row's, and its interval."""
+    """Return the difference of the test errors to another row's, with its interval."""
     found, pairs = None, 0
     if other is not None and other is not row:
         first, second = row.values("test_top1_error"), other.values("test_top1_error")

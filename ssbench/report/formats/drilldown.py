@@ -1,6 +1,6 @@
-"""Rows -> what stands behind their numbers: every run, as compact data that a page shows on demand.
+"""The runs behind each row, as compact data that a page shows on demand.
 
-Texts come from files and are not trusted: the page's script writes them as text, never as markup.
+Texts come from files and are untrusted: the page's script writes them as text, never as markup.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ssbench.storage.schema import KEYS, Record
 
 
 def commands(run: RunRecords) -> list[str]:
-    """Return the shell's commands that make a run again and print its records.
+    """Return the shell commands that repeat a run and print its records.
 
-    What the result depends on is in them as the record has it: the arguments that the run was
-    asked for with, its seed, the kind of device, and on a CPU the number of threads.
+    They set everything from the record that the result depends on: the original arguments, the
+    seed, the kind of device, and on a CPU the number of threads.
     """
     final = run.final
     return [f"{_threads(run)}ssbench run {shlex.join(_arguments(run))}",
@@ -32,7 +32,7 @@ def commands(run: RunRecords) -> list[str]:
 
 
 def is_exact(run: RunRecords) -> bool:
-    """Whether a record says by which command it was made; older ones do not."""
+    """Whether the record has the command that made it; older records do not."""
     return run.final.command is not None
 
 
@@ -47,7 +47,7 @@ def _arguments(run: RunRecords) -> list[str]:
 
 
 def _threads(run: RunRecords) -> str:
-    """What sets the threads of a CPU: with others its sums end in other digits."""
+    """Return what sets the CPU's threads; another number changes the last digits of sums."""
     counts = {stage.threads for stage in _trained(run) if stage.device == "cpu" and stage.threads}
     return f"OMP_NUM_THREADS={counts.pop()} " if len(counts) == 1 else ""
 
@@ -57,11 +57,11 @@ def _trained(run: RunRecords) -> list[Record]:
 
 
 POINTS = 24
-"""A curve has at most so many points, for a thousand runs to fit into one page."""
+"""Maximum points per curve, so that a thousand runs fit into one page."""
 STAGES = ("stage", "epochs", "train loss", "validation error %", "test error %", "seconds")
-"""What is told of each stage of a run, and ``joules`` where those of any are known."""
+"""The columns of a run's stages; ``joules`` is added if any are known."""
 LONGEST = 200
-"""A value of a key that is not known here is cut after so many characters."""
+"""Maximum characters shown of a value without a place of its own."""
 
 
 def drilldown(tables: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
@@ -71,8 +71,8 @@ def drilldown(tables: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
         tables: the rows of each table by its name, in printing order.
 
     Returns:
-        ``tables``: by name a list of rows, in the order in which the table prints them; ``texts``:
-        what many runs share, which they name by its index; ``stages``: titles of their cells.
+        ``tables``: by name, a list of rows in printing order; ``texts``: shared texts, which runs
+        refer to by index; ``stages``: titles of the stages' cells.
     """
     texts: dict[str, int] = {}
     runs = [run for rows in tables.values() for row in rows for run in (*row.done, *row.failed)]
@@ -100,7 +100,7 @@ def _index(value: str, texts: dict[str, int]) -> int:
 
 
 def _shared(like: Record) -> list[tuple[str, str]]:
-    """What all runs of a row have in common."""
+    """Return what all runs of a row have in common."""
     tuning = like.tuning
     return [
         ("Experiment", like.experiment),
@@ -165,37 +165,37 @@ def _facts(run: RunRecords) -> list[tuple[str, str]]:
 
 
 def _further(stages: Sequence[Record]) -> list[tuple[str, str]]:
-    """What stands under keys that have no place of their own, stage by stage where it differs."""
+    """Return the values of keys without a place of their own; per stage if they differ."""
     known = (name for name, about in KEYS.about.items() if about.details)
     unknown = (key for stage in stages for key in stage.model_extra or ())
     found = []
     for key in dict.fromkeys((*known, *unknown)):
         there = [stage for stage in stages if getattr(stage, key, None) is not None]
         values = [(stage.stage, _written(stage, key)) for stage in there]
-        said = [written for _, written in values]
-        if len(set(said)) > 1:
-            said = [f"{stage}: {written}" for stage, written in values if written]
+        texts = [written for _, written in values]
+        if len(set(texts)) > 1:
+            texts = [f"{stage}: {written}" for stage, written in values if written]
         title = _TITLES.get(key, key.replace("_", " ").capitalize())
-        found.append((title, "; ".join(dict.fromkeys(said))))
+        found.append((title, "; ".join(dict.fromkeys(texts))))
     return found
 
 
-_TITLES = {"mean": "Mean of the pixels", "sd": "Deviation of the pixels"}
+_TITLES = {"mean": "Mean of the pixels", "sd": "Standard deviation of the pixels"}
 
 
 def _written(stage: Record, key: str) -> str:
-    """A value of any kind as text; nothing for what says nothing."""
+    """Write any value as text; empty values become an empty string."""
     value = getattr(stage, key, None)
     if value is None or value is False or value in ([], {}, ""):
         return ""
     if value is True:
         return "yes"
-    said = value if isinstance(value, str) else json.dumps(_short(value), ensure_ascii=False)
-    return said if len(said) <= LONGEST else f"{said[:LONGEST]} \N{HORIZONTAL ELLIPSIS}"
+    text = value if isinstance(value, str) else json.dumps(_short(value), ensure_ascii=False)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} \N{HORIZONTAL ELLIPSIS}"
 
 
 def _short(value: Any) -> Any:
-    """The same with six digits of each number."""
+    """Round every number in a value to six digits."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, list):
@@ -239,7 +239,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _curve(stages: Iterable[Record], key: str) -> list[Any] | None:
-    """All epochs of a run: how many, and at most `POINTS` values with three digits."""
+    """Return the number of epochs of a run, and at most `POINTS` values with three digits."""
     values = [value for stage in stages for value in getattr(stage, key) or ()]
     if len(values) < 2:
         return None

@@ -1,4 +1,4 @@
-"""Formats: how text is escaped in each, and files written in whole or not at all."""
+"""Formats of a report: escape text for each, and write its files whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ssbench.storage.files import make_folder
 from ssbench.storage.files import write as write_file
 
 FORMATS = ("md", "tex", "html", "csv")
-"""What is written unless other formats are asked for."""
+"""The formats written by default."""
 OPTIONAL = ("parquet", *KINDS)
-"""What is written on request: all runs as one table, and every figure as a file."""
+"""The formats written on request: all runs as one table, and every figure as a file."""
 
 
 def check(formats: Sequence[str], known: Sequence[str] = FORMATS) -> None:
-    """See that formats are known.
+    """Check that all formats are known.
 
     Raises:
         BadInputError: one is not.
@@ -32,7 +32,7 @@ def check(formats: Sequence[str], known: Sequence[str] = FORMATS) -> None:
 
 
 def write(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
-    """Write files by name into a folder, made if it is not there, and return their paths.
+    """Write files by name into a folder, made if missing, and return their paths.
 
     Raises:
         BadInputError: the folder cannot be written.
@@ -44,7 +44,7 @@ def write(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
 
 
 def environment(kind: str) -> jinja2.Environment:
-    """Make the environment in which everything printed is escaped for the format."""
+    """Make a Jinja environment that escapes everything it prints for the format."""
     escapes: dict[str, Callable[[object], str]] = {"tex": tex, "md": markdown}
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ssbench.report"),

@@ -1,4 +1,4 @@
-"""Escape text for Markdown, and make file names of any text."""
+"""Escape text for Markdown, and turn any text into a file name."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from markupsafe import Markup
 
 
 def slug(text: str) -> str:
-    """Make a part of a file name, identifier or LaTeX label of any text.
+    """Turn any text into a part of a file name, identifier or LaTeX label.
 
-    Only letters, digits and hyphens stay: LaTeX takes a dot for the start of the file's kind.
+    Keeps only letters, digits and hyphens: LaTeX takes a dot for the start of a file extension.
     """
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-") or "unnamed"
 
@@ -19,7 +19,7 @@ _MARKDOWN = set(r"\`*_[]<>#|~&$")
 
 
 def markdown(value: object) -> str:
-    """Escape a value for one line of Markdown text or a table's cell, unless it is `Markup`."""
+    """Escape a value for one line of Markdown text or a table cell, unless it is `Markup`."""
     if isinstance(value, Markup):
         return str(value)
     text = "" if value is None else " ".join(str(value).split("\n"))

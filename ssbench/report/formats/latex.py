@@ -1,4 +1,4 @@
-"""Any text, and columns of numbers, as LaTeX for pdflatex with the packages of a report."""
+"""Write text and columns of numbers as LaTeX for pdflatex with a report's packages."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _NUMBER = re.compile(r"(\d+)\.(\d+)(?: ± (\d+)\.(\d+))?")
 
 
 def column(cells: Sequence[str]) -> str:
-    """Return a column's specification: S, with room for all its numbers, or r without a number.
+    """Return a column's specification: S with room for all its numbers, or r if it has none.
 
     Args:
-        cells: as other formats print them. Numbers are those with a decimal point, alone or with
-            a ± and another one behind.
+        cells: as other formats print them. Numbers have a decimal point, and may be followed by ±
+            and another such number.
     """
-    found = [match.groups() for cell in cells if (match := _NUMBER.fullmatch(cell))]
-    if not found:
+    numbers = [match.groups() for cell in cells if (match := _NUMBER.fullmatch(cell))]
+    if not numbers:
         return "r"
-    whole, places = (max(len(parts[i]) for parts in found) for i in (0, 1))
+    whole, places = (max(len(parts[i]) for parts in numbers) for i in (0, 1))
     # siunitx counts the digits of an uncertainty from the first that is not 0: 1.27(12).
-    digits = max(len(f"{sd or ''}{after or ''}".lstrip("0")) for _, _, sd, after in found)
+    digits = max(len(f"{sd or ''}{after or ''}".lstrip("0")) for _, _, sd, after in numbers)
     uncertain = f"({digits})" if digits else ""
     return f"S[table-format={whole}.{places}{uncertain}]"
 

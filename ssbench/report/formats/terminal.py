@@ -1,4 +1,4 @@
-"""Rows -> tables for the terminal."""
+"""Print rows as tables in the terminal."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ssbench.report.tables import Table, make_table
 from ssbench.storage.records import read_runs
 
 WIDE = 140
-"""The characters that all columns need."""
+"""The console width, in characters, that all columns need."""
 _MATTER_MOST = (1, 4)
-"""What narrow consoles show of `COLUMNS`: the shares of params and MACs that are pruned."""
+"""The columns on narrow consoles: the pruned shares of params and MACs."""
 
 
 def terminal_table(folder: Path, width: int = WIDE, published: Sequence[Published] = ()) -> Group:
-    """Return the tables of an experiment's folder, to be printed on a rich console.
+    """Return the tables of an experiment's folder, for a rich console.
 
     Args:
-        folder: of the records.
-        width: of the console, in characters; below `WIDE` some columns are left out.
-        published: rows of the literature, for the tables whose network and data set they are of.
+        folder: the folder of records.
+        width: the console's, in characters; below `WIDE` some columns are left out.
+        published: rows of the literature; a table shows those of its network and data set.
 
     Raises:
         BadInputError: no records, a line that is not a record, or several experiments.

@@ -1,4 +1,4 @@
-"""Captions of the paper's tables: what is counted, and what bold can mean in each layout."""
+"""Captions of the paper's tables: what the columns count, and what bold means in each layout."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ssbench.report.captions import (
 )
 
 _COUNTED = (
-    "Params and MACs are those of nonzero weights, means over seeds. MACs stand in the place of "
-    "FLOPs: convolution and linear layers, one image, 1 per multiply-add."
+    "Params and MACs count nonzero weights, means over seeds. MACs replace FLOPs: convolution and "
+    "linear layers, one image, 1 per multiply-add."
 )
 _ERRORS = ("test_top1_error", "test_top5_error")
 
@@ -27,17 +27,17 @@ def by_network(number: int, rows: Sequence[Row], budgets: Sequence[Sequence[Row]
     """Return the caption of table 1 or 2.
 
     Args:
-        number: of the table.
-        rows: all that it is about.
-        budgets: those it shows, by network and budget: only rows of one of these compete.
+        number: the table's number.
+        rows: all rows that the table is about.
+        budgets: the rows it shows, by network and budget; only rows of one group compete.
     """
     errors = "test error" if number == 1 else "top-1 and top-5 test error"
     sentences = [
         f"{_models(rows)} on {rows[0].like.dataset}, dense and pruned by each method: {errors} of "
         f"the last epoch in %{spread_words(rows)}.",
-        "Variant: the method and the share that was to be kept.",
+        "Variant: the method and the requested share.",
         _COUNTED,
-        "Pruned: the missing share of the dense network's." if number == 1 else "",
+        "Pruned: the share of the dense network that was removed." if number == 1 else "",
         epochs_words(rows),
         *floor_words(rows),
         *bold_words(budgets),
@@ -48,11 +48,11 @@ def by_network(number: int, rows: Sequence[Row], budgets: Sequence[Sequence[Row]
 
 
 def by_size(rows: Sequence[Row]) -> str:
-    """Return the caption of table 3, of rows in the order of their params."""
+    """Return the caption of table 3; rows come in the order of their params."""
     sentences = [
         f"Pruned networks among dense ones of other designs on {rows[0].like.dataset}, by params: "
         f"top-1 and top-5 test error of the last epoch in %{spread_words(rows)}.",
-        "Variant: the method and the share that was to be kept.",
+        "Variant: the method and the requested share.",
         _COUNTED,
         epochs_words(rows),
         *floor_words(rows),
@@ -77,7 +77,7 @@ def _bold_by_size(rows: Sequence[Row]) -> list[str]:
         return ["No bold: no two rows have a result."]
     against = f"among all rows with no more params (up to {100 * UNFAIR:g} % more are allowed)"
     alone = (
-        "a row without such a rival, as the smallest network, is never bold. Each error "
+        "a row without such a rival, like the smallest network, is never bold. Each error "
         "column has its own bold."
     )
     if counts == [1]:

@@ -1,4 +1,4 @@
-"""Rows, measured and published -> the lines of a table that spans several networks."""
+"""Turn measured and published rows into the lines of a table that spans several networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssbench.report.columns import Column
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a cell, and whether in bold."""
+    """The text of a cell, and whether it is bold."""
 
     text: str
     bold: bool = False
@@ -24,7 +24,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """One row as text; ``row`` is what was measured, None for a published one."""
+    """One row as text; ``row`` is the measured row, None for a published one."""
 
     model: str
     variant: str
@@ -35,7 +35,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Group:
-    """Lines that stand together: of one budget, or published ones."""
+    """Lines printed together: of one budget, or published ones."""
 
     lines: tuple[Line, ...]
     published: bool = False
@@ -46,9 +46,9 @@ class Writer:
     """Writes the lines of one table.
 
     Attributes:
-        columns: behind network and variant.
-        titles: what the network of each row is called.
-        bold: by the key of an error, the rows that are bold in its column.
+        columns: the columns after network and variant.
+        titles: the name of each row's network.
+        bold: by error key, the rows that are bold in its column.
         notes: the footnotes on measured rows.
         cited: the published rows with their footnotes.
     """
@@ -64,7 +64,7 @@ class Writer:
         return Group(tuple(self._row(row) for row in rows))
 
     def quoted(self, published: Sequence[Published]) -> list[Group]:
-        """Write published rows: one group, or none for no row."""
+        """Write published rows as one group; without rows, none."""
         lines = tuple(self._quote(quote) for quote in published)
         return [Group(lines, published=True)] if lines else []
 
@@ -87,31 +87,31 @@ class Writer:
 
 
 def without_repeats(groups: Sequence[Group]) -> tuple[Group, ...]:
-    """Name a network only in the first of the lines in a row that are of it."""
-    above, found = "", []
+    """Name a network only in the first of its consecutive lines."""
+    above, result = "", []
     for group in groups:
         lines = []
         for line in group.lines:
             lines.append(replace(line, model="" if line.model == above else line.model))
             above = line.model
-        found.append(replace(group, lines=tuple(lines)))
-    return tuple(found)
+        result.append(replace(group, lines=tuple(lines)))
+    return tuple(result)
 
 
 def pages(groups: Sequence[Group], size: int) -> list[list[Group]]:
-    """Part groups into lists of at most ``size`` lines, cutting only a group that has more."""
-    found: list[list[Group]] = [[]]
+    """Split groups into pages of at most ``size`` lines; cut only a group that has more."""
+    pages: list[list[Group]] = [[]]
     for group in groups:
         for start in range(0, len(group.lines), size):
             piece = replace(group, lines=group.lines[start : start + size])
-            if sum(len(other.lines) for other in (*found[-1], piece)) > size:
-                found.append([])
-            found[-1].append(piece)
-    return [page for page in found if page]
+            if sum(len(other.lines) for other in (*pages[-1], piece)) > size:
+                pages.append([])
+            pages[-1].append(piece)
+    return [page for page in pages if page]
 
 
 def titles(rows: Sequence[Row]) -> dict[Row, str]:
-    """Call each row's network by its model, and by the experiment where several have it."""
+    """Name each row's network by its model; add the experiment if several have this model."""
     experiments: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         experiments[row.like.model].add(row.like.experiment)
@@ -124,6 +124,6 @@ def titles(rows: Sequence[Row]) -> dict[Row, str]:
 
 
 def caller(titles: Mapping[Row, str]) -> Callable[[Row], str]:
-    """Return what footnotes call a row: the network too, where there are several."""
+    """Return a function that names a row in footnotes, with its network if there are several."""
     several = len(set(titles.values())) > 1
     return lambda row: f"{titles[row]}: {row.name}" if several else row.name

@@ -1,4 +1,4 @@
-"""Folders of records -> the files of one of the paper's tables."""
+"""Render folders of records as the files of one of the paper's tables."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ NEEDS: Mapping[int, str] = {
     3: "a pruned network with a result, and a dense one of another model on its data set (among "
     "the records, or published)",
 }
-"""What must be there for each table to have something to show; its keys are the tables."""
+"""What each table needs to have something to show, by the table's number."""
 
 
 @dataclass(frozen=True)
 class PaperPage:
-    """One of the paper's tables for every data set, and what was run."""
+    """One of the paper's tables for every data set, and facts on the runs."""
 
     title: str
     facts: tuple[tuple[str, str], ...]
@@ -46,14 +46,14 @@ def render_table(
     formats: Sequence[str],
     published: Sequence[Published] = (),
 ) -> list[Path]:
-    """Write one of the paper's tables, of one experiment or several together.
+    """Write one of the paper's tables, for one experiment or several together.
 
     Args:
         number: a key of `NEEDS`.
-        folders: of the records, one for each experiment; they are only read.
-        out: where ``table1.md`` etc. go; made if it is not there.
+        folders: folders of records, one per experiment; they are only read.
+        out: the folder for ``table1.md`` etc.; made if missing.
         formats: some of `ssbench.report.FORMATS`.
-        published: rows of the literature, of which the table shows those of its networks.
+        published: rows of the literature; the table shows those of its networks.
 
     Returns:
         The files written.
@@ -99,7 +99,7 @@ def _content(page: PaperPage, kind: str) -> bytes:
 
 
 def _raw(table: PaperTable) -> list[dict[str, Cell]]:
-    """The raw numbers of a table, a line for each row."""
+    """Return the raw numbers of a table, one line per row."""
     lines = []
     for row in table.rows:
         best: dict[str, Cell] = {f"best_{key}": row in rows for key, rows in table.bold.items()}

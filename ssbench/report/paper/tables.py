@@ -1,7 +1,7 @@
 """The three tables of "Synaptic Strength For Convolutional Neural Network" (Lin et al. 2018).
 
-Their columns, with what was measured in them: a table spans all networks of a data set, and
-published rows stand beside the measured ones.
+The paper's columns with measured values: a table spans all networks of a data set and shows
+published rows beside the measured ones.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ COLUMNS: Mapping[int, tuple[Column, ...]] = {
     2: _BOTH,
     3: _BOTH,
 }
-"""The columns of each table, behind network and variant."""
+"""The columns of each table, after network and variant."""
 PAGE, FEWEST, WIDTH = 48, 10, 90
-"""Lines of text on a printed page, those that a table gets at least, and characters of a line."""
+"""Lines per printed page, minimum lines per table, and characters per line."""
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table of one data set as text, and the rows, measured and published, that it shows.
+    """A table of one data set as text, with its measured and published rows.
 
     Attributes:
-        bold: by the key of an error, the rows that are bold in its column.
+        bold: by error key, the rows that are bold in its column.
     """
 
     number: int
@@ -85,23 +85,23 @@ class PaperTable:
 
     @property
     def pages(self) -> list[tuple[Group, ...]]:
-        """The groups for pages of paper, on which caption and notes have to find room too."""
-        said = (self.caption, *(note.text for note in (*self.notes, *self.sources)))
-        left = PAGE - sum(1 + len(words) // WIDTH for words in said)
+        """The groups for printed pages, which leave room for caption and notes."""
+        texts = (self.caption, *(note.text for note in (*self.notes, *self.sources)))
+        left = PAGE - sum(1 + len(text) // WIDTH for text in texts)
         return [without_repeats(page) for page in pages(self.groups, max(left, FEWEST))]
 
 
 def make_tables(
     number: int, rows: Sequence[Row], published: Sequence[Published]
 ) -> list[PaperTable]:
-    """Make the table of each data set that has something to show in it.
+    """Make a table for each data set that has something to show.
 
     Args:
         number: 1, networks and their pruned variants; 2, the same with both errors; 3, pruned
             networks among dense ones of other designs.
-        rows: of one experiment or several, those of each in printing order.
-        published: those of the rows' networks are shown, and in table 3 every dense network of
-            the data set.
+        rows: of one or several experiments, each in printing order.
+        published: shown are those of the rows' networks, and in table 3 every dense network of the
+            data set.
     """
     tables = []
     for dataset in dict.fromkeys(row.like.dataset for row in rows):

@@ -1,4 +1,4 @@
-// Draws the figures: on the screen each one when it is seen, on paper all of them.
+// Draws the figures: on screen each one when it becomes visible, on paper all of them.
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const specs = read("chart-specs"), themes = read("chart-themes");
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
@@ -8,18 +8,18 @@ const places = [...document.querySelectorAll("[data-chart]")];
 
 // -- On a narrow page -----------------------------------------------------------------------
 
-// Names at the side of a panel are small and cut late: two of them may begin alike.
+// Names beside a panel are small and cut late, because two of them may begin alike.
 const NAMES = { labelFontSize: 9, labelLimit: 145 };
 
-// How wide a panel may be: less where names stand at its side; cells of a grid stay readable.
+// The maximum width of a panel: less with names at its side; cells of a grid stay readable.
 function widest(part, room) {
   const { x, y } = (part.layer ?? [part])[0].encoding ?? {};
   if (y?.type !== "nominal") return room;
   return x?.type === "quantitative" ? room + 60 - NAMES.labelLimit : Infinity;
 }
 
-// The same figure for a narrow page: its panels below each other, none wider than there is room,
-// and long names cut short.
+// The same figure for a narrow page: panels below each other, none wider than the page, and long
+// names cut short.
 function narrow(part, room, limit = room - 30) {
   if (Array.isArray(part)) return part.map((item) => narrow(item, room, limit));
   if (part === null || typeof part !== "object") return part;
@@ -61,9 +61,9 @@ for (const query of [dark, phone]) query.addEventListener("change", () => seen.f
 
 // -- On paper -------------------------------------------------------------------------------
 
-// Paper is light and wide whatever the screen is, so that what is drawn for it stands beside the
-// figures of the screen. Printing waits for no timer and no request, but for promises that need
-// neither, as those of figures do that hold their data.
+// Paper is always light and wide, so it gets figures of its own beside those of the screen.
+// Printing does not wait for timers or requests, only for promises that need neither; drawing a
+// figure that holds its data needs neither.
 let printed = [];
 addEventListener("beforeprint", () => {
   printed = places.map((place) => {

@@ -2,8 +2,8 @@
 
 const share = (budget) => budget.split(" of ")[0];
 
-// The rows that a mark's datum speaks of: of one method, or of two whose masks it compares, and
-// where it says so of one budget.
+// The rows of a mark's datum: of one method, or of the two whose masks it compares, and of one
+// budget if it names one.
 function behind(place, datum) {
   const methods = datum.method === undefined ? [datum.first, datum.second] : [datum.method];
   const own = data.tables[place.closest("section").dataset.part] ?? Object.values(data.tables).flat();
@@ -15,7 +15,7 @@ function behind(place, datum) {
   });
 }
 
-// What several rows have in common, for a heading: their methods, and their budget if it is one.
+// A heading for several rows: their methods, and their budget if they share it.
 function title(rows) {
   const distinct = (values) => [...new Set(values)];
   const names = distinct(rows.map((row) => row.name)).join(" and ");
@@ -24,7 +24,7 @@ function title(rows) {
   return shares.length === 1 ? `${names}, ${shares[0]}` : names;
 }
 
-// A mark that stands for several rows lets choose: the average rank of a method, for instance.
+// A mark for several rows, for instance a method's average rank, offers a choice.
 function choose(rows) {
   if (rows.length === 1) return show(rows[0]);
   const alone = new Set(rows.map((row) => row.name)).size === 1;
@@ -41,7 +41,7 @@ document.addEventListener("mark", (event) => {
   if (rows.length) choose(rows);
 });
 
-// What a click on a mark does, for those who use no pointer.
+// The same as a click on a mark, without a pointer.
 document.addEventListener("drawn", (event) => {
   const place = event.target;
   const figure = place.closest("figure");
@@ -62,7 +62,7 @@ document.addEventListener("drawn", (event) => {
   figure.append(make("div", { class: "behind" }, [label, button]));
 });
 
-// -- On paper all is open -------------------------------------------------------------------
+// -- On paper everything is open ------------------------------------------------------------
 
 let folded = [];
 addEventListener("beforeprint", () => {

@@ -55,17 +55,17 @@ function details(run, open) {
   if (run.failed !== undefined) part.append(make("p", { class: "warning", text: `Failed in ${run.failed}` }));
   part.append(list(run.facts), stages(run));
   if (run.curves.length) part.append(make("div", { class: "curves" }, run.curves.map(curve)));
-  part.append(make("h3", { text: "Do it again, and read its records" }));
+  part.append(make("h3", { text: "Repeat the run, and print its records" }));
   part.append(...run.commands.map((command) => make("pre", { text: command })));
   if (run.guessed) part.append(make("p", { class: "note", text: GUESSED }));
   return part;
 }
 
-const GUESSED = "This record does not say by which command it was made: an experiment of your own, or changed "
-  + "values, take its file and the same --set again.";
-const NOTE = "A run's name ends in a hash of all that can change its result: where yours is named otherwise, "
-  + "something differs (the version of ssbench, a value, the data). In the folder that holds these records the run is "
-  + "done already: name another with --results.";
+const GUESSED = "This record lacks the command that made it: for an experiment of your own or changed values, "
+  + "use its file and the same --set.";
+const NOTE = "A run's name ends in a hash of everything that can change its result: if yours has another name, "
+  + "something differs (the version of ssbench, a value, the data). In the folder of these records the run is "
+  + "already done: name another folder with --results.";
 
 function open(title, parts) {
   const close = make("button", { type: "button", class: "plain", text: "Close" });
@@ -85,7 +85,7 @@ function show(row, chosen) {
 
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 
-// Makes the text of a cell, but for its footnotes' marks, a button.
+// Turns the text of a cell, without its footnote marks, into a button.
 function press(cell, action, label) {
   const button = make("button", { type: "button", ...(label ? { "aria-label": label, title: label } : {}) });
   button.append(...[...cell.childNodes].filter((node) => node.nodeName !== "SUP"));
@@ -103,7 +103,7 @@ function openable(line, row) {
 
 const UNITS = { k: 1e3, M: 1e6, G: 1e9, T: 1e12 };
 
-// A number where the cell begins with one, else its text; null for a dash or nothing.
+// The number that the cell begins with, else its text; null for a dash or nothing.
 function value(cell) {
   const text = plain(cell);
   if (text === "" || text === "\u2013") return null;
@@ -111,7 +111,7 @@ function value(cell) {
   return found ? Number(found[1]) * (UNITS[found[2]] ?? 1) : text.toLowerCase();
 }
 
-// Numbers come before words; what is absent stays last in both directions.
+// Numbers come before words; absent values stay last in both directions.
 function compare(one, other, sign) {
   if (one === null || other === null) return (one === null) - (other === null);
   if (typeof one !== typeof other) return typeof one === "number" ? -1 : 1;
@@ -140,7 +140,7 @@ function sortable(table) {
 
 const modelOf = (table) => table.closest("section").dataset.model;
 
-// Gives every line the cells that it shared with those above it, so that lines can be moved.
+// Gives every line its own copy of shared cells, so that lines can be moved.
 function split(table) {
   for (const body of table.tBodies) {
     const shared = all("th[rowspan]", body);
@@ -202,7 +202,7 @@ function filters() {
   apply();
 }
 
-// -- All together ---------------------------------------------------------------------------
+// -- Set up the page ------------------------------------------------------------------------
 
 document.body.append(make("p", { id: "said", class: "unseen", "aria-live": "polite" }));
 for (const table of all("table[data-rows]")) {
