@@ -82,6 +82,8 @@ WHOLE = ("filters", "slimming")
 """The methods that prune whole filters: what they keep is what surgery leaves."""
 TOLERANCE = 0.005
 """Of the share of parameters after surgery, as in the protocol."""
+HARDLY = 0.02
+"""The share of a layer's weights at which it counts as taken whole."""
 
 
 def dataset(pixels: int) -> DataSet:
@@ -190,10 +192,10 @@ def _method(line: Line, label: str, run: Run, workbench: Workbench) -> str:
 
 
 def _why_off(line: Line, record: dict[str, Any], workbench: Workbench) -> str:
-    """Layers that a threshold took whole, or the operations that keep channels in."""
-    emptied = sum(kept == 0 for kept in record["layers"].values())
+    """Layers that a threshold took nearly whole, or the operations that keep channels in."""
+    emptied = sum(kept <= HARDLY for kept in record["layers"].values())
     if emptied:
-        return f"{emptied} layers have nothing left; each left at once, with what lives by it"
+        return f"{emptied} layers have hardly a weight left; a layer's last one takes much with it"
     structure = structure_of(workbench.model(line.name, 0))
     channels = structure.channels
     kept = [
