@@ -21,13 +21,11 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import re
 import resource
 import tempfile
 import time
 import traceback
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -52,7 +50,6 @@ from ssbench.pipeline.feasibility import check_reach
 from ssbench.pipeline.precheck import check_methods, check_networks
 from ssbench.pipeline.stages import carry_out
 from ssbench.pipeline.workbench import Workbench
-from ssbench.pruning.graph.structure import structure_of
 from ssbench.pruning.lazy_imports import flop_count_analysis, torch_pruning
 
 TORCHVISION = """
@@ -82,8 +79,6 @@ WHOLE = ("filters", "slimming")
 """The methods that prune whole filters: what they keep is what surgery leaves."""
 TOLERANCE = 0.005
 """Of the share of parameters after surgery, as in the protocol."""
-HARDLY = 0.02
-"""The share of a layer's weights at which it counts as taken whole."""
 
 
 def dataset(pixels: int) -> DataSet:
@@ -167,7 +162,7 @@ def _examine(line: Line) -> None:
         if (reason := _method(line, each["label"], run, workbench))
     ]
     line.verdict = ("works", "partly", "refused")[bool(missing) + (len(missing) == len(runs))]
-    line.reason = "; ".join(dict.fromkeys([*missing, *line.off.values()]))
+    line.reason = "; ".join(dict.fromkeys(missing))
 
 
 def _method(line: Line, label: str, run: Run, workbench: Workbench) -> str:
@@ -186,27 +181,9 @@ def _method(line: Line, label: str, run: Run, workbench: Workbench) -> str:
             check_reach([run], workbench, "zoo")
         except BadInputError as error:
             return str(error).split(": ", 2)[-1]
-        line.off[label] = f"{label}: {_why_off(line, record, workbench)}"
+        line.off.append(label)
     line.shares[label] = share
     return ""
-
-
-def _why_off(line: Line, record: dict[str, Any], workbench: Workbench) -> str:
-    """Layers that a threshold took nearly whole, or the operations that keep channels in."""
-    emptied = sum(kept <= HARDLY for kept in record["layers"].values())
-    if emptied:
-        return f"{emptied} layers have hardly a weight left; a layer's last one takes much with it"
-    structure = structure_of(workbench.model(line.name, 0))
-    channels = structure.channels
-    kept = [
-        layer.name
-        for layer in structure.prunable
-        if channels.fixed[channels.outputs[layer.name]].any()
-    ]
-    whys = Counter(re.sub(r"_\d+$", "", why) for name in kept for why in set(channels.why[name]))
-    often = ", ".join(why for why, _ in whys.most_common(3))
-    of = f"{len(kept)} of {len(structure.prunable)} layers"
-    return f"{of} keep channels in for the sake of {often}" if kept else "the steps are coarse"
 
 
 def _prune(line: Line, run: Run, workbench: Workbench) -> dict[str, Any]:

@@ -30,7 +30,8 @@ Made by `uv run python -m bench.zoo --write bench/zoo.md`, which says what is do
 verdicts mean. MACs: multiply-adds of convolutions, linear layers and matrix products for one image;
 they are those that torch's FlopCounterMode counts, or the network is wrong. Under a method:
 parameters after surgery in percent where {100 * KEPT:.0f} were asked for. `filters` (magnitude)
-and `slimming` prune whole filters; \\* marks a share that was missed.
+and `slimming` prune whole filters; \\* marks a share that is only the nearest one, as one filter
+more or less changes much: a layer leaves with its last filter, and with it all that lives by it.
 `connections` (magnitude) and `strength` (synaptic strength) prune kernels of weights that have
 hardly been trained; surgery takes out only channels that have none left, and where one threshold
 for all layers takes all kernels of a layer, nothing but one channel of each layer is left (0.0).
@@ -59,8 +60,8 @@ class Line:
     macs: int = 0
     shares: dict[str, float | None] = field(default_factory=dict)
     """By method, the share of parameters after surgery; None: the method was refused."""
-    off: dict[str, str] = field(default_factory=dict)
-    """By method for whole filters whose share after surgery is not the one asked for, why."""
+    off: list[str] = field(default_factory=list)
+    """Methods for whole filters whose share after surgery is not the one that was asked for."""
     difference: float = 0.0
     """The largest that surgery made to the outputs, relative to the largest output."""
     seconds: float = 0.0

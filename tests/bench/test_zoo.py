@@ -34,7 +34,7 @@ def test_lines_are_kept_beside_the_table(tmp_path: Path) -> None:
         zoo_table.Line("a", "works", params=7, shares={"filters": 0.5, "slimming": 0.998}),
         zoo_table.Line("b", "refused", "no layer | no mask"),
     ]
-    lines[0].off = {"slimming": "no"}
+    lines[0].off = ["slimming"]
     zoo_table.write(lines, file)
     assert list(zoo_table.read(file).values()) == lines
     text = file.read_text()
