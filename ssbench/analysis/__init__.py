@@ -1,4 +1,4 @@
-"""From records to conclusions: rows, rankings, verdicts, claims, findings. Imports no torch.
+"""Draw conclusions from records: rows, rankings, verdicts, claims, findings. Imports no torch.
 
-`rows` makes one row of all seeds; `stats` holds the statistics.
+`rows` gathers the seeds of a row; `stats` holds the statistics.
 """

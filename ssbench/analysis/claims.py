@@ -1,6 +1,6 @@
 """Claims as files: sentences about an experiment, each with the comparison that decides it.
 
-Those that ship with ssbench stand in bench/claims/.
+The claims that ship with ssbench are in bench/claims/.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ Ending = Literal["supported", "contradicted", "undecided"]
 
 
 class Claim(BaseModel):
-    """That one row errs less than another, by at least so much.
+    """The claim that one row's error is lower than another's, by at least ``by``.
 
-    Rows are written as `ssbench.analysis.find_row` reads them. ``by`` is in points of test error:
-    0 says better, 1 says better by a whole point, -0.5 says worse by less than half a point.
+    Attributes:
+        better: a row as `ssbench.analysis.find_row` reads it; so too ``than``.
+        by: in points of test error: 0 means better, 1 better by a whole point, -0.5 worse by less
+            than half a point.
+        model: the network, if the experiment has several.
     """
 
     model_config = _STRICT
@@ -36,7 +39,6 @@ class Claim(BaseModel):
     than: str
     by: float = Field(default=0.0, allow_inf_nan=False)
     model: str | None = None
-    """The network it speaks of, where the experiment has several."""
     dataset: str | None = None
 
 
@@ -51,10 +53,12 @@ class ClaimsFile(BaseModel):
 
 @dataclass(frozen=True)
 class Settled:
-    """A claim and what the records say to it.
+    """A claim and what the records say about it.
 
-    ``interval`` is that of the other row's test error less that of the claimed better one, in
-    points; None where there is none, and then ``why`` says why.
+    Attributes:
+        interval: of the other row's test error less the claimed better row's, in points; None if
+            there is none.
+        why: the reason of the ending.
     """
 
     claim: Claim
@@ -63,15 +67,15 @@ class Settled:
     why: str
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return the claim and its ending in one line."""
         return f"{self.ending}: {self.claim.says} ({self.why})"
 
 
 CAPTION = (
-    f"A claim is supported where the whole {100 * stats.LEVEL:.0f} % interval of the paired "
-    "difference in test error lies above the margin that it names, contradicted where all of it "
-    "lies below, and undecided otherwise, also where a row collapsed or missed its budget. The "
-    "claims were written down beside the experiment; nothing is corrected for their number."
+    f"A claim is supported if the whole {100 * stats.LEVEL:.0f} % interval of the paired "
+    "difference in test error lies above the claim's margin, contradicted if all of it lies "
+    "below, and undecided otherwise, also if a row collapsed or missed its budget. The "
+    "claims were written together with the experiment; nothing is corrected for their number."
 )
 
 
@@ -79,23 +83,23 @@ def shipped(folder: Path) -> list[Path]:
     """Return the files of claims that ship with ssbench.
 
     Args:
-        folder: of the experiments that ship with it.
+        folder: of the experiments that ship with ssbench.
     """
     return sorted((folder / "claims").glob("*.toml"))
 
 
 def read(paths: Iterable[Path], experiment: str) -> list[Claim]:
-    """Return the claims that are made about an experiment.
+    """Return the claims about an experiment.
 
     Raises:
         BadInputError: a file cannot be read, is not TOML, or a key or value does not fit.
     """
-    found: list[Claim] = []
+    claims: list[Claim] = []
     for path in paths:
         content = _read(path)
         if content.experiment == experiment:
-            found += content.claims
-    return found
+            claims += content.claims
+    return claims
 
 
 def _read(path: Path) -> ClaimsFile:
@@ -112,13 +116,13 @@ def settle(claims: Iterable[Claim], rows: Sequence[Row]) -> list[Settled]:
 
 
 def _out(row: Row) -> str:
-    """Why a claim cannot rest on a row; nothing where it can."""
+    """Return why a claim cannot use a row; empty if it can."""
     if row.broken:
         return f"{title(row)} collapsed; {_REMEDY}"
     return f"{title(row)} missed its budget; {_REMEDY}" if row.off_budget else ""
 
 
-_REMEDY = "claim it of a row with a floor in every layer (budget.protection)"
+_REMEDY = "make the claim about a row with a floor in every layer (budget.protection)"
 
 
 def _settle(claim: Claim, rows: Sequence[Row]) -> Settled:
@@ -140,7 +144,7 @@ def _settle(claim: Claim, rows: Sequence[Row]) -> Settled:
     shared = len(less.keys() & more.keys())
     interval = stats.difference(more, less, max(better.resolution, than.resolution))
     if interval is None or shared < stats.FEW:
-        why = f"{shared} shared seeds; no interval can be given under {stats.FEW}"
+        why = f"{shared} shared seeds; an interval needs {stats.FEW}"
         return Settled(claim, "undecided", None, why)
     low, high = interval.low, interval.high
     ending: Ending = (

@@ -1,4 +1,4 @@
-"""Two folders of results: what changed between them, and whether it is beyond noise."""
+"""Compare two folders of results: what changed, and whether it is more than noise."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from ssbench.storage.schema import Record
 
 Change = Literal["same", "within noise", "beyond noise", "no interval"]
 _SIZES = ("params_nonzero", "connections_nonzero", "macs_nonzero", "bytes_sparse", "epochs_total")
-"""What says how large and how costly a row is."""
+"""The measures of a row's size and cost."""
 _WORTH = 0.01
-"""Sizes that moved by less than this share are not worth a word."""
+"""Changes of a size by a smaller share are not reported."""
 
 
 @dataclass(frozen=True)
 class Changed:
-    """A row that both folders have.
+    """A row of both folders.
 
-    ``interval`` is that of the second's error less the first's, by seed; None where fewer than
-    `ssbench.analysis.stats.FEW` seeds are in both. ``sizes`` are the counts that
-    differ by more than 1 %, as text.
+    Attributes:
+        interval: of the second's error less the first's, by seed; None for fewer than
+            `ssbench.analysis.stats.FEW` shared seeds.
+        sizes: the counts that differ by more than 1 %, as text.
     """
 
     name: str
@@ -40,10 +41,10 @@ class Changed:
     sizes: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return the change in one line."""
         words: str = self.kind
         if self.kind == "no interval":
-            words = f"no interval can be given ({self.seeds} shared seeds, {stats.FEW} the fewest)"
+            words = f"no interval ({self.seeds} shared seeds, an interval needs {stats.FEW})"
         elif self.interval is not None and self.kind != "same":
             low, high = self.interval.low, self.interval.high
             words += f": error {self.interval.mean:+z.2f} points ({low:+z.2f} to {high:+z.2f})"
@@ -52,7 +53,7 @@ class Changed:
 
 @dataclass(frozen=True)
 class Changes:
-    """What changed from the first folder to the second."""
+    """The changes from the first folder to the second."""
 
     conditions: tuple[str, ...]
     rows: tuple[Changed, ...]
@@ -60,13 +61,13 @@ class Changes:
     only_second: tuple[str, ...]
 
     def summary(self) -> str:
-        """Count the rows by what became of them, and what chance alone would give."""
+        """Count the rows by kind of change, and say how many chance alone would give."""
         count = {kind: sum(row.kind == kind for row in self.rows) for kind in _ORDER}
         judged = count["within noise"] + count["beyond noise"]
         listed = ", ".join(f"{number} {kind}" for kind, number in count.items() if number)
         chance = (
-            f"; of {judged} rows without any real change about "
-            f"{(1 - stats.LEVEL) * judged:.1f} would be called beyond noise"
+            f"; of {judged} rows without a real change, chance alone would put about "
+            f"{(1 - stats.LEVEL) * judged:.1f} beyond noise"
         )
         return f"{len(self.rows)} rows in both: {listed or 'none'}{chance if judged else ''}"
 
@@ -78,9 +79,9 @@ def changes(first: Sequence[Row], second: Sequence[Row], folders: tuple[Path, Pa
     """Compare the rows of two folders.
 
     Args:
-        first: rows of the one folder; those without a result do not count.
+        first: rows of one folder; those without a result do not count.
         second: rows of the other.
-        folders: where an ``experiment.json`` may say how the rows were trained.
+        folders: their ``experiment.json`` may tell how the rows were trained.
     """
     one, two = ({_key(row): row for row in rows if row.done} for rows in (first, second))
     return Changes(
@@ -93,7 +94,7 @@ def changes(first: Sequence[Row], second: Sequence[Row], folders: tuple[Path, Pa
 
 def _key(row: Row) -> str:
     like = row.like
-    # Only beside its twin with a floor does the name of a row without one say so.
+    # The name of a row without a floor says so only beside its twin with one.
     name = row.name.replace(f", {UNPROTECTED}", "")
     return json.dumps((like.dataset, like.model, name, like.protection or 0.0, *row.budget))
 
@@ -131,9 +132,9 @@ def _size(key: str, first: Row, second: Row) -> str | None:
 def _conditions(
     first: Sequence[Row], second: Sequence[Row], folders: tuple[Path, Path]
 ) -> list[str]:
-    """What was different when the rows were made: recipe, hardware, versions, commit."""
+    """Return differences in recipe, hardware, versions and commit."""
     records = [[run.final for row in rows for run in row.done] for rows in (first, second)]
-    found = [
+    differences = [
         f"{what}: {' | '.join(before) or wording.ABSENT} -> {' | '.join(after) or wording.ABSENT}"
         for what, (before, after) in {
             "images": [_images(group) for group in records],
@@ -144,7 +145,7 @@ def _conditions(
         if before != after
     ]
     before, after = (flat(manifest(folder)) for folder in folders)
-    return found + [
+    return differences + [
         f"{key}: {before.get(key, wording.ABSENT)} -> {after.get(key, wording.ABSENT)}"
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key) and key != "data"

@@ -1,4 +1,4 @@
-"""Two rows side by side: all that differs between them beside the method, and what each cost."""
+"""Compare two rows: everything that differs besides the method, and what each cost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssbench.storage.schema import Record
 
 @dataclass(frozen=True)
 class Item:
-    """A fact of both rows, as text."""
+    """A fact about both rows, as text."""
 
     what: str
     first: str
@@ -25,17 +25,17 @@ class Item:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a reader must know before believing that one row beats another.
+    """What a reader should know before believing that one row beats another.
 
     Attributes:
-        first: name and budget; so too second.
-        differences: what differs beside the method: conditions that a fair comparison shares.
-        equal: the conditions that are the same, with their values.
+        first: name and budget; so too ``second``.
+        differences: differing conditions, which a fair comparison would share.
+        equal: the shared conditions, with their values.
         settings: the methods' hyper-parameters.
-        costs: what each took, per seed.
-        sizes: what each left of the network, and its error.
-        verdict: whether the row with the lower mean error errs less; None: measured on different
-            images, so that errors by seed are no pairs.
+        costs: of each row, per seed.
+        sizes: of each pruned network, and its error.
+        verdict: whether the row with the lower mean error is really better; None: measured on
+            different images, so errors by seed are not paired.
     """
 
     first: str
@@ -69,7 +69,7 @@ def receipt(first: Row, second: Row) -> Receipt:
 
 
 def _same_images(first: Row, second: Row) -> bool:
-    """Whether nothing says that two rows were measured on different images."""
+    """Whether the records do not show different images."""
     one, two = ({r.data_fingerprint for r in _finals(row)} - {None} for row in (first, second))
     return first.like.dataset == second.like.dataset and (not one or not two or one == two)
 
@@ -87,7 +87,7 @@ def _of_finals(say: Callable[[Sequence[Record]], list[str]]) -> Callable[[Row], 
 
 
 def _each(key: str) -> Callable[[Row], str]:
-    """The distinct values of a key over the seeds."""
+    """Return a function for the distinct values of a key over the seeds."""
 
     def say(row: Row) -> str:
         values = dict.fromkeys(str(getattr(record, key)) for record in _finals(row))
@@ -106,7 +106,7 @@ def _images(row: Row) -> str:
 
 
 def _convention(row: Row) -> str:
-    """The dense network's counts: other ones mean another network or another way of counting."""
+    """Return the dense network's counts: others mean another network or counting convention."""
     found = {(r.params_dense, r.connections_dense, r.macs_dense) for r in _finals(row)}
     return " | ".join(
         " / ".join(wording.count(count) for count in sizes) for sizes in sorted(found, key=str)

@@ -1,4 +1,4 @@
-"""Which cells of an experiment have a result: nothing is averaged over those that have none."""
+"""Find which cells of an experiment lack results; means never skip them silently."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssbench.analysis.rows import Row, missing_seeds, usual_seeds
 
 @dataclass(frozen=True)
 class Gap:
-    """A row that lacks seeds which other rows of its table have."""
+    """A row that lacks seeds of the other rows of its table."""
 
     budget: str
     name: str
@@ -19,7 +19,7 @@ class Gap:
     missing: tuple[int, ...]
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return the gap in one line."""
         seeds = wording.listing([str(seed) for seed in self.missing])
         plural = "" if len(self.missing) == 1 else "s"
         return f"{self.name} at {self.budget}: {self.done} done, no result for seed{plural} {seeds}"
@@ -27,9 +27,10 @@ class Gap:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many of the runs that a full table has are there, and which rows are not whole.
+    """How many runs of a full table have results, and which rows are incomplete.
 
-    ``further`` counts results of seeds that few rows have: two rows that were told apart by more.
+    Attributes:
+        further: number of results for seeds that few rows have, run to separate two rows.
     """
 
     done: int
@@ -38,9 +39,9 @@ class Coverage:
     gaps: tuple[Gap, ...]
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return the coverage in one line."""
         whole = "" if self.gaps else " (every row with every seed)"
-        further = f", and {self.further} of further seeds" if self.further else ""
+        further = f", and {self.further} more of extra seeds" if self.further else ""
         return f"{self.done} of {self.expected} runs have a result{whole}{further}"
 
 

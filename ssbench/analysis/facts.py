@@ -14,23 +14,23 @@ from ssbench.storage.records import RunRecords
 from ssbench.storage.schema import Tuning
 
 SHOWN = 4
-"""So many different orders of stages are named."""
+"""Number of different orders of stages to show."""
 
 
 def protocol_facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """Return the budgets and the stages of the runs that were not cut short."""
+    """Return the budgets and the stages of the finished runs."""
     budgets = [wording.asked(*budget) for budget in by_budget(rows) if budget[0] is not None]
     orders = list(dict.fromkeys(_stages(run) for row in rows for run in row.done))
     more = [f"{len(orders) - SHOWN} more"] if len(orders) > SHOWN else []
     return [
         ("Budgets", wording.listing(budgets)),
         ("Stages", " | ".join([*orders[:SHOWN], *more])),
-        ("Measured", "test error after the last epoch; no epoch is chosen by it" if orders else ""),
+        ("Measured", "test error after the last epoch; it chooses no epoch" if orders else ""),
     ]
 
 
 def _stages(run: RunRecords) -> str:
-    """The stages in order: 'train (20 epochs), prune, finetune (10 epochs)'."""
+    """Return the stages in order: 'train (20 epochs), prune, finetune (10 epochs)'."""
     return ", ".join(
         f"{stage.stage} ({stage.epochs} epoch{'' if stage.epochs == 1 else 's'})"
         if stage.epochs
@@ -41,7 +41,7 @@ def _stages(run: RunRecords) -> str:
 
 @dataclass(frozen=True)
 class Sharing:
-    """Epochs and seconds of training, as they were and as they would have been without sharing."""
+    """Epochs and seconds of training, actual and without sharing."""
 
     epochs: int
     naive_epochs: int
@@ -50,7 +50,7 @@ class Sharing:
 
 
 def sharing(runs: Iterable[RunRecords]) -> Sharing:
-    """Add up the stages of runs; one without an id counts as a stage of its own."""
+    """Add up the stages of runs; a stage without an id counts as unshared."""
     epochs = naive_epochs = 0
     seconds = naive_seconds = 0.0
     seen: set[str] = set()
@@ -67,25 +67,25 @@ def sharing(runs: Iterable[RunRecords]) -> Sharing:
 
 
 def said(runs: Iterable[RunRecords]) -> str:
-    """Say what sharing saved; nothing where it saved nothing."""
-    found = sharing(runs)
-    if found.epochs >= found.naive_epochs:
+    """Return what sharing saved, in words; empty if nothing."""
+    saved = sharing(runs)
+    if saved.epochs >= saved.naive_epochs:
         return ""
-    hours = (found.naive_seconds - found.seconds) / 3600
+    hours = (saved.naive_seconds - saved.seconds) / 3600
     return (
-        f"{found.epochs:,} epochs trained instead of {found.naive_epochs:,}; "
+        f"{saved.epochs:,} epochs trained instead of {saved.naive_epochs:,}; "
         f"{hours:,.2f} hours of training saved"
     )
 
 
-NOT_TUNED = "not tuned; they are those that the experiment gives"
+NOT_TUNED = "not tuned; the experiment sets them"
 _WORDS = {"finetune_lr": "learning rate of the finetuning"}
 
 
 def sentences(rows: Sequence[Row]) -> list[str]:
-    """Return what readers must know of how hyper-parameters were chosen; none if nothing was tuned.
+    """Return how hyper-parameters were chosen, in sentences; none if nothing was tuned.
 
-    Methods that were tuned alike are named together.
+    Names methods with the same tuning together.
     """
     alike: dict[str, list[str]] = defaultdict(list)
     for row in rows:
@@ -93,15 +93,15 @@ def sentences(rows: Sequence[Row]) -> list[str]:
             alike[_how(row.like.tuning)].append(row.name)
     if not alike:
         return []
-    said = [f"{wording.listing(names)}: {how}." for how, names in alike.items()]
+    lines = [f"{wording.listing(names)}: {how}." for how, names in alike.items()]
     untuned = list(dict.fromkeys(row.name for row in rows if row.like.tuning is None))
     if untuned:
-        said.append(f"Not tuned: {wording.listing(untuned)}.")
-    return said
+        lines.append(f"Not tuned: {wording.listing(untuned)}.")
+    return lines
 
 
 def _how(tuning: Tuning) -> str:
-    """One tuning in words, without the values that it chose."""
+    """Return one tuning in words, without the chosen values."""
     what = [f"{_WORDS.get(name, name)} ({values})" for name, values in sorted(tuning.space.items())]
     seeds = wording.listing([str(seed) for seed in tuning.seeds])
     details = [f"seed{'' if len(tuning.seeds) == 1 else 's'} {seeds}"]
@@ -115,8 +115,8 @@ def _how(tuning: Tuning) -> str:
 
 def tuning_facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """Return how the hyper-parameters were chosen, and the values, for the head of a report."""
-    said = sentences(rows)
-    if not said:
+    lines = sentences(rows)
+    if not lines:
         return [("Hyper-parameters", NOT_TUNED)]
     several = len({row.like.model for row in rows}) > 1
     values = [
@@ -124,11 +124,11 @@ def tuning_facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
         for row in rows
         if row.like.tuning
     ]
-    return [("Hyper-parameters", " ".join(said)), ("Chosen", "; ".join(dict.fromkeys(values)))]
+    return [("Hyper-parameters", " ".join(lines)), ("Chosen", "; ".join(dict.fromkeys(values)))]
 
 
 def split_words(rows: Sequence[Row]) -> list[str]:
-    """Say which rows were trained on several devices at once, or in micro-batches."""
+    """Name rows trained on several devices at once, or in micro-batches."""
     several: dict[str, list[str]] = {}
     small: dict[str, list[str]] = {}
     for row in rows:
@@ -145,7 +145,7 @@ def split_words(rows: Sequence[Row]) -> list[str]:
 
 
 def untouched_words(rows: Sequence[Row]) -> list[str]:
-    """Say what a method could not prune of the network, where it could not prune all."""
+    """Name the parts of the network that methods could not prune."""
     gaps: dict[str, list[str]] = {}
     for row in rows:
         for final in (run.final for run in row.done[:1]):

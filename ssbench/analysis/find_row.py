@@ -1,4 +1,4 @@
-"""A row by what a user writes: its name as the tables print it, and its budget.
+"""Find a row by user input: its name as the tables print it, and its budget.
 
 >>> find_row(rows, "magnitude (connection)@0.05")
 """
@@ -13,15 +13,15 @@ from ssbench.errors import BadInputError, nearest
 
 
 def find_row(rows: Sequence[Row], written: str) -> Row:
-    """Return the row that was written: NAME, NAME@SHARE or NAME@SHARE:UNIT.
+    """Return the row for NAME, NAME@SHARE or NAME@SHARE:UNIT.
 
     Args:
-        rows: where to look.
+        rows: the rows to search.
         written: a name as in the tables, or a part that only one name has; a share of 1, a
-            percentage ("5%") or "own"; a unit where the name has budgets of several.
+            percentage ("5%") or "own"; a unit if the name has budgets of several.
 
     Raises:
-        BadInputError: no row, or several, fit.
+        BadInputError: no row or several rows fit.
     """
     name, at, budget = written.partition("@")
     named = find_rows(rows, name)
@@ -37,7 +37,7 @@ def find_row(rows: Sequence[Row], written: str) -> Row:
     if fitting and len(options) == 1:
         places = wording.listing(sorted({_place(row) for row in fitting}))
         raise BadInputError(
-            f"{written}: {len(fitting)} rows of this name and budget ({places}); say which network "
+            f"{written}: {len(fitting)} rows of this name and budget ({places}); choose a network "
             "(--model), data set (--dataset) or experiment (--results, its own folder)"
         )
     problem = "several rows fit" if fitting else "no row with this budget"
@@ -50,10 +50,10 @@ def _place(row: Row) -> str:
 
 
 def find_rows(rows: Sequence[Row], name: str) -> list[Row]:
-    """Return the rows of a name, or of the one name that contains it.
+    """Return the rows with a name, or with the only name that contains it.
 
     Raises:
-        BadInputError: no name fits, or several.
+        BadInputError: no name or several names fit.
     """
     names = list(dict.fromkeys(row.name for row in rows))
     fitting = [n for n in names if n == name] or [n for n in names if name and name in n]
@@ -85,5 +85,5 @@ def _share(wanted: str, written: str) -> Asked:
         return float(wanted[:-1]) / 100 if wanted.endswith("%") else float(wanted)
     except ValueError:
         raise BadInputError(
-            f"{written}: {wanted!r} is no share; write for instance @0.05, @5% or @own"
+            f"{written}: {wanted!r} is not a share; write for example @0.05, @5% or @own"
         ) from None

@@ -1,4 +1,4 @@
-"""All that is concluded from rows beside their tables: verdicts, fronts, ranks, claims and more."""
+"""Everything concluded from rows besides their tables: verdicts, fronts, ranks, claims and more."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ssbench.analysis.pareto import Areas, Front
 from ssbench.analysis.rows import Row, twins
 
 SHOWN = 10
-"""So many pairs of masks are listed; all are in the figure, and in `Findings.overlaps`."""
+"""Number of pairs of masks to list; the figure and `Findings.overlaps` have all."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A list with its heading and caption, the same in all formats."""
+    """A list with heading and caption, equal in all formats."""
 
     title: str
     caption: str
@@ -27,7 +27,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Findings:
-    """What is concluded from the rows of one (data set, model)."""
+    """Conclusions from the rows of one (data set, model)."""
 
     coverage: Coverage
     verdicts: tuple[verdicts.Pair, ...]
@@ -49,9 +49,9 @@ class Findings:
         return f"{mask_overlap.CAPTION} {pairs}"
 
     def blocks(self) -> list[Block]:
-        """Return all that there is to say as lists of sentences."""
+        """Return all conclusions as lists of sentences."""
         covered = (str(self.coverage), *map(str, self.coverage.gaps))
-        found = [
+        blocks = [
             Block("Coverage", "", covered),
             Block("Verdicts", verdicts.caption(self.verdicts), _texts(self.verdicts)),
             Block("Pareto front", pareto.FRONT_CAPTION, _texts(self.fronts)),
@@ -59,23 +59,23 @@ class Findings:
             Block("Layers without a weight", CAPTION, tuple(lines(self.dead))),
             Block("Overlap of masks", self._overlap_caption(), _texts(self.most_alike())),
         ]
-        return [block for block in found if block.entries]
+        return [block for block in blocks if block.entries]
 
 
 @dataclass(frozen=True)
 class Overall:
-    """What is concluded from all tables of a report."""
+    """Conclusions from all tables of a report."""
 
     claims: tuple[claims_.Settled, ...]
     ranks: tuple[ranking.Ranks, ...]
 
     def blocks(self) -> list[Block]:
-        """Return all that there is to say as lists of sentences."""
-        found = [
+        """Return all conclusions as lists of sentences."""
+        blocks = [
             Block("Claims", claims_.CAPTION, _texts(self.claims)),
             Block("Average ranks", ranking.CAPTION, _texts(self.ranks)),
         ]
-        return [block for block in found if block.entries]
+        return [block for block in blocks if block.entries]
 
 
 def _texts(items: Sequence[object]) -> tuple[str, ...]:
@@ -97,5 +97,5 @@ def findings(rows: Sequence[Row]) -> Findings:
 
 
 def overall(tables: Sequence[Sequence[Row]], settled: Sequence[claims_.Settled] = ()) -> Overall:
-    """Draw the conclusions from all tables of a report together, given the rows of each."""
+    """Draw the conclusions from all tables of a report together; ``tables``: their rows."""
     return Overall(tuple(settled), tuple(ranking.rankings(tables)))

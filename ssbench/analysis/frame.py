@@ -1,4 +1,4 @@
-"""Records as a tidy pandas table: one row for each run, or for each stage."""
+"""Records as a tidy pandas table: one row per run or per stage."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def load_results(folder: str | Path, *, stages: bool = False) -> pd.DataFrame:
 
     Args:
         folder: of records (``*.jsonl``), or of such folders.
-        stages: one row for each stage as it was measured, instead of one for each run.
+        stages: one row per stage as measured, instead of one per run.
 
     Returns:
-        A table with a row for each run. Columns are the keys of a record (docs/metrics.md): errors
-        in percent, shares in [0, 1], times in seconds, sizes as counts; those of the last stage,
-        but times summed over all of them. Beside them stand ``kept_params``, ``kept_connections``
-        and ``kept_macs`` (nonzero / dense), a column ``setting_NAME`` for each hyper-parameter,
-        and ``before_KEY``: errors after pruning and before finetuning. ``dead_layers`` counts the
-        layers without a weight. Failed runs are there, with ``status`` "failed". With ``stages``
-        the column ``number`` counts a run's stages from 0, and nothing is summed.
+        A table with a row per run. Columns are the keys of a record (docs/metrics.md): errors in
+        percent, shares in [0, 1], times in seconds, sizes as counts; values of the last stage, but
+        times summed over all stages. Further columns: ``kept_params``, ``kept_connections`` and
+        ``kept_macs`` (nonzero / dense), ``setting_NAME`` for each hyper-parameter, ``before_KEY``
+        (errors after pruning and before finetuning) and ``dead_layers``, the number of layers
+        without a weight. Failed runs have ``status`` "failed". With ``stages`` the column
+        ``number`` counts a run's stages from 0, and nothing is summed.
 
     Raises:
-        BadInputError: no records, or a line that is not one.
+        BadInputError: no records, or a line that is not a record.
     """
     import pandas as pd
 
@@ -68,14 +68,14 @@ def _stages(run: RunRecords) -> list[dict[str, Any]]:
 
 
 def _flat(run: RunRecords, number: int) -> dict[str, Any]:
-    """One stage without what is nested, and with what follows from it."""
+    """Return one stage without nested values, and with values derived from it."""
     record = run.stages[number]
     line = {
         key: value
         for key, value in record
         if key not in {"format", *KEYS.nested} and not isinstance(value, list | dict)
     }
-    # A share or the word "own": a column has one type.
+    # Separate the share from the word "own": a column has one type.
     line["budget_asked"] = None if record.budget_asked == "own" else record.budget_asked
     line["budget_own"] = record.budget_asked == "own"
     for unit in ("params", "connections", "macs"):

@@ -1,4 +1,4 @@
-"""How far the rows of a budget are from the best of them: the interval that bold print rests on."""
+"""Differences of a budget's rows to its best row: the intervals behind bold print."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ssbench.analysis.rows import Row, rivals
 _LEVEL = f"{100 * stats.LEVEL:.0f} %"
 TITLES = ("test error %", "seeds shared", "points above the best", f"{_LEVEL} interval", "by")
 CAPTION = (
-    "How much more each row errs than the best one at its budget, in points of test error, mean "
-    f"over the seeds that both have, with the {_LEVEL} interval of the differences by seed. Below "
-    f"{stats.FEW} shared seeds no interval can be given. Nothing is corrected for the number of "
-    "comparisons, and the best of several rows is partly best by luck, so that the others are "
-    "nearer to it than it seems."
+    "How much higher each row's error is than that of the best row at its budget, in points of "
+    f"test error, mean over their shared seeds, with the {_LEVEL} interval of the differences by "
+    f"seed. Fewer than {stats.FEW} shared seeds give no interval. Nothing is corrected for the "
+    "number of comparisons, and the best of several rows is partly best by luck, so the others "
+    "are nearer to it than it seems."
 )
 
 
@@ -25,25 +25,25 @@ def gaps(rows: Sequence[Row]) -> dict[Row, tuple[str, ...]]:
         rows: of one budget.
 
     Returns:
-        Of the rows that compete with each other; nothing where fewer than two do.
+        The columns of the rows that compete; empty if fewer than two do.
     """
     competing = rivals(rows)
     first = stats.best_row(competing)
     if first is None:
         return {}
     step = max(row.resolution for row in rows)
-    found: dict[Row, tuple[str, ...]] = {}
+    columns: dict[Row, tuple[str, ...]] = {}
     for row, errors in competing.items():
-        said = wording.error(row.spread("test_top1_error"))
+        own = wording.error(row.spread("test_top1_error"))
         pairs = stats.pairs(errors, competing[first])
         interval = stats.difference(errors, competing[first], step)
         if row is first:
-            found[row] = (said, str(len(pairs)), "0", "the best", wording.ABSENT)
+            columns[row] = (own, str(len(pairs)), "0", "the best", wording.ABSENT)
         elif interval is None or len(pairs) < stats.FEW:
             gap = f"{stats.mean(pairs):z.2f}" if pairs else wording.ABSENT
-            found[row] = (said, str(len(pairs)), gap, wording.ABSENT, wording.ABSENT)
+            columns[row] = (own, str(len(pairs)), gap, wording.ABSENT, wording.ABSENT)
         else:
             limits = f"{interval.low:z.2f} to {interval.high:z.2f}"
             rule = "t" if len(pairs) < stats.MANY else "bootstrap"
-            found[row] = (said, str(len(pairs)), f"{interval.mean:z.2f}", limits, rule)
-    return found
+            columns[row] = (own, str(len(pairs)), f"{interval.mean:z.2f}", limits, rule)
+    return columns

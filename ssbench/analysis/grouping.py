@@ -1,8 +1,8 @@
-"""Which runs differ in nothing but the seed, and what sets the others apart.
+"""Group runs that differ only in the seed, and name what distinguishes the groups.
 
-Two runs are of one row where records give no reason to think otherwise: the same plan, trained in
-the same way on the same kind of device, and the same `row_id` (a hash of all that can change a
-result, the method's file among it), which older records lack.
+Two runs belong to one row unless records give a reason against it: the same plan, the same training
+on the same kind of device, and the same `row_id` (a hash of everything that can change a result,
+including the method's file), which older records lack.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from ssbench.storage.records import RunRecords
 from ssbench.storage.schema import Record
 
 UNPROTECTED = "unprotected"
-"""In the name of a row that one threshold prunes without a floor, where one with a floor is too."""
+"""Part of the name of a row that one threshold prunes without a floor, if one with a floor exists.
+"""
 
 
 def alike(runs: Iterable[RunRecords]) -> tuple[list[list[RunRecords]], list[RunRecords]]:
-    """Part runs into those that differ in the seed alone, one for each seed.
+    """Group runs that differ only in the seed, one per seed.
 
     Returns:
-        The groups, and the older runs that newer ones replace: a method that was changed and run
-        again leaves both in the folder.
+        The groups, and the older runs that newer ones replace: a changed method that runs again
+        leaves both in the folder.
     """
     plans: dict[str, list[RunRecords]] = defaultdict(list)
     for run in runs:
@@ -39,9 +40,9 @@ def alike(runs: Iterable[RunRecords]) -> tuple[list[list[RunRecords]], list[RunR
 
 
 def plan_of(record: Record, *, floor: bool = True) -> str:
-    """Write what a run was to be, but for the seed; without ``floor`` also but for its protection.
+    """Write a run's plan without the seed; without ``floor`` also without its protection.
 
-    Runs that are the same without it are twins: one threshold prunes both.
+    Runs with the same plan without protection are twins: one threshold prunes both.
     """
     parts = (
         record.dataset, record.model, record.label, record.method, record.settings,
@@ -54,16 +55,16 @@ def plan_of(record: Record, *, floor: bool = True) -> str:
 
 
 def _trained_alike(runs: Sequence[RunRecords]) -> list[list[RunRecords]]:
-    """Part runs of one plan by how they were trained; a failed run goes where it fits best."""
+    """Group runs of one plan by their training; a failed run joins the best fitting group."""
     groups: dict[Hashable, list[RunRecords]] = defaultdict(list)
     for run in runs:
         if not run.failed:
             groups[_how(run)].append(run)
-    found = list(groups.values())
+    trained = list(groups.values())
     for run in runs:
-        if run.failed and found:
-            max(found, key=lambda group: _nearness(run, group[0])).append(run)
-    return found or [list(runs)]
+        if run.failed and trained:
+            max(trained, key=lambda group: _nearness(run, group[0])).append(run)
+    return trained or [list(runs)]
 
 
 def _how(run: RunRecords) -> Hashable:
@@ -78,14 +79,14 @@ def _how(run: RunRecords) -> Hashable:
 
 
 def _step(run: RunRecords, stage: Record) -> Hashable:
-    # The length of this retraining depends on what was pruned, which differs by seed.
+    # The length of this retraining depends on the pruned network, which differs by seed.
     epochs = None if run.final.retrain == "scratch-b" else stage.epochs
     return (stage.stage, stage.lr, stage.precision or "fp32", bool(stage.compile), epochs,
             str(stage.micro_batch))  # fmt: skip
 
 
 def _nearness(failed: RunRecords, other: RunRecords) -> tuple[bool, int]:
-    """How much speaks for a failed run being of the row of another one."""
+    """Return how well a failed run fits the row of another run."""
     same = failed.final.row_id is not None and failed.final.row_id == other.final.row_id
     steps = zip(failed.stages, other.stages, strict=False)
     equal = sum(_step(failed, one) == _step(other, two) for one, two in steps)
@@ -93,7 +94,7 @@ def _nearness(failed: RunRecords, other: RunRecords) -> tuple[bool, int]:
 
 
 def _newest(runs: Sequence[RunRecords]) -> tuple[list[RunRecords], list[RunRecords]]:
-    """The runs of what was run last, the newest for each seed; and the others."""
+    """Return the runs of the newest row id, the newest per seed; and the others."""
     ordered = sorted(runs, key=lambda run: (run.final.time or "", run.final.run))
     last = next((run.final.row_id for run in reversed(ordered) if run.final.row_id), None)
     seeds: dict[int, RunRecords] = {}
@@ -101,12 +102,12 @@ def _newest(runs: Sequence[RunRecords]) -> tuple[list[RunRecords], list[RunRecor
         if run.final.row_id in (None, last):
             seeds[run.final.seed] = run
     kept = [seeds[seed] for seed in sorted(seeds)]
-    taken = {id(run) for run in kept}  # to compare runs key by key takes a minute for 10,000
+    taken = {id(run) for run in kept}  # comparing 10,000 runs key by key takes a minute
     return kept, [run for run in ordered if id(run) not in taken]
 
 
 def devices_of(run: RunRecords) -> tuple[str, ...]:
-    """Return what the trainings of a run ran on: 'cpu', 'cuda', '4 x cuda'; nothing if unknown."""
+    """Return the devices of a run's trainings: 'cpu', 'cuda', '4 x cuda'; empty if unknown."""
     trained = [stage for stage in run.stages if stage.device and stage.epochs != 0]
     return tuple(sorted({_place(stage) for stage in trained}))
 
@@ -117,12 +118,12 @@ def _place(stage: Record) -> str:
 
 
 def device_count(stage: Record) -> int:
-    """Return on how many devices a stage was trained."""
+    """Return the number of devices that trained a stage."""
     return stage.devices or 1
 
 
 def names(groups: Sequence[Sequence[RunRecords]]) -> list[str]:
-    """Name each group: its label, and where others have the same one, what sets it apart."""
+    """Name each group by its label and, if others share it, by what differs."""
     firsts = [min(group, key=lambda run: run.failed) for group in groups]
     by_label: dict[Hashable, list[RunRecords]] = defaultdict(list)
     for run in firsts:
@@ -130,11 +131,11 @@ def names(groups: Sequence[Sequence[RunRecords]]) -> list[str]:
     found = {id(run): _name(run, by_label[_label(run)]) for run in firsts}
     for say in _FURTHER:
         for same in _of_one_name(firsts, found):
-            said = [say(run) for run in same]
-            if len(set(said)) > 1:
+            parts = [say(run) for run in same]
+            if len(set(parts)) > 1:
                 found |= {
                     id(run): ", ".join([found[id(run)], *([words] if words else [])])
-                    for run, words in zip(same, said, strict=True)
+                    for run, words in zip(same, parts, strict=True)
                 }
     for same in _of_one_name(firsts, found):
         found |= {id(run): f"{found[id(run)]}, no. {n}" for n, run in enumerate(same, 1)}
@@ -142,7 +143,7 @@ def names(groups: Sequence[Sequence[RunRecords]]) -> list[str]:
 
 
 def _of_one_name(runs: Sequence[RunRecords], found: Mapping[int, str]) -> list[list[RunRecords]]:
-    """Those of one name, network and budget, where there are several."""
+    """Return groups of several runs with one name, network and budget."""
     places: dict[Hashable, list[RunRecords]] = defaultdict(list)
     for run in runs:
         final = run.final
@@ -187,7 +188,7 @@ def _grain(run: RunRecords) -> str:
 
 
 def _floor(run: RunRecords, peers: Sequence[RunRecords]) -> str:
-    """What the floor of its layers says of a run, beside those of its label."""
+    """Return what a run's floor adds to its name, compared with runs of its label."""
     final = run.final
     floors = {peer.final.protection for peer in peers if peer.final.protection}
     if final.protection:
@@ -217,7 +218,7 @@ _FACTS: tuple[Callable[[RunRecords], str], ...] = (
     _grain,
     lambda run: run.final.retrain or "",
 )
-"""What a name says where rows of its label differ in it; nothing where it is not known."""
+"""Facts for a name if rows of its label differ in them; empty if unknown."""
 _FURTHER: tuple[Callable[[RunRecords], str], ...] = (
     lambda run: f"from {run.final.start}" if run.final.start else "",
     lambda run: "tuned" if run.final.tuning else "not tuned",
@@ -230,4 +231,4 @@ _FURTHER: tuple[Callable[[RunRecords], str], ...] = (
     lambda run: f"{run.final.train_images:,} images" if run.final.train_images else "",
     lambda run: run.final.experiment,
 )
-"""What it says where two rows of one budget would have the same name without it."""
+"""Further facts for a name if two rows of one budget would share it otherwise."""

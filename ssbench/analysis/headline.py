@@ -1,4 +1,4 @@
-"""The report in two sentences: who errs least where and by how much, and how sure that is.
+"""The report in two sentences: which row has the lowest error where, by how much, and how sure.
 
 >>> headline([("vgg6 on digits", rows)]).sentences[0]
 "At 1 of 5 budgets one row's test error is lower than every other's: slimming at 2 % of params ..."
@@ -15,7 +15,7 @@ from ssbench.analysis.rows import Row, by_budget, rivals, twins
 from ssbench.analysis.verdicts import judge
 
 SHOWN = 3
-"""So many wins are named, those by most points; the others are counted."""
+"""Number of wins to name, those by most points first; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,15 @@ class Lead:
     """The row of one budget with the lowest mean test error, against all that compete with it.
 
     Attributes:
-        where: the budget, with the network and data set where a report has several.
+        where: the budget, with network and data set if a report has several.
         first: the row; ``error`` is its mean test error in percent.
         second: the row with the next lowest mean.
         interval: second - first in points of test error; None under `stats.FEW` seeds.
         wins: whether the whole interval of the difference to every other row, each judged alone,
-            lies above 0.
-        steady: whether it is at least lower than each of them at every seed, by more than the
+            is above 0.
+        steady: whether it is lower than each of them at least at every seed, by more than the
             sampling error of the test images.
-        open: the rows that it cannot be told apart from by that interval.
+        open: the rows whose interval does not separate them from it.
         seeds: the fewest seeds that it shares with another row.
     """
 
@@ -46,7 +46,7 @@ class Lead:
     seeds: int
 
     def __str__(self) -> str:
-        """Say it as a part of a sentence."""
+        """Return the lead as a part of a sentence."""
         return f"{self.first} at {self.where} ({self._margin()})"
 
     def _margin(self) -> str:
@@ -61,11 +61,11 @@ class Lead:
 
 @dataclass(frozen=True)
 class Headline:
-    """What the numbers say first.
+    """The main result of the numbers.
 
     Attributes:
-        leads: one for each budget at which rows compete.
-        out: the number of rows that do not, as they collapsed or missed their budget.
+        leads: one per budget at which rows compete.
+        out: the number of rows that do not compete as they collapsed or missed their budget.
     """
 
     leads: tuple[Lead, ...]
@@ -73,17 +73,17 @@ class Headline:
 
     @property
     def wins(self) -> list[Lead]:
-        """The leads that hold against every other row, by falling margin."""
+        """The leads that hold against every other row, largest margin first."""
         return sorted((lead for lead in self.leads if lead.wins), key=_margin, reverse=True)
 
     @property
     def sentences(self) -> tuple[str, str]:
-        """Who wins where and by how much; how sure that is."""
+        """Which row wins where and by how much; how sure that is."""
         if not self.leads:
             return (
                 f"No two rows compete at one budget{self._without()}, so none is better than "
                 "another.",
-                "The tables show what each row reached, not which of them to prefer.",
+                "The tables show what each row reached, not which one is better.",
             )
         return self._who(), self._sure()
 
@@ -100,15 +100,15 @@ class Headline:
         if len(self.leads) == 1:
             lead = self.leads[0]
             return (
-                f"At {lead.where}, the one budget, no row's test error is lower than every other's "
-                f"beyond doubt; the lowest mean is that of {lead.first} ({lead.error:.2f} %)."
+                f"At {lead.where}, the one budget, no row's test error is clearly lower than every "
+                f"other's; the lowest mean is that of {lead.first} ({lead.error:.2f} %)."
             )
         lowest = Counter(lead.first for lead in self.leads)
         named = [f"{name} ({times})" for name, times in lowest.most_common(SHOWN)]
         named += [f"{len(lowest) - SHOWN} more"] if len(lowest) > SHOWN else []
         return (
-            f"At none of {len(self.leads)} budgets is one row's test error lower than every "
-            "other's beyond doubt; the lowest mean, and at how many of them: "
+            f"At none of {len(self.leads)} budgets is one row's test error clearly lower than "
+            "every other's; the rows with the lowest mean, and at how many budgets: "
             f"{wording.listing(named)}."
         )
 
@@ -132,18 +132,18 @@ class Headline:
         return f"{where} the lowest error cannot be told apart from {most}{at_least} ({how})."
 
     def _without(self) -> str:
-        """How many rows are left out, as a part of a sentence."""
-        plural, verb = ("", "is") if self.out == 1 else ("s", "are")
-        said = f"; {self.out} row{plural} that collapsed or missed the budget {verb} left out"
-        return said if self.out else ""
+        """Return how many rows do not compete, as a part of a sentence."""
+        plural = "" if self.out == 1 else "s"
+        words = f"; without {self.out} row{plural} that collapsed or missed the budget"
+        return words if self.out else ""
 
     def _rule(self) -> str:
-        """By which rule leads were judged, over how many seeds."""
+        """Return the rule that judged the leads, and the number of seeds."""
         few = min(lead.seeds for lead in self.leads)
         most = max(lead.seeds for lead in self.leads)
         if few < stats.FEW:
             shared = "no seed" if few == 0 else f"only {few} seed{'' if few == 1 else 's'}"
-            return f"some rows share {shared}, and {stats.FEW} are the fewest for an interval"
+            return f"some rows share {shared}, and an interval needs {stats.FEW}"
         seeds = f"{few}" if few == most else f"{few} to {most}"
         return f"by the {stats.rule(few)} of the difference over {seeds} seeds"
 
@@ -153,21 +153,21 @@ def _margin(lead: Lead) -> float:
 
 
 def headline(tables: Sequence[tuple[str, Sequence[Row]]]) -> Headline:
-    """Find who leads at each budget of each table, and whether the lead holds.
+    """Find the leading row at each budget of each table, and whether its lead holds.
 
     Args:
-        tables: title and rows of each; rows of different tables are not compared, and those that
-            do not compete (`ssbench.analysis.rows.rivals`) do not count.
+        tables: title and rows of each; rows of different tables are not compared, and rows that do
+            not compete (`ssbench.analysis.rows.rivals`) do not count.
     """
-    found, out = [], 0
+    leads, out = [], 0
     for title, rows in tables:
         place = f" ({title})" if len(tables) > 1 else ""
         for budget, group in by_budget(rows).items():
             competing = rivals(group)
             out += _left_out(group)
             if competing:
-                found.append(_lead(competing, f"{wording.asked(*budget)}{place}"))
-    return Headline(tuple(found), out)
+                leads.append(_lead(competing, f"{wording.asked(*budget)}{place}"))
+    return Headline(tuple(leads), out)
 
 
 def _left_out(group: Sequence[Row]) -> int:

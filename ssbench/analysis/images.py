@@ -1,4 +1,4 @@
-"""Which images rows were measured on: two sets that differ must not look alike.
+"""Tell apart data sets of one name whose images differ.
 
 Records have the data's fingerprint; older ones lack it.
 """
@@ -14,22 +14,22 @@ from ssbench.storage.records import RunRecords
 from ssbench.storage.schema import Record
 
 DIGITS = 8
-"""So many digits of a fingerprint are shown."""
+"""Number of digits of a fingerprint to show."""
 _APART = re.compile(r"(.*) \[images (.*)\]")
 
 
 def told_apart(runs: Iterable[RunRecords]) -> list[RunRecords]:
-    """Give data sets of one name but different images names of their own.
+    """Give data sets of one name but different images different names.
 
-    Tables, ranks and claims go by the name: what differs is then never compared.
+    Tables, ranks and claims go by the name, so different images are never compared.
     """
-    found = list(runs)
+    listed = list(runs)
     sets: dict[str, set[str]] = defaultdict(set)
-    for run in found:
+    for run in listed:
         if run.final.data_fingerprint:
             sets[run.final.dataset].add(run.final.data_fingerprint)
     several = {name for name, prints in sets.items() if len(prints) > 1}
-    return [_named(run) if run.final.dataset in several else run for run in found]
+    return [_named(run) if run.final.dataset in several else run for run in listed]
 
 
 def _named(run: RunRecords) -> RunRecords:
@@ -39,7 +39,7 @@ def _named(run: RunRecords) -> RunRecords:
 
 
 def shown(record: Record) -> str:
-    """The beginning of the fingerprint of a record's images."""
+    """Return the first digits of the fingerprint of a record's images."""
     return record.data_fingerprint[:DIGITS] if record.data_fingerprint else "not recorded"
 
 
@@ -50,13 +50,13 @@ def same(records: Sequence[Record]) -> bool:
 
 
 def warnings(datasets: Iterable[str]) -> list[str]:
-    """Say which data sets `told_apart` gave names of their own."""
+    """Return a warning for each data set that `told_apart` renamed."""
     parts: dict[str, list[str]] = defaultdict(list)
     for dataset in dict.fromkeys(datasets):
         if match := _APART.fullmatch(dataset):
             parts[match[1]].append(match[2])
     return [
         f"{name}: these records were measured on different images (fingerprints "
-        f"{', '.join(prints)}); their rows stand in tables of their own and are not compared."
+        f"{', '.join(prints)}); their rows are in separate tables and are not compared."
         for name, prints in parts.items()
     ]

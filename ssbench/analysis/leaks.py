@@ -1,7 +1,7 @@
-"""Rows whose test error is further below their validation error than chance explains.
+"""Find rows whose test error is further below their validation error than chance explains.
 
-Neither split is trained on, so that errors on both differ by chance and by how hard the images of
-each happen to be. A method that saw the test images errs less on these alone.
+No method trains on either split, so errors on the two differ by chance and by the difficulty of
+their images. A method that saw the test images has a lower error on these alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ssbench.analysis import stats, wording
 from ssbench.analysis.rows import Row
 
 LEVEL = 0.01
-"""How often a table without a leak may name a row, whatever the number of its rows."""
+"""Probability that a table without a leak names a row, whatever the number of its rows."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,18 @@ class _Errors:
 
     @property
     def gap(self) -> float:
-        """Test less validation, transformed so that its sampling error is the same for all rows."""
+        """Test less validation, transformed so that all rows have the same sampling error."""
         return stats.stable(self.test) - stats.stable(self.validation)
 
     @property
     def sampling(self) -> float:
-        """The standard deviation of the gap by the drawing of images, were seeds independent."""
+        """Standard deviation of the gap from drawing images, as if seeds were independent."""
         return math.sqrt(sum(1 / (4 * count) for count in self.images) / len(self.row.done))
 
     def by_chance(self) -> float:
-        """How likely so low a test error is by chance; seeds count as one, as images are the same.
+        """Return the probability of so low a test error; seeds count as one: same images.
 
-        Errors are rounded to the row's disadvantage in nothing: up on test, down on validation.
+        Rounds errors in the row's favour: up on test, down on validation.
         """
         test, validation = self.images
         wrong = math.ceil(self.test * test - 1e-9), math.floor(self.validation * validation + 1e-9)
@@ -47,27 +47,28 @@ class _Errors:
 
 
 def leaks(rows: Sequence[Row]) -> list[str]:
-    """Return a warning that names the rows of a table that may have been fitted to test images.
+    """Return a warning that names the rows of a table that may have used test images.
 
-    A row is named by either of two tests, each at half of `LEVEL` divided by the number of rows:
-    two binomial shares (one run of the row), and the gap between the two errors beside the gaps of
-    the other methods' rows, which share the images and their difficulty.
+    Two tests can name a row, each at half of `LEVEL` divided by the number of rows: two binomial
+    shares (one run of the row), and the gap between the two errors against the gaps of the other
+    methods' rows, which share the images and their difficulty.
     """
-    found = [errors for row in rows if (errors := _errors(row)) is not None]
-    if not found:
+    tested = [errors for row in rows if (errors := _errors(row)) is not None]
+    if not tested:
         return []
-    level = LEVEL / 2 / len(found)
-    named = [each for each in found if min(each.by_chance(), _beside(each, found)) < level]
+    level = LEVEL / 2 / len(tested)
+    named = [each for each in tested if min(each.by_chance(), _beside(each, tested)) < level]
     if not named:
         return []
-    said = [
+    texts = [
         f"{each.row.name} at {wording.asked(*each.row.budget)} ({100 * each.test:.2f} % on test, "
         f"{100 * each.validation:.2f} % on validation)"
         for each in named
     ]
     return [
-        "The test error is further below the validation error than chance explains, as of a method "
-        f"that saw the test images: {wording.listing(said)}. Do not trust it before you know why."
+        "The test error is further below the validation error than chance explains, as if the "
+        f"method saw the test images: {wording.listing(texts)}. Do not trust it "
+        "before you know why."
     ]
 
 
@@ -81,7 +82,7 @@ def _errors(row: Row) -> _Errors | None:
 
 
 def _beside(each: _Errors, all_: Sequence[_Errors]) -> float:
-    """How likely a row's gap is one of those of other methods, whose data set is the same."""
+    """Return how likely a row's gap is among those of other methods on the same data set."""
     others = [
         other.gap
         for other in all_

@@ -1,4 +1,4 @@
-"""What a report cannot conclude: open questions, gaps, and what every row has in common."""
+"""The limits of a report: open questions, gaps, and what all rows have in common."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from ssbench.analysis.rows import Row
 from ssbench.analysis.stats.intervals import _wilson
 
 Part = tuple[str, Sequence[Row], Findings]
-"""A (data set, model): what it is called, its rows, and what was concluded from them."""
+"""A (data set, model): its title, its rows and its findings."""
 
 
 NOTHING_OPEN = (
-    "Nothing that these records show is in doubt by their number or kind; what they were not made "
-    "for remains open."
+    "Nothing in these records is in doubt because of their number or kind; questions that they "
+    "were not made for remain open."
 )
 
 
 def limits(parts: Sequence[Part], overall: Overall) -> tuple[str, ...]:
-    """Say what does not follow from the records, each in one or two sentences.
+    """Return what does not follow from the records, each in one or two sentences.
 
     Args:
         parts: of the report, in the order of its tables.
-        overall: what was concluded from all of them.
+        overall: the conclusions from all of them.
     """
     rows = [row for _, part, _ in parts for row in part]
-    found = [
+    sentences = [
         *_claims(overall),
-        *(said for name, _, found in parts for said in _order(name, found)),
+        *(line for name, _, found in parts for line in _order(name, found)),
         *_missing([found.coverage for _, _, found in parts], rows),
         *_seeds(rows),
         *_sampling(rows),
@@ -42,7 +42,7 @@ def limits(parts: Sequence[Part], overall: Overall) -> tuple[str, ...]:
         *_sizes(rows),
         *_scope(rows),
     ]
-    return tuple(found)
+    return tuple(sentences)
 
 
 def _claims(overall: Overall) -> list[str]:
@@ -54,7 +54,7 @@ def _claims(overall: Overall) -> list[str]:
 
 
 def _order(name: str, found: Findings) -> list[str]:
-    """How many neighbours of a table cannot be put in order."""
+    """Return how many neighbours of a table have no certain order."""
     kinds = Counter(pair.verdict.kind for pair in found.verdicts)
     total, judged = len(found.verdicts), kinds["better"]
     if judged == total:
@@ -67,8 +67,8 @@ def _order(name: str, found: Findings) -> list[str]:
     ]
     why = wording.listing([f"{count} {what}" for count, what in words if count])
     return [
-        f"{name}: which of two neighbours errs less is open for {total - judged} of {total} "
-        f"pairs: {why}. An order in the table is no evidence by itself."
+        f"{name}: which of two neighbours has the lower error is open for {total - judged} of "
+        f"{total} pairs: {why}. The order of a table alone is no evidence."
     ]
 
 
@@ -81,8 +81,8 @@ def _missing(covered: Sequence[Coverage], rows: Sequence[Row]) -> list[str]:
     runs = f"{missing} run{'' if missing == 1 else 's'}"
     return [
         f"{runs} of {wording.listing(list(dict.fromkeys(gap.name for gap in gaps)))} "
-        f"{'has' if missing == 1 else 'have'} no result ({failed} failed). Means over the seeds "
-        "that are left may flatter a row: those that failed need not have been like them."
+        f"{'has' if missing == 1 else 'have'} no result ({failed} failed). Means over the other "
+        "seeds may be too good: the failed ones may have been different."
     ]
 
 
@@ -91,13 +91,13 @@ def _seeds(rows: Sequence[Row]) -> list[str]:
     if not few:
         return []
     return [
-        f"{len(few)} of {len(rows)} rows have fewer than {stats.FEW} seeds: of their differences "
-        "no interval can be given, and none of them is known to be more than luck."
+        f"{len(few)} of {len(rows)} rows have fewer than {stats.FEW} seeds: their differences have "
+        "no interval and may be luck."
     ]
 
 
 def _sampling(rows: Sequence[Row]) -> list[str]:
-    """The error that drawing the test images leaves, which no seed takes away."""
+    """Return the uncertainty from drawing the test images, which more seeds do not reduce."""
     tested = [row for row in rows if row.values("test_images") and row.values("test_top1_error")]
     datasets = list(dict.fromkeys(row.like.dataset for row in tested))
     return [
@@ -108,21 +108,21 @@ def _sampling(rows: Sequence[Row]) -> list[str]:
 
 
 def _sampled(rows: Sequence[Row]) -> str:
-    """The same of the rows of one data set, all with a result."""
+    """Return the same for the rows of one data set, all with a result."""
     finals = [run.final for row in rows for run in row.done]
     sizes = sorted({n for record in finals if (n := record.test_images)})
     least = min(stats.mean(row.values("test_top1_error").values()) for row in rows)
     low, high = _wilson(least / 100, sizes[0])
     if len(sizes) > 1:
-        begin = f"The rows are tested on different numbers of images, {sizes[0]:,} or more."
+        begin = f"The rows were tested on different numbers of images, {sizes[0]:,} or more."
     elif images.same(finals):
-        begin = f"All seeds are tested on the same {sizes[0]:,} images."
+        begin = f"All seeds were tested on the same {sizes[0]:,} images."
     else:
-        begin = f"Every seed is tested on {sizes[0]:,} images; not all records say on which ones."
+        begin = f"Every seed was tested on {sizes[0]:,} images; not all records say which ones."
     return (
-        f"{begin} An error of {least:.2f} % on so many says that on all such images it is between "
-        f"{100 * low:.2f} and {100 * high:.2f} % (95 % interval by Wilson); more seeds do not "
-        "narrow this."
+        f"{begin} An error of {least:.2f} % on that many images means an error between "
+        f"{100 * low:.2f} and {100 * high:.2f} % on all such images (95 % Wilson interval); more "
+        "seeds do not narrow this."
     )
 
 
@@ -132,20 +132,20 @@ def _epochs(rows: Sequence[Row]) -> list[str]:
         return []
     return [
         f"Rows were trained for different numbers of epochs ({totals[0]:.0f} to {totals[-1]:.0f}): "
-        "where one errs less, it may be for its longer training."
+        "a lower error may come from longer training."
     ]
 
 
 def _split(rows: Sequence[Row]) -> list[str]:
-    """Trainings whose batches were parted, among devices or one after the other."""
+    """Name trainings with divided batches, among devices or one after the other."""
     parted = [row for row in rows if split_words([row])]
     if not parted:
         return []
     names = wording.listing(list(dict.fromkeys(row.name for row in parted)))
     return [
-        f"The batches of {names} were parted, among devices or where memory was short: gradients "
-        "and batch norms are those of whole batches but for rounding, which in the course of a "
-        "training can lead to other weights, as another seed does."
+        f"The batches of {names} were divided, among devices or because memory was short: "
+        "gradients and batch norms equal those of whole batches except for rounding, which can "
+        "lead to other weights in the course of a training, as another seed does."
     ]
 
 
@@ -155,18 +155,16 @@ def _tuning(rows: Sequence[Row]) -> list[str]:
         return []
     whose = "No method's" if len(untuned) == len({row.name for row in rows}) else "Not all methods'"
     return [
-        f"{whose} hyper-parameters were tuned on the validation split: a method may lose here by "
-        "its settings, not by its idea."
+        f"{whose} hyper-parameters were tuned on the validation split: a method may lose here "
+        "because of its settings, not its idea."
     ]
 
 
 def _sizes(rows: Sequence[Row]) -> list[str]:
-    """Budgets of one row only, or of networks that differ in size."""
+    """Say that rows with their own threshold differ in size."""
     if not any(row.budget[0] == "own" for row in rows):
         return []
-    return [
-        "Rows with a threshold of their own keep different shares: their errors are not compared."
-    ]
+    return ["Rows with their own threshold keep different shares: their errors are not compared."]
 
 
 def _scope(rows: Sequence[Row]) -> list[str]:
@@ -179,4 +177,4 @@ def _scope(rows: Sequence[Row]) -> list[str]:
         named.append(f"one data set ({datasets[0]}) in one split")
     if not named:
         return []
-    return [f"All rows are of {wording.listing(named)}: nothing follows for others."]
+    return [f"All rows use {wording.listing(named)}: nothing follows for others."]

@@ -1,8 +1,8 @@
-"""How much two methods' masks agree: is it just magnitude?
+"""Measure how much two methods' masks agree: is it just magnitude?
 
-Masks are compared on the sample of weights that records hold (`mask_sample`), seed by seed: kept by
-both / kept by either (Jaccard). Two masks that keep shares a and b at random overlap by
-ab / (a + b - ab); only what is beyond that says that two criteria like the same weights.
+Compares masks on the sample of weights in the records (`mask_sample`), seed by seed: kept by both /
+kept by either (Jaccard). Two random masks that keep shares a and b overlap by ab / (a + b - ab);
+only a larger overlap shows that two criteria prefer the same weights.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ from ssbench.storage.schema import MaskSample
 from ssbench.storage.url_folders import open_shelf
 
 Masks = dict[str, NDArray[np.bool_]]
-"""By layer, flat: True for a kept weight."""
+"""Flat masks by layer: True for a kept weight."""
 _HELD = "held:"
 
 
 def has_masks(rows: Sequence[Row], cache: Path | str) -> bool:
-    """Whether the checkpoints of all pruned runs are there."""
+    """Whether the cache has the checkpoints of all pruned runs."""
     runs = [run for row in rows for run in row.done if run.pruned]
     shelf = open_shelf(cache, "stages")
     return bool(runs) and all(_has(shelf, run) for run in runs)
 
 
 def whole_overlaps(rows: Sequence[Row], cache: Path | str) -> list[Overlap]:
-    """Compare every two rows of each budget's share by all their prunable weights.
+    """Compare every two rows of each share by all their prunable weights.
 
     Args:
         rows: of one (data set, model).
         cache: the folder of the checkpoints.
 
     Raises:
-        BadInputError: a checkpoint is not there, or damaged.
+        BadInputError: a checkpoint is missing or damaged.
     """
-    found = []
+    pairs_of_rows = []
     for title, group in by_share(rows):
         pairs: dict[tuple[str, str], list[tuple[float, float, float]]] = defaultdict(list)
         for seed in sorted({run.final.seed for row in group for run in row.done}):
@@ -59,20 +59,22 @@ def whole_overlaps(rows: Sequence[Row], cache: Path | str) -> list[Overlap]:
                 pairs[first, second].append(_compare(masks[first], masks[second]))
         for (first, second), values in pairs.items():
             both, chance, within = (stats.mean(each) for each in zip(*values, strict=True))
-            found.append(Overlap(title, first, second, both, chance, 0.0, len(values), within))
-    return found
+            pairs_of_rows.append(
+                Overlap(title, first, second, both, chance, 0.0, len(values), within)
+            )
+    return pairs_of_rows
 
 
 def read(run: RunRecords, cache: Path | str) -> Masks:
     """Read the masks of a run's last pruning, by layer.
 
     Raises:
-        BadInputError: the checkpoint is not there, or damaged.
+        BadInputError: the checkpoint is missing or damaged.
     """
     shelf, pruned = open_shelf(cache, "stages"), run.pruned
     if pruned is None or pruned.stage_id is None or not _has(shelf, run):
         raise BadInputError(
-            f"{run.final.run}: its checkpoint is not under {cache}; name another --cache, or "
+            f"{run.final.run}: its checkpoint is not under {cache}; give another --cache, or "
             "remove the record and run the experiment again"
         )
     try:
@@ -98,7 +100,7 @@ def _has(shelf: FolderStore, run: RunRecords) -> bool:
 
 
 def _compare(first: Mapping[str, NDArray[np.bool_]], second: Masks) -> tuple[float, float, float]:
-    """The overlap, that of random masks as large, and as large in every layer."""
+    """Return the overlap, and that of random masks of equal size, overall and per layer."""
     layers = sorted(first.keys() & second.keys())
     one, two = (np.concatenate([masks[name] for name in layers]) for masks in (first, second))
     both, chance, _ = jaccard(one, two)
@@ -118,12 +120,12 @@ class Overlap:
     """Two rows of one budget; shares in [0, 1], means over the ``seeds`` that both have.
 
     Attributes:
-        jaccard: the share of weights that both keep, of those that either keeps.
-        chance: the same for two random masks that keep as much.
-        within: the same for two masks that are random but for how much they keep of each layer;
-            None where the layers of the weights are not known, as of a sample.
-        error: the standard error that looking at a sample gives ``jaccard``, for one seed; 0 where
-            all weights were compared.
+        jaccard: of the weights that either keeps, the share that both keep.
+        chance: the same for two random masks of the same sizes.
+        within: the same for two random masks of the same sizes in each layer; None if the layers
+            are unknown, as in a sample.
+        error: the standard error of ``jaccard`` from sampling weights, for one seed; 0 if all
+            weights were compared.
     """
 
     budget: str
@@ -136,7 +138,7 @@ class Overlap:
     within: float | None = None
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return the overlap in one line."""
         layers = "" if self.within is None else f", by chance within each layer {self.within:.2f}"
         seeds = f"{self.seeds} seed{'' if self.seeds == 1 else 's'}"
         sampled = f" ± {self.error:.2f}" if self.error else ""
@@ -148,36 +150,36 @@ class Overlap:
 
 CAPTION = (
     "Overlap of the masks of two rows at one budget and seed: weights kept by both, as a share of "
-    "those kept by either, over all prunable weights (a sample of them where a standard error is "
-    "given); by chance: two random masks of the same sizes."
+    "those kept by either, over all prunable weights (over a sample of them if there is a standard "
+    "error); by chance: two random masks of the same sizes."
 )
 
 
 def overlaps(rows: Sequence[Row]) -> list[Overlap]:
-    """Compare every two rows of each budget's share, whatever its unit, by the sampled masks."""
-    found = []
+    """Compare every two rows of each share, in any unit, by the sampled masks."""
+    pairs = []
     for title, group in by_share(rows):
         samples = {row: _samples(row) for row in group}
         for first, second in combinations(group, 2):
             pair = _overlap(title, (first, second), (samples[first], samples[second]))
-            found += [pair] if pair else []
-    return found
+            pairs += [pair] if pair else []
+    return pairs
 
 
 def by_share(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    """Part the pruned rows by the share that was to stay, with its title; units are not told apart.
+    """Group the pruned rows by the share to keep, with a title; units are not distinguished.
 
-    A method that is counted in params and one in connections have no budget in common otherwise.
+    Otherwise a method counted in params and one counted in connections would share no budget.
     """
     shares = {row.budget[0]: None for row in rows if row.budget[0] is not None}
-    found = []
+    groups = []
     for share in shares:
         group = [row for row in rows if row.budget[0] == share and row.done]
         units = list(dict.fromkeys(row.budget[1] for row in group))
         titles = [wording.asked(share, unit) for unit in units] or [wording.asked(share, None)]
         others = [title.rpartition(" ")[2] for title in titles[1:]] if share != "own" else []
-        found.append((" or ".join([titles[0], *others]), group))
-    return found
+        groups.append((" or ".join([titles[0], *others]), group))
+    return groups
 
 
 def decode(sample: MaskSample) -> Bits:
@@ -210,7 +212,7 @@ def _overlap(
 
 
 def jaccard(first: Bits, second: Bits) -> tuple[float, float, int]:
-    """Return the overlap of two masks, that of random masks as large, and how many either keeps.
+    """Return the overlap of two masks, that of random masks, and how many either keeps.
 
     Args:
         first: True for a kept weight [weights].

@@ -1,4 +1,4 @@
-"""Several folders of results as one report, without mixing what cannot be compared."""
+"""Merge several folders of results into one report, without mixing incomparable rows."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ssbench.storage.records import RunRecords, read_runs
 from ssbench.storage.schema import Record
 
 Key = tuple[str, str]
-"""Data set and model: what a table is about."""
+"""Data set and model of a table."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What all rows of one table must share, of the runs of one folder.
+    """What all rows of one table must share, from the runs of one folder.
 
     Attributes:
         epochs: in total, of most runs (the scratch controls differ by design).
-        images: to train, to validate and to test.
+        images: for training, validation and testing.
         dense: params, connections and MACs of the dense network: other counts of the same network
             mean another counting convention.
-        start: the weights that training began with.
-        prepared: how photographs were; empty: there are none, or an older record does not say.
+        start: the initial weights of the trainings.
+        prepared: preprocessing of photographs; empty: no photographs, or an older record.
     """
 
     epochs: int | None
@@ -37,7 +37,7 @@ class Conditions:
     prepared: str = ""
 
     def unlike(self, other: Conditions) -> list[str]:
-        """Say what differs, one text each: 'total epochs (30, 20)'."""
+        """Return the differences, one text each: 'total epochs (30, 20)'."""
         facts = (
             ("total epochs", "epochs"),
             ("images to train / validate / test", "images"),
@@ -46,7 +46,7 @@ class Conditions:
             ("preprocessing", "prepared"),
         )
         return [
-            f"{what} ({_said(getattr(self, key))}; {_said(getattr(other, key))})"
+            f"{what} ({_text(getattr(self, key))}; {_text(getattr(other, key))})"
             for what, key in facts
             if getattr(self, key) != getattr(other, key)
             and (key != "prepared" or (self.prepared or _OLDER) != (other.prepared or _OLDER))
@@ -55,7 +55,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Part:
-    """Runs that can stand in one table, from one or several folders."""
+    """Runs of one table, from one or several folders."""
 
     folders: tuple[str, ...]
     conditions: Conditions
@@ -67,10 +67,10 @@ class Merged:
     """The runs of several folders.
 
     Attributes:
-        runs: all of them.
-        parts: by (data set, model), those that can stand in one table; a second part is there
-            where folders cannot be compared.
-        warnings: what differs between the folders, and what was therefore kept apart.
+        runs: all runs.
+        parts: by (data set, model), the runs of each table; a second part exists if folders cannot
+            be compared.
+        warnings: differences between the folders, and the runs separated because of them.
     """
 
     runs: tuple[RunRecords, ...]
@@ -82,7 +82,7 @@ def merge(folders: Sequence[Path]) -> Merged:
     """Read several experiments' folders, at least one.
 
     Raises:
-        BadInputError: a folder without records, or a line that is not a record.
+        BadInputError: a folder has no records, or a line is not a record.
     """
     parts: dict[Key, list[Part]] = defaultdict(list)
     read = [(number, run) for number, path in enumerate(folders) for run in read_runs(path)]
@@ -102,16 +102,16 @@ def merge(folders: Sequence[Path]) -> Merged:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """The folders' own names, or their whole paths where two have the same one."""
+    """Return the folders' names, or their whole paths if two names are equal."""
     names = [folder.resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
 def conditions(records: Sequence[Record]) -> Conditions:
-    """Return the conditions that most of some records, at least one, were measured under."""
+    """Return the conditions of most of some records, at least one."""
 
     def most(values: Sequence[object]) -> object:
-        # Failed runs have measured nothing; they do not vote.
+        # Failed runs have no measurements; they do not count.
         found = Counter(v for v in values if v is not None and v != (None, None, None))
         return found.most_common(1)[0][0] if found else None
 
@@ -143,11 +143,11 @@ def _prepared(record: Record) -> str | None:
 
 
 _OLDER = "resized to 256, cut to 224, bilinear, mean 124 / 116 / 104, sd 58.4 / 57.1 / 57.4"
-"""The preprocessing of all photographs before records named it."""
+"""The preprocessing of all photographs before records had it."""
 
 
 def _add(parts: list[Part], new: Part) -> None:
-    """Put a folder's runs with those that they can be compared with, or apart."""
+    """Add a folder's runs to comparable ones, or as a part of their own."""
     for position, part in enumerate(parts):
         if not part.conditions.unlike(new.conditions):
             together = Part(part.folders + new.folders, part.conditions, part.runs + new.runs)
@@ -164,14 +164,14 @@ def _apart(parts: dict[Key, list[Part]]) -> list[str]:
             names = (wording.listing(list(part.folders)) for part in (first, other))
             why = "; ".join(first.conditions.unlike(other.conditions))
             found.append(
-                f"{model} on {dataset}: {' and '.join(names)} stand in tables of their own, since "
-                f"their rows cannot be compared: {why}."
+                f"{model} on {dataset}: {' and '.join(names)} are in separate tables, as their "
+                f"rows cannot be compared: {why}."
             )
     return found
 
 
 def _recipes(folders: Sequence[Path]) -> list[str]:
-    """What the recipes of the folders differ in: rows stay together, but the reader must know."""
+    """Return differences of the folders' recipes: rows stay together, but readers must know."""
     known = [(folder, flat(manifest(folder))) for folder in folders]
     known = [(folder, found) for folder, found in known if found]
     compared = {"name", "dataset", "start", "data"}
@@ -187,7 +187,7 @@ def _recipes(folders: Sequence[Path]) -> list[str]:
     return [f"The recipes of {names} differ in {'; '.join(different)}."]
 
 
-def _said(value: object) -> str:
+def _text(value: object) -> str:
     if isinstance(value, tuple):
         return " / ".join(str(part) for part in value)
     return str(value)

@@ -1,4 +1,4 @@
-"""Footnotes and warnings of a table: what a reader must know before comparing its rows."""
+"""Footnotes and warnings of a table: what a reader should know before comparing its rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssbench.storage.schema import Record
 
 @dataclass(frozen=True)
 class Note:
-    """A footnote: its mark, what it says, and the rows that carry the mark."""
+    """A footnote: its mark, its text, and the rows with the mark."""
 
     mark: str
     text: str
@@ -26,24 +26,24 @@ def notes(rows: Sequence[Row], call: Callable[[Row], str] = lambda row: row.name
 
     Args:
         rows: in printing order.
-        call: what a footnote calls a row.
+        call: returns a row's name for footnotes.
     """
     kinds: tuple[tuple[str, str, Callable[[Row], str | None]], ...] = (
         ("†", "collapsed and does not compete", _collapse),
         ("‡", "failed", _failure),
         (
             "§",
-            f"kept more or less than was asked by over {100 * CLOSE:g} % of it (furthest seed)",
+            f"missed the budget by over {100 * CLOSE:g} % of it (furthest seed)",
             _miss,
         ),
         ("¶", "the protection of layers acted", _protection),
     )
     found = []
     for mark, what, say in kinds:
-        said = [(row, words) for row in rows if (words := say(row)) is not None]
-        if said:
+        marked = [(row, words) for row in rows if (words := say(row)) is not None]
+        if marked:
             found.append(
-                Note(mark, f"{what}: {_by_name(said, call)}.", tuple(row for row, _ in said))
+                Note(mark, f"{what}: {_by_name(marked, call)}.", tuple(row for row, _ in marked))
             )
     return found
 
@@ -53,8 +53,8 @@ def _collapse(row: Row) -> str | None:
         (row.collapsed(), "a whole layer lost all its weights"),
         (row.at_chance(), "no better than guessing"),
     )
-    said = [f"{what} in {seeds} of {len(row.done)} seeds" for seeds, what in counts if seeds]
-    return ", ".join(said) or None
+    phrases = [f"{what} in {seeds} of {len(row.done)} seeds" for seeds, what in counts if seeds]
+    return ", ".join(phrases) or None
 
 
 def _failure(row: Row) -> str | None:
@@ -65,11 +65,11 @@ def _failure(row: Row) -> str | None:
 
 
 def reason(record: Record) -> str:
-    """Say why a run failed, and in which epoch if it diverged."""
-    said = record.reason or "no reason given"
+    """Return why a run failed, and in which epoch if it diverged."""
+    text = record.reason or "no reason given"
     epoch = record.diverged_epoch
-    told = epoch is None or f"in epoch {epoch}" in said
-    return said if told else f"diverged in epoch {epoch}: {said}"
+    has_epoch = epoch is None or f"in epoch {epoch}" in text
+    return text if has_epoch else f"diverged in epoch {epoch}: {text}"
 
 
 def _miss(row: Row) -> str | None:
@@ -78,7 +78,7 @@ def _miss(row: Row) -> str | None:
         return None
     left_out = f", too {'much' if miss > 0 else 'little'} to compete" if row.off_budget else ""
     free = row.off_budget and not row.like.protection and row.like.scope != "layerwise"
-    remedy = "; protection or scope = 'layerwise' may come nearer" if free else ""
+    remedy = "; protection or scope = 'layerwise' may come closer" if free else ""
     return f"{100 * asked * (1 + miss):.4g} %{left_out}{remedy}"
 
 
@@ -89,17 +89,17 @@ def _protection(row: Row) -> str | None:
     return f"in {layers.mean:.3g} layer{'' if layers.mean == 1 else 's'}"
 
 
-def _by_name(said: Iterable[tuple[Row, str]], call: Callable[[Row], str]) -> str:
-    """Write 'name at 5 % (words), 2 % (words); other at …', each name once."""
+def _by_name(marked: Iterable[tuple[Row, str]], call: Callable[[Row], str]) -> str:
+    """Write 'name at 5 % (words), 2 % (words); other at …', with each name once."""
     places: dict[str, list[str]] = {}
-    for row, words in said:
+    for row, words in marked:
         place = "" if row.is_dense else f"at {wording.asked(*row.budget)} "
         places.setdefault(call(row), []).append(f"{place}({words})")
     return "; ".join(f"{name} {', '.join(items)}" for name, items in places.items())
 
 
 def warnings(rows: Sequence[Row]) -> list[str]:
-    """Return what makes the rows of a table unequal, beside the method."""
+    """Return differences of a table's rows besides the method."""
     finals = [run.final for row in rows for run in row.done]
     found = []
     for what, values in (("devices", devices(finals)), ("library versions", versions(finals))):
@@ -119,14 +119,14 @@ def warnings(rows: Sequence[Row]) -> list[str]:
     if unknown and any(record.data_fingerprint for record in finals):
         names = listed(row.name for row in unknown)
         found.append(
-            f"On which images these rows were measured was not recorded: {names}. That they are "
-            "those of the other rows cannot be checked."
+            f"The records of these rows do not name their images: {names}. They may differ from "
+            "those of the other rows."
         )
     return [*found, *_no_effect(rows), *leaks(rows)]
 
 
 def _no_effect(rows: Sequence[Row]) -> list[str]:
-    """Say which rows of a budget are equal to the last digit: a setting of theirs does nothing."""
+    """Name rows of a budget with identical results: one of their settings has no effect."""
     found = []
     for group in by_budget(printed(rows)).values():
         equal: dict[tuple[object, ...], list[Row]] = {}
@@ -135,7 +135,8 @@ def _no_effect(rows: Sequence[Row]) -> list[str]:
                 equal.setdefault(tuple(_outcome(run) for run in row.done), []).append(row)
         found += [
             f"{listed(row.name for row in same)} ({wording.asked(*same[0].budget)}): the same "
-            "results to the last digit at every seed. What sets these rows apart changes nothing."
+            "results to the last digit at every seed. The settings in which these rows "
+            "differ have no effect."
             for same in equal.values()
             if len(same) > 1
         ]
@@ -143,7 +144,7 @@ def _no_effect(rows: Sequence[Row]) -> list[str]:
 
 
 def _outcome(run: RunRecords) -> tuple[object, ...]:
-    """What two trainings that differ in anything hardly share."""
+    """Return values that two different trainings hardly share."""
     final = run.final
     curve = tuple(final.curve_loss or ())
     return final.seed, curve, final.test_loss, final.params_nonzero, final.threshold
@@ -154,7 +155,7 @@ def superseded(older: Sequence[RunRecords]) -> list[str]:
     if not older:
         return []
     names = listed(run.final.run for run in older)
-    return [f"The newest run of each row and seed counts; older ones are left out: {names}."]
+    return [f"The newest run of each row and seed counts; older ones do not count: {names}."]
 
 
 def devices(records: Iterable[Record]) -> list[str]:

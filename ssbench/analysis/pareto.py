@@ -12,42 +12,40 @@ from ssbench.analysis.rows import UNFAIR, Row, missing_seeds, standing, twins, u
 
 
 def smaller(row: Row, rows: Sequence[Row], key: str) -> Mapping[Row, dict[int, float]]:
-    """Return the errors, by seed, of a row and its rivals: those that have no more params.
+    """Return the errors, by seed, of a row and its rivals: rows with no more params.
 
-    A row has rivals with up to `UNFAIR` more params than its own too, as budgets are not met to
-    the last weight. None, not even itself, where it has no rival or does not stand
-    (`ssbench.analysis.rows.standing`).
+    Rivals may have up to `UNFAIR` more params, as budgets are not met to the last weight. Empty if
+    the row has no rival or is not `ssbench.analysis.rows.standing`.
 
     Args:
         row: one of ``rows``.
         rows: of one data set, of any network.
-        key: which error.
+        key: of the error.
     """
     size = row.mean("params_nonzero")
     able = standing(rows)
     if size is None or not row.values(key) or row not in able:
         return {}
     limit = size * (1 + UNFAIR)
-    found = {
+    errors = {
         other: values
         for other in able
         if (params := other.mean("params_nonzero")) is not None
         and params <= limit
         and (values := other.values(key))
     }
-    return found if len(found) > 1 else {}
+    return errors if len(errors) > 1 else {}
 
 
 def front_of_error(rows: Sequence[Row], key: str) -> set[Row]:
-    """Return the rows that are best, or not distinguishable from it, among those no larger.
+    """Return the rows that are best, or not separable from the best, among those no larger.
 
-    The same rule as within a budget (`stats.best_rows`) where no two rows need
-    have one size: a large network has to beat, or equal, all that are smaller. The smallest has no
-    rival.
+    The same rule as within a budget (`stats.best_rows`), for rows of different sizes: a large
+    network must beat or equal all smaller ones. The smallest has no rival.
 
     Args:
         rows: of one data set, of any network.
-        key: which error.
+        key: of the error.
     """
     resolution = max((row.resolution for row in rows), default=0.0)
     return {row for row in rows if row in stats.best_rows(smaller(row, rows, key), resolution)}
@@ -60,14 +58,15 @@ UNITS = {"params": "params", "macs": "MACs"}
 class Front:
     """The rows that no other beats in test error and size, from the smallest to the largest.
 
-    ``points`` are (name, budget, size, error in percent); a size is the mean of what is nonzero.
+    Attributes:
+        points: (name, budget, size, error in percent); the size is the mean nonzero count.
     """
 
     unit: str
     points: tuple[tuple[str, str, float, float], ...]
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return the front in one line."""
         listed = "; ".join(
             f"{name}{'' if budget == '100 %' else f' at {budget}'} "
             f"({wording.count(size)}, {error:.2f} %)"
@@ -80,8 +79,10 @@ class Front:
 class Areas:
     """The mean test error of each method over a range of compression that all of them span.
 
-    ``low`` and ``high`` are compression ratios (dense / nonzero), ``means`` errors in percent,
-    from best to worst; ``left_out`` are methods that lack a budget or a seed.
+    Attributes:
+        low: smallest compression ratio (dense / nonzero); ``high``: the largest.
+        means: errors in percent, from best to worst.
+        left_out: methods that lack a budget or a seed.
     """
 
     unit: str
@@ -91,7 +92,7 @@ class Areas:
     left_out: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return the areas in one line."""
         listed = ", ".join(f"{name} {mean:.2f}" for name, mean in self.means.items())
         missing = f"; without a full curve: {', '.join(self.left_out)}" if self.left_out else ""
         noun = UNITS[self.unit]
@@ -100,18 +101,18 @@ class Areas:
 
 FRONT_CAPTION = (
     "Rows that no other row beats in both mean test error and size (nonzero, mean over seeds), "
-    "from the smallest to the largest; those that collapsed have no part in it. Whether rows can "
-    "be told apart is for the verdicts to say."
+    "from the smallest to the largest, without collapsed rows. The verdicts say whether rows can "
+    "be separated."
 )
 AREA_CAPTION = (
     "Area under test error against the logarithm of the compression ratio (dense / nonzero), "
     "divided by the width of the range: the mean error in % over the range that all curves span. "
-    "A curve is not full where a row of it collapsed or missed its budget."
+    "A curve is incomplete if one of its rows collapsed or missed its budget."
 )
 
 
 def complete(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows that have a result for every usual seed: others have other means."""
+    """Return the rows with a result for every usual seed; only their means are comparable."""
     seeds = usual_seeds(rows)
     return [row for row in rows if row.done and not missing_seeds(row, seeds)]
 
@@ -142,7 +143,7 @@ def areas(rows: Sequence[Row], unit: str) -> Areas | None:
         unit: "params" or "macs".
 
     Returns:
-        None where fewer than two methods have a curve, or their curves share no range.
+        None if fewer than two methods have a curve, or their curves share no range.
     """
     whole = {row for row in standing(complete(rows)) if not row.off_budget}
     without_floor = twins(rows)
@@ -169,7 +170,7 @@ def areas(rows: Sequence[Row], unit: str) -> Areas | None:
 
 
 def _curve(line: Sequence[Row], unit: str) -> list[tuple[float, float]]:
-    """Compression (log2) and error of each budget; nothing where a network has lost all."""
+    """Return compression (log2) and error of each budget; empty if a network lost everything."""
     points = {}
     for row in line:
         kept, error = row.kept(unit), row.spread("test_top1_error")

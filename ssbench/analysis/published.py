@@ -1,4 +1,4 @@
-"""CSV files -> checked rows of the literature.
+"""Read and check published results from CSV files.
 
 >>> [row.macs for row in collect() if row.line.variant == "VGG-16-A"]
 [206000000.0]
@@ -19,7 +19,7 @@ from ssbench.errors import BadInputError, nearest, wrong
 from ssbench.paths import bench_folder
 
 DENSE = "dense"
-"""The method of a row that gives the size which a source's other rows are pruned from."""
+"""The method of a row with the dense size of its source's other rows."""
 _PER_MULTIPLY_ADD = {"mul+add": 2, "mac": 1}
 
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -28,10 +28,10 @@ Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Line(BaseModel):
-    """One line of a file: what a source says of one network, pruned or dense.
+    """One line of a file: a source's result for one network, pruned or dense.
 
-    Errors are in percent, params and flops (of one image) are counts; None where a source says
-    nothing. ``flops_convention`` is what a multiply-add counts: 2 (``mul+add``) or 1 (``mac``).
+    Errors are in percent, params and flops (of one image) are counts; None if the source has no
+    value. ``flops_convention`` is the count of a multiply-add: 2 (``mul+add``) or 1 (``mac``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +50,7 @@ class Line(BaseModel):
 
     @property
     def macs(self) -> float | None:
-        """Multiply-adds; None where the FLOPs are not given, or not what they count."""
+        """Multiply-adds; None if the source gives no FLOPs or no convention."""
         if self.flops is None or self.flops_convention is None:
             return None
         return self.flops / _PER_MULTIPLY_ADD[self.flops_convention]
@@ -61,8 +61,8 @@ class Published:
     """A published row.
 
     Attributes:
-        line: what the source says; its model is called what ssbench calls it.
-        dense: the same source's dense network; itself for one; None where there is none.
+        line: the source's result, with ssbench's name of the model.
+        dense: the same source's dense network; for a dense row itself; None if there is none.
     """
 
     line: Line
@@ -75,7 +75,7 @@ class Published:
 
     @property
     def is_dense(self) -> bool:
-        """Whether nothing is pruned."""
+        """Whether the network is not pruned."""
         return self.line.method == DENSE
 
     @property
@@ -85,12 +85,12 @@ class Published:
 
     @property
     def params_pruned(self) -> float | None:
-        """The share of the params of the source's dense network that is gone."""
+        """The pruned share of the params of the source's dense network."""
         return _gone(self.line.params, self.dense.params if self.dense else None)
 
     @property
     def macs_pruned(self) -> float | None:
-        """The share of the MACs that is gone; where both count alike, how does not matter."""
+        """The pruned share of the MACs; if both use one convention, it does not matter which."""
         if self.dense is None:
             return None
         if self.line.flops_convention == self.dense.flops_convention:
@@ -108,38 +108,38 @@ def matching(published: Iterable[Published], dataset: str, model: str) -> list[P
 
 
 def collect(files: Sequence[Path] = (), *, shipped: bool = True) -> list[Published]:
-    """Return the published rows that ship with ssbench, then those of a user's own files.
+    """Return the published rows that ship with ssbench, then those of the user's files.
 
     Args:
         files: in the columns of `Line`.
-        shipped: whether to take those that ship with ssbench.
+        shipped: whether to include those that ship with ssbench.
 
     Raises:
-        BadInputError: a file cannot be read or says what cannot be; names file, line and column.
+        BadInputError: a file is unreadable or has an impossible value; names file, line and column.
     """
     return read(*([bench_folder() / "published.csv"] if shipped else []), *files)
 
 
 def read(*files: Path) -> list[Published]:
-    """Return the published rows of some files, in their order.
+    """Return the published rows of some files, in order.
 
     Raises:
         BadInputError: as `collect`.
     """
     names = _names()
-    found: dict[Key, tuple[str, Line]] = {}
+    lines: dict[Key, tuple[str, Line]] = {}
     for file in files:
         for place, cells in _cells(file, Line.model_fields):
             line = _line(cells, place, names)
-            if _key(line) in found:
+            if _key(line) in lines:
                 raise BadInputError(
-                    f"{place}: {found[_key(line)][0]} says this already (the same data set, model, "
-                    "method, variant and source; a source has one dense network of a model); "
+                    f"{place}: repeats {lines[_key(line)][0]} (the same data set, model, method, "
+                    "variant and source; a source has one dense network of a model); "
                     "remove one, or give the source or variant another name"
                 )
-            found[_key(line)] = (place, line)
-    dense = {_origin(line): line for _, line in found.values() if line.method == DENSE}
-    return [Published(line, dense.get(_origin(line))) for _, line in found.values()]
+            lines[_key(line)] = (place, line)
+    dense = {_origin(line): line for _, line in lines.values() if line.method == DENSE}
+    return [Published(line, dense.get(_origin(line))) for _, line in lines.values()]
 
 
 Origin = tuple[str, str, str]
@@ -155,7 +155,7 @@ def _key(line: Line) -> Key:
 
 
 def _names() -> dict[str, str]:
-    """What ssbench calls the networks that the literature calls otherwise."""
+    """Return ssbench's names of networks, by their names in the literature."""
     path = bench_folder() / "published_names.csv"
     return {cells["published"]: cells["model"] for _, cells in _cells(path, ("published", "model"))}
 
@@ -174,12 +174,12 @@ def _line(cells: Mapping[str, str], place: str, names: Mapping[str, str]) -> Lin
 
 
 def _cells(path: Path, columns: Collection[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Read a CSV file with a header: the place and the stripped cells of each line."""
+    """Yield the place and the stripped cells of each line of a CSV file with a header."""
     try:
         content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(
-            f"{path}: cannot be read ({error}); name a CSV file in UTF-8"
+            f"{path}: cannot be read ({error}); give a CSV file in UTF-8"
         ) from error
     reader = csv.reader(StringIO(content, newline=""), strict=True)
     header: list[str] = []
@@ -194,14 +194,16 @@ def _cells(path: Path, columns: Collection[str]) -> Iterator[tuple[str, dict[str
             elif len(cells) != len(header):
                 raise BadInputError(
                     f"{place}: {len(cells)} cells under {len(header)} columns; quote text that "
-                    "has a comma in it"
+                    "contains a comma"
                 )
             else:
                 yield place, dict(zip(header, cells, strict=True))
     except csv.Error as error:
         raise BadInputError(f"{path}, line {reader.line_num}: not CSV ({error})") from error
     if not header:
-        raise BadInputError(f"{path}: empty; its first line names columns: {', '.join(columns)}")
+        raise BadInputError(
+            f"{path}: empty; its first line must name columns: {', '.join(columns)}"
+        )
 
 
 def _check_header(header: Sequence[str], columns: Collection[str], place: str) -> None:
@@ -209,4 +211,4 @@ def _check_header(header: Sequence[str], columns: Collection[str], place: str) -
         if column not in columns:
             raise BadInputError(f"{place}: unknown column {column!r}; {nearest(column, columns)}")
         if header.count(column) > 1:
-            raise BadInputError(f"{place}: the column {column!r} stands there twice; remove one")
+            raise BadInputError(f"{place}: the column {column!r} occurs twice; remove one")

@@ -1,7 +1,7 @@
-"""Average ranks of the methods over all (data set, model, budget) that all of them were run on.
+"""Average ranks of the methods over all (data set, model, budget) that all of them have.
 
-Only tables of the same total epochs and initial weights are ranked together, and of one network and
-data set only one: where two are shown, their rows could not be compared.
+Ranks together only tables with the same total epochs and initial weights, and only one table per
+network and data set: the rows of two could not be compared.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from ssbench.analysis.merge import conditions
 from ssbench.analysis.rows import Row, by_budget, rivals
 
 Cell = tuple[str, str, float]
-"""Data set, model and the share that was to be kept."""
+"""Data set, model and the share to keep."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The methods whose budgets are counted in one unit, by average rank.
+    """The methods with budgets in one unit, by average rank.
 
-    ``left_out`` are those that lack a cell, with the number of cells that they have: no mean is
-    taken over cells that are missing. ``under`` says what sets the tables apart from others that
-    were not ranked with them; nothing where there are none.
+    Attributes:
+        left_out: methods that lack a cell, with the number of cells they have: no mean skips
+            missing cells.
+        under: how these tables differ from tables ranked separately; empty: there are none.
     """
 
     unit: str
@@ -35,14 +36,14 @@ class Ranks:
 
     @property
     def title(self) -> str:
-        """Which cells were ranked."""
+        """The ranked cells."""
         noun = "MACs" if self.unit == "macs" else self.unit
         under = f" ({self.under})" if self.under else ""
         count = len(self.cells)
         return f"budgets of {noun}{under}, {count} cell{'' if count == 1 else 's'}"
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return the ranks in one line."""
         listed = ", ".join(f"{name} {rank:.2f}" for name, rank in self.ranking.average.items())
         parts = [f"{self.title}: {listed}"]
         if self.ranking.pvalue is not None and self.ranking.critical is not None:
@@ -61,17 +62,17 @@ class Ranks:
 CAPTION = (
     "Average rank by mean test error, 1 for the lowest, over all cells (data set, model, share "
     f"kept) of one unit. Friedman's test; ranks that differ by less than Nemenyi's critical "
-    f"difference ({100 * stats.LEVEL:.0f} %) cannot be told apart. Both take cells as independent, "
-    "which the budgets of one network are not. Only methods that have every cell with all its "
-    "seeds are ranked, and only tables of the same total epochs and initial weights together."
+    f"difference ({100 * stats.LEVEL:.0f} %) cannot be separated. Both take cells as independent, "
+    "which the budgets of one network are not. Only methods with every cell and all its seeds are "
+    "ranked, and only tables with the same total epochs and initial weights together."
 )
 
 
 def rankings(tables: Sequence[Sequence[Row]]) -> list[Ranks]:
-    """Rank the methods, for each unit that budgets are counted in.
+    """Rank the methods, for each unit of budgets.
 
     Args:
-        tables: the rows of each; those of two tables are not compared with each other.
+        tables: the rows of each; rows of different tables are not compared.
     """
     groups: dict[_Group, list[Sequence[Row]]] = defaultdict(list)
     for table in tables:
@@ -91,7 +92,7 @@ def rankings(tables: Sequence[Sequence[Row]]) -> list[Ranks]:
 
 
 _Group = tuple[int | None, str, int]
-"""Total epochs, initial weights, and a number where these do not tell two tables apart."""
+"""Total epochs, initial weights, and a number if these do not distinguish two tables."""
 
 
 def _names(table: Sequence[Row]) -> tuple[str, str]:
@@ -99,7 +100,7 @@ def _names(table: Sequence[Row]) -> tuple[str, str]:
 
 
 def _under(group: _Group, groups: Sequence[_Group]) -> str:
-    """What sets a group apart from the others."""
+    """Return what distinguishes a group from the others."""
     words = (f"{group[0]} epochs", f"from {group[1]} weights", f"group {group[2]}")
     return ", ".join(
         word for place, word in enumerate(words) if len({other[place] for other in groups}) > 1
@@ -118,7 +119,7 @@ def _of_group(tables: Sequence[Sequence[Row]], under: str) -> list[Ranks]:
 
 
 def _complete(rows: Mapping[Row, Mapping[int, float]]) -> dict[str, float]:
-    """The mean errors of the rows that have all the seeds of their cell."""
+    """Return the mean errors of the rows with all seeds of their cell."""
     most = max((len(values) for values in rows.values()), default=0)
     return {
         row.name: stats.mean(values.values()) for row, values in rows.items() if len(values) == most

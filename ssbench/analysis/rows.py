@@ -1,4 +1,4 @@
-"""Runs -> rows: one row for each (data set, model, method and settings, budget), over its seeds."""
+"""Turn runs into rows: one per (data set, model, method and settings, budget), over its seeds."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Asked = float | Literal["own"] | None
 CLOSE = 0.005
 """A budget counts as met within this share of it."""
 UNFAIR = 0.05
-"""A row that kept this share more or less than was asked does not compete with the others."""
+"""A row that missed its budget by this share of it does not compete with the others."""
 _ONE_SIDED = 1.645
-"""Standard errors: so far under the error of guessing is no more than luck in 95 of 100 cases."""
+"""Standard errors below the error of guessing that luck alone stays within in 95 of 100 cases."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Spread:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """The runs that differ in nothing but the seed, in the order of their seeds."""
+    """The runs that differ only in the seed, in the order of their seeds."""
 
     name: str
     done: tuple[RunRecords, ...]
@@ -49,31 +49,31 @@ class Row:
 
     @property
     def budget(self) -> tuple[Asked, str | None]:
-        """What was asked for: the share and its unit; (None, None) for the dense network."""
+        """The requested share and its unit; (None, None) for the dense network."""
         return self.like.budget_asked, self.like.budget_unit
 
     @property
     def is_dense(self) -> bool:
-        """Whether nothing was to be pruned."""
+        """Whether the row is the unpruned network."""
         return self.like.budget_asked is None
 
     @property
     def resolution(self) -> float:
-        """The step in which test errors come, in percentage points."""
+        """The smallest step between test errors, in percentage points."""
         images = [run.final.test_images for run in self.done if run.final.test_images]
         return 100 / min(images) if images else 0.0
 
     def values(self, key: str) -> dict[int, float]:
         """Return a measurement of the last stage by seed, without the runs that lack it."""
-        found = {run.final.seed: getattr(run.final, key) for run in self.done}
-        return {seed: float(value) for seed, value in found.items() if value is not None}
+        by_seed = {run.final.seed: getattr(run.final, key) for run in self.done}
+        return {seed: float(value) for seed, value in by_seed.items() if value is not None}
 
     def spread(self, key: str) -> Spread | None:
-        """Return a measurement of the last stage over the seeds; None where no run has it."""
+        """Return a measurement of the last stage over the seeds; None if no run has it."""
         return spread(self.values(key).values())
 
     def mean(self, key: str) -> float | None:
-        """Return a measurement's mean over the seeds; None where no run has it."""
+        """Return a measurement's mean over the seeds; None if no run has it."""
         found = self.spread(key)
         return found.mean if found else None
 
@@ -86,9 +86,9 @@ class Row:
         return spread(run.total(key) for run in self.done)
 
     def joules(self) -> Spread | None:
-        """Return the energy of each run, over the seeds; None where it is not known of them all."""
-        found = [run.joules for run in self.done]
-        return None if None in found else spread(found)
+        """Return the energy of each run, over the seeds; None if any is unknown."""
+        energies = [run.joules for run in self.done]
+        return None if None in energies else spread(energies)
 
     def kept(self, unit: str) -> Spread | None:
         """Return the share of the dense network's unit that is nonzero, over the seeds."""
@@ -100,17 +100,17 @@ class Row:
         return sum(any(share == 0 for share in run.final.layers.values()) for run in self.done)
 
     def at_chance(self) -> int:
-        """Count the seeds in which the network is no better than guessing the commonest class."""
+        """Count the seeds in which the network is no better than guessing one class."""
         return sum(_guesses(run.final) for run in self.done)
 
     @property
     def broken(self) -> bool:
-        """Whether in some seed a whole layer died, or nothing was learnt: to beat it is nothing."""
+        """Whether a layer died or nothing was learnt in some seed: beating it proves nothing."""
         return self.collapsed() > 0 or self.at_chance() > 0
 
     @property
     def off_budget(self) -> bool:
-        """Whether it kept so much more or less than was asked that it is of another size."""
+        """Whether it missed its budget by so much that its size is not comparable."""
         return abs(self.miss() or 0) > UNFAIR
 
     def miss(self) -> float | None:
@@ -123,7 +123,7 @@ class Row:
 
 
 def _guesses(final: Record) -> bool:
-    """Whether a test error is no lower than that of guessing, but for the sampling of images."""
+    """Whether a test error is no lower than that of guessing, within sampling error."""
     guess = final.test_guess_error
     if guess is None and final.classes:
         guess = 100 * (1 - 1 / final.classes)
@@ -134,22 +134,22 @@ def _guesses(final: Record) -> bool:
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:
-    """Summarise measurements, leaving out those that are None; None where none is left."""
-    found = [value for value in values if value is not None]
-    if not found:
+    """Summarise measurements without those that are None; None if none remain."""
+    known = [value for value in values if value is not None]
+    if not known:
         return None
-    return Spread(stats.mean(found), stats.deviation(found), len(found), min(found), max(found))
+    return Spread(stats.mean(known), stats.deviation(known), len(known), min(known), max(known))
 
 
 def make_rows(runs: Iterable[RunRecords]) -> tuple[list[Row], list[RunRecords]]:
-    """Gather runs into rows, in the order in which tables print them.
+    """Gather runs into rows, in the order of tables.
 
     Dense comes first, then shares in falling order, "own" last; within a budget random controls
     come first, then the names in alphabetical order.
 
     Returns:
-        The rows, and the older runs that a newer one of the same row and seed replaces: a method
-        that was changed and run again leaves both in the folder.
+        The rows, and the older runs that newer ones of the same row and seed replace: a changed
+        method that runs again leaves both in the folder.
     """
     groups, older = alike(told_apart(runs))
     rows = [
@@ -175,7 +175,7 @@ def _place(row: Row) -> tuple[str, str, int, float, str, bool, str]:
 
 
 def by_table(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
-    """Part rows by (data set, model), keeping their order."""
+    """Group rows by (data set, model), keeping their order."""
     tables: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         tables[row.like.dataset, row.like.model].append(row)
@@ -183,7 +183,7 @@ def by_table(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
 
 
 def by_budget(rows: Iterable[Row]) -> dict[tuple[Asked, str | None], list[Row]]:
-    """Part the rows of a table by budget, keeping their order."""
+    """Group the rows of a table by budget, keeping their order."""
     groups: dict[tuple[Asked, str | None], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row.budget].append(row)
@@ -191,31 +191,31 @@ def by_budget(rows: Iterable[Row]) -> dict[tuple[Asked, str | None], list[Row]]:
 
 
 def usual_seeds(rows: Iterable[Row]) -> dict[str, set[int]]:
-    """Return, by experiment, the seeds that more than half of its rows were run with.
+    """Return, by experiment, the seeds of more than half of its rows.
 
-    Single rows may have more of them, to tell two apart; they must not make the others incomplete.
+    Single rows may have more, run to separate two rows; these must not make others incomplete.
     """
     runs = [[run.final for run in (*row.done, *row.failed)] for row in rows]
     counts = Counter((final.experiment, final.seed) for finals in runs for final in finals)
     sizes = Counter(name for finals in runs for name in {final.experiment for final in finals})
-    found: dict[str, set[int]] = {name: set() for name in sizes}
+    usual: dict[str, set[int]] = {name: set() for name in sizes}
     for (name, seed), count in counts.items():
         if 2 * count > sizes[name]:
-            found[name].add(seed)
-    return found
+            usual[name].add(seed)
+    return usual
 
 
 def missing_seeds(row: Row, usual: Mapping[str, set[int]]) -> set[int]:
-    """Return the usual seeds of a row's experiment that the row has no result for."""
+    """Return the usual seeds of a row's experiment for which the row has no result."""
     runs = (*row.done, *row.failed)
     wanted = set().union(*(usual[run.final.experiment] for run in runs))
     return wanted - {run.final.seed for run in row.done}
 
 
 def twins(rows: Iterable[Row]) -> dict[Row, Row]:
-    """Return each row without a floor whose twin with one has a result, with that twin.
+    """Map each row without a floor to its twin with one, if that has a result.
 
-    The twin competes in its place: the floor is the same for all methods.
+    The twin competes instead: all methods have the same floor.
     """
     rows = list(rows)
     floors = {plan_of(r.like, floor=False): r for r in rows if r.done and r.like.protection}
@@ -239,14 +239,14 @@ def repeated(rows: Iterable[Row]) -> set[Row]:
 
 
 def printed(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows that tables print: all but the `repeated` ones."""
+    """Return the rows that tables print: all except the `repeated` ones."""
     rows = list(rows)
     same = repeated(rows)
     return [row for row in rows if row not in same]
 
 
 def differing(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows without those of a name that at every budget are the same as their twins."""
+    """Return the rows without names whose rows equal their twins at every budget."""
     rows = list(rows)
     same = repeated(rows)
     names = {row.name for row in rows if row not in same}
@@ -256,36 +256,36 @@ def differing(rows: Iterable[Row]) -> list[Row]:
 def standing(rows: Sequence[Row]) -> list[Row]:
     """Return the rows that can be better or worse than others.
 
-    They have a result, have not broken down in any seed, and have no twin that competes for them.
+    They have a result, did not break down in any seed, and have no twin that competes instead.
     """
     without_floor = twins(rows)
     return [row for row in rows if row.done and row not in without_floor and not row.broken]
 
 
 def rivals(group: Sequence[Row], key: str = "test_top1_error") -> Mapping[Row, dict[int, float]]:
-    """Return the errors, by usual seed, of those rows of a budget that can be compared.
+    """Return the errors, by usual seed, of the rows of a budget that can be compared.
 
-    Fewer than two rows, the dense network and budgets "own" give none: such rows are not of one
-    size. Neither does a row belong that is not `standing`, or missed its budget by `UNFAIR`.
+    Empty for fewer than two rows, the dense network and budgets "own", whose rows differ in size.
+    Excludes rows that are not `standing`, or missed their budget by `UNFAIR`.
 
     Args:
         group: the rows of one budget.
-        key: which error.
+        key: of the error.
     """
     if group[0].budget[0] in (None, "own"):
         return {}
     fair = [row for row in standing(group) if not row.off_budget]
     usual = usual_seeds(group)
-    found = {}
+    errors_of = {}
     for row in fair:
         errors = row.values(key)
         seeds = [s for r in row.done if (s := r.final.seed) in usual[r.final.experiment]]
         values = {seed: errors[seed] for seed in seeds if seed in errors}
         if values:
-            found[row] = values
-    return found if len(found) > 1 else {}
+            errors_of[row] = values
+    return errors_of if len(errors_of) > 1 else {}
 
 
 def best(group: Sequence[Row], key: str = "test_top1_error") -> set[Row]:
-    """Return the rows of a budget to be printed in bold: see `ssbench.analysis.stats.best_rows`."""
+    """Return the rows of a budget to print in bold: see `ssbench.analysis.stats.best_rows`."""
     return stats.best_rows(rivals(group, key), max(row.resolution for row in group))

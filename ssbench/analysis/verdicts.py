@@ -14,10 +14,11 @@ from ssbench.storage.records import RunRecords
 
 @dataclass(frozen=True)
 class Pair:
-    """Two rows of one budget that stand next to each other when ordered by mean test error.
+    """Two rows of one budget that are neighbours in the order of mean test error.
 
-    ``hours`` are those that the verdict's further seeds would take on the hardware of the records,
-    for both rows, a stage that they share counted once; None where no time was measured.
+    Attributes:
+        hours: the cost of the verdict's further seeds on the hardware of the records, for both
+            rows, with shared stages counted once; None if no time was measured.
     """
 
     budget: str
@@ -27,7 +28,7 @@ class Pair:
     hours: float | None
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return the pair and its verdict in one line."""
         return f"{self.budget}: {self.first} before {self.second}: {self.said}"
 
     @property
@@ -36,8 +37,8 @@ class Pair:
         judged = self.verdict
         if judged.kind == "too few seeds":
             return (
-                f"no interval can be given ({judged.pairs} shared "
-                f"seed{'' if judged.pairs == 1 else 's'}, {stats.FEW} are the fewest)"
+                f"no interval ({judged.pairs} shared seed{'' if judged.pairs == 1 else 's'}, an "
+                f"interval needs {stats.FEW})"
             )
         words: str = judged.kind
         if judged.kind == "more seeds":
@@ -71,7 +72,8 @@ def verdicts(rows: Sequence[Row]) -> list[Pair]:
     """Judge every two neighbours at every budget of a (data set, model), from best to worst.
 
     Args:
-        rows: of one (data set, model); those that compete (`ssbench.analysis.rows.rivals`) count.
+        rows: of one (data set, model); only those that compete count
+            (`ssbench.analysis.rows.rivals`).
     """
     found = []
     for budget, group in by_budget(rows).items():
@@ -84,7 +86,7 @@ def verdicts(rows: Sequence[Row]) -> list[Pair]:
 
 
 def judge(first: Row, second: Row, budget: str, level: float = stats.LEVEL) -> Pair:
-    """Judge whether the first of two rows errs less than the second."""
+    """Judge whether the first of two rows has a lower error than the second."""
     resolution = max(first.resolution, second.resolution)
     less, more = (row.values("test_top1_error") for row in (first, second))
     judged = stats.verdict(less, more, resolution, level)
@@ -98,9 +100,9 @@ def _error(row: Row) -> float:
 
 
 def seconds_per_seed(rows: Sequence[Row]) -> float | None:
-    """Return what one seed of some rows takes, in seconds: training and pruning, shared ones once.
+    """Return the seconds of one seed of some rows: training and pruning, shared stages once.
 
-    The mean over the seeds that all rows have; None where there is none or no time was measured.
+    The mean over the seeds that all rows have; None if there are none or no time was measured.
     """
     by_seed = [{run.final.seed: run for run in row.done} for row in rows]
     shared = set.intersection(*(set(runs) for runs in by_seed))
@@ -121,13 +123,13 @@ def _seconds(runs: Sequence[RunRecords]) -> float | None:
 
 
 def caption(pairs: Sequence[Pair]) -> str:
-    """Say what the verdicts rest on, and what so many seeds can separate at all."""
+    """Explain the verdicts, and which differences this number of seeds can separate."""
     parts = [
-        "Neighbours in the order of mean test error, judged on the differences by seed. Better: "
-        f"the whole {100 * stats.LEVEL:.0f} % interval lies above 0. Lower at every seed: it does "
-        "not, but the second errs more at every seed by more than the sampling error of the test "
-        "images. Further seeds: those that "
-        f"would show a difference of the size seen with a probability of {100 * stats.POWER:.0f} "
+        "Neighbours in the order of mean test error, judged by the differences at each seed. "
+        f"Better: the whole {100 * stats.LEVEL:.0f} % interval is above 0. Lower at every seed: "
+        "the interval is not, but the second row's error is higher at every seed by more than the "
+        "sampling error of the test images. Further seeds: the number that "
+        f"would show a difference of this size with a probability of {100 * stats.POWER:.0f} "
         f"% (paired t test); not separable: more than {stats.AT_MOST} seeds in all.",
         f"Three seeds at a paired standard deviation of 0.2 points separate only about "
         f"{stats.detectable(0.2, 3):.2f} points, five {stats.detectable(0.2, 5):.2f}.",
@@ -137,7 +139,7 @@ def caption(pairs: Sequence[Pair]) -> str:
     if spreads and count >= stats.FEW:
         middle = statistics.median(spreads)
         parts.append(
-            f"Here the median paired standard deviation is {middle:.2f} points, at which {count} "
-            f"seeds separate {stats.detectable(middle, count):.2f} points."
+            f"Here the median paired standard deviation is {middle:.2f} points, so {count} seeds "
+            f"separate {stats.detectable(middle, count):.2f} points."
         )
     return " ".join(parts)

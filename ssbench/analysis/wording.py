@@ -23,12 +23,12 @@ def count(value: float | None) -> str:
 
 
 def _magnitude(scaled: float) -> int:
-    """The digits before the point, less one, of what three significant digits leave."""
+    """Return the digits before the point, less one, after rounding to three digits."""
     return len(f"{float(f'{scaled:.3g}'):.0f}") - 1
 
 
 def percent(share: float | None) -> str:
-    """Write a share in percent with one decimal, more where it would read as 0 or 100."""
+    """Write a share in percent with one decimal, more if it would read as 0 or 100."""
     if share is None:
         return ABSENT
     value = 100 * share
@@ -50,7 +50,7 @@ def asked(share: Asked, unit: str | None) -> str:
 
 
 def error(spread: Spread | None) -> str:
-    """Write an error in percent, with its standard deviation where there is one."""
+    """Write an error in percent, with its standard deviation if there is one."""
     if spread is None:
         return ABSENT
     deviation = "" if spread.sd is None else f" ± {spread.sd:.2f}"
@@ -58,7 +58,7 @@ def error(spread: Spread | None) -> str:
 
 
 def fixed(value: float | None) -> str:
-    """Write a published error as it is given, in percent with at least two decimals."""
+    """Write a published error unrounded, in percent with at least two decimals."""
     if value is None:
         return ABSENT
     return f"{value:.2f}" if round(value, 2) == value else str(value)
@@ -75,7 +75,7 @@ def listing(items: list[str]) -> str:
 
 
 def written(parameters: Mapping[str, Any]) -> str:
-    """Chosen values in one line: ``lambda=0.00316, gate_lr=10``."""
+    """Write chosen values in one line: ``lambda=0.00316, gate_lr=10``."""
     words = [
         f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
         for name, value in parameters.items()

@@ -1,7 +1,7 @@
-"""Batches of images that are read from the disk, by worker processes where there are many.
+"""Batches of images read from disk, by worker processes if there are many.
 
-Training: a crop of random area and shape (Szegedy et al. 2015), resized, mirrored; evaluation: as
-`ssbench.data.preprocessing.Preprocessing` says.
+Training: a crop of random area and shape (Szegedy et al. 2015), resized, mirrored; evaluation: see
+`ssbench.data.preprocessing.Preprocessing`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ssbench.data.shard import WHOLE, Shard
 from ssbench.errors import BadInputError
 
 FEW = 500
-"""Under so many images, starting worker processes takes longer than they save."""
+"""For fewer images, starting worker processes takes longer than they save."""
 MOST_WORKERS = 16
 Item = tuple[int, int]
 """The number of an image, and the seed of its augmentation; negative: none."""
@@ -37,10 +37,10 @@ class FolderLoader:
 
     Attributes:
         normalisation: mean and standard deviation of values 0 to 255, [3, 1, 1].
-        shift: whether training images are cropped at random (0: the middle is cut out).
+        shift: whether to crop training images at random (0: crop the middle).
         flip: mirror each training image with probability 1/2.
-        workers: processes that read; None: as many as there are cores, none for few images.
-        share: the rows of every shuffled batch that this process trains on.
+        workers: processes that read; None: one per core, none for few images.
+        share: this process's rows of every shuffled batch.
     """
 
     split: Files
@@ -52,7 +52,7 @@ class FolderLoader:
     share: Shard = WHOLE
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pass once over the images as they lie, without augmentation."""
+        """Pass once over the images in stored order, without augmentation."""
         numbers = [(number, -1) for number in range(len(self.split))]
         return self._batches([numbers[i : i + self.batch_size] for i in self._starts()])
 
@@ -61,7 +61,7 @@ class FolderLoader:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Pass once over the images in random order, augmented.
 
-        Each image has a seed of its own, drawn here: the number of workers does not matter. A last
+        Each image has its own seed, drawn here, so the number of workers does not matter. A last
         batch of one image joins the one before.
         """
         count = len(self.split)
@@ -98,11 +98,11 @@ class FolderLoader:
 
 
 def _undisturbed(_: int) -> None:
-    """Let a process that reads images go on when all processes are asked to stop.
+    """Keep a process that reads images running when all processes are asked to stop.
 
-    The one that trains needs it to the end of the epoch, and then ends it. Where that does not
-    happen, because an exception holds the loader, Python asks its children to stop when it exits,
-    and waits for them without a limit: a SIGTERM of its own ends this process.
+    The training process needs it until the end of the epoch, and then ends it. If that fails
+    because an exception holds the loader, Python asks its children to stop when it exits, and waits
+    for them without limit: a SIGTERM from the parent ends this process.
     """
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -117,9 +117,9 @@ def _end_when_asked_by(parent: int) -> None:
 
 
 class _Reader:
-    """Reads batches by worker processes that stay from one pass to the next.
+    """Reads batches in worker processes that stay from one pass to the next.
 
-    To start them takes as long as to read a hundred images or two. They end with the reader.
+    Starting them takes as long as reading one or two hundred images. They end with the reader.
     """
 
     def __init__(self, images: _Images, workers: int, *, pin_memory: bool) -> None:
@@ -137,11 +137,11 @@ class _Reader:
             pin_memory=self._pin_memory,
             worker_init_fn=_undisturbed,
             collate_fn=_collated,
-            generator=torch.Generator(),  # else it draws from the global one, which gates use
+            generator=torch.Generator(),  # the global one would disturb gates, which use it
         )
 
     def read(self, batches: list[list[Item]]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Read batches in their order; a pass inside of another one has workers of its own.
+        """Read batches in order; a pass inside another one has its own workers.
 
         Raises:
             BadInputError: an image cannot be read; names it.
@@ -157,7 +157,7 @@ class _Reader:
 
 
 class _Images(Dataset[tuple[Tensor, int] | BadInputError]):
-    """Reads one image: uint8 [3, crop, crop], or says why it cannot be read."""
+    """Reads one image, uint8 [3, crop, crop], or returns the error."""
 
     def __init__(self, split: Files, crop: bool, flip: bool) -> None:
         from torchvision.transforms import v2
@@ -182,13 +182,13 @@ class _Images(Dataset[tuple[Tensor, int] | BadInputError]):
         if seed < 0:
             return self.to_tensor(self.evaluation(image)), self.labels[number]
         with torch.random.fork_rng(devices=[]):  # the transforms draw from the global generator
-            # Of the CPU alone: `torch.manual_seed` would seed the GPUs' too, which gates draw from.
+            # Only the CPU's: `torch.manual_seed` would also seed the GPUs', which gates use.
             torch.default_generator.manual_seed(seed)
             return self.to_tensor(self.training(image)), self.labels[number]
 
 
 def _collated(items: list[tuple[Tensor, int] | BadInputError]) -> Any:
-    """Make a batch, or hand over the first error: raised in a worker, it would become a trace."""
+    """Make a batch, or return the first error: raised in a worker, it would become a trace."""
     wrong = next((item for item in items if isinstance(item, BadInputError)), None)
     return wrong or default_collate(items)
 

@@ -12,7 +12,7 @@ from ssbench.data.image_folder import splits
 def imagenet(root: Path) -> DataSet:
     """ImageNet-1k, 224 pixels (Russakovsky et al. 2015): 1,271,167 / 10,000 / 50,000.
 
-    It needs an account at image-net.org and cannot be fetched: put it, unpacked, in
+    It needs an account at image-net.org, so ssbench cannot fetch it: unpack it to
     ``ROOT/imagenet/train/CLASS/*.JPEG`` and ``ROOT/imagenet/val/CLASS/*.JPEG``.
     """
     return folder(root / "imagenet", "imagenet", "dataset", root, plain=True)
@@ -31,5 +31,5 @@ def folder(root: Path, name: str, place: str, keep: Path, *, plain: bool = False
         replace(part, plain=plain, keep=keep)
         for part in (found.train, found.validation, found.test)
     )
-    standard, said = Augmentation(1, True), found.remarks
-    return DataSet(name, found.classes, train, validation, test, standard, remarks=said)
+    standard = Augmentation(1, True)
+    return DataSet(name, found.classes, train, validation, test, standard, remarks=found.remarks)

@@ -1,8 +1,8 @@
-"""The test images of a process that trains by code from elsewhere: out of its reach until measured.
+"""Hide the test images from a method from elsewhere until its network is measured.
 
-A process that carries out a stage of a method that does not ship with ssbench drops the test split
-before it imports the method. From then on it refuses to open the files of the data set and to make
-a `DataSet`; both are allowed again only while `HeldBack.opened` lasts.
+A process that runs a stage of a method that does not ship with ssbench drops the test split before
+it imports the method. From then on it refuses to open the files of the data set and to make a
+`DataSet`, except while `HeldBack.opened` lasts.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from ssbench.errors import RunFailedError
 
 
 class HeldBackError(RunFailedError):
-    """Code of a method asked for the test images."""
+    """A method's code tried to read the test images."""
 
 
 @dataclass(frozen=True)
 class HeldBack:
-    """Stands for a test split that is not in memory.
+    """Replaces a test split that is not in memory.
 
     Attributes:
         count: the number of its images.
         guess_error: the error in percent of always answering with the most frequent class.
-        read: reads it again, as what `DataSet.test` else is.
+        read: reads the split again.
     """
 
     count: int
@@ -45,15 +45,15 @@ class HeldBack:
         return self.count
 
     def to(self, device: torch.device) -> HeldBack:
-        """Return the same, to be read to another device."""
+        """Return a copy that is read to another device."""
         return replace(self, device=device)
 
     @contextmanager
     def opened(self) -> Iterator[Any]:
-        """Within it the test images are there, to be measured on.
+        """Yield the test images, to measure on them.
 
         Raises:
-            HeldBackError: code of the method asks for them, or another thread.
+            HeldBackError: the method's code, or another thread, asks for them.
         """
         _SEAL.check_caller()
         with _SEAL.lifted():
@@ -72,7 +72,7 @@ class _Seal:
         self._places = tuple(os.path.realpath(place) for place in places)
         self._outsider = outsider
         if not self._hooked:
-            sys.addaudithook(self._audit)  # it cannot be taken out again
+            sys.addaudithook(self._audit)  # it cannot be removed again
         self.closed = self._hooked = True
 
     @contextmanager
@@ -86,12 +86,12 @@ class _Seal:
     def check(self, what: str) -> None:
         if self.closed:
             raise HeldBackError(
-                f"{what} while a method trains or scores: test images are held back until it is "
-                "measured; a method gets training images by the argument batches of scores"
+                f"{what} while a method trains or scores: test images stay hidden until its "
+                "network is measured; the argument batches of scores has training images"
             )
 
     def check_caller(self) -> None:
-        """Refuse a call that comes from the method's module, or from a thread that it started."""
+        """Refuse a call from the method's module, or from a thread that it started."""
         frame: FrameType | None = sys._getframe()
         asked = threading.current_thread() is not threading.main_thread()
         while frame is not None:
@@ -109,23 +109,23 @@ class _Seal:
 
 
 _SEAL = _Seal()
-"""That of this process."""
+"""The seal of this process."""
 
 
 def check_open() -> None:
-    """Refuse to make a data set where the test images are held back.
+    """Refuse to make a data set while the test images are held back.
 
     Raises:
-        HeldBackError: they are.
+        HeldBackError: they are held back.
     """
     _SEAL.check("a data set was opened")
 
 
 def close(places: Sequence[Path], outsider: str) -> None:
-    """From now on refuse to open these files or folders, and to make a data set.
+    """Refuse from now on to open these files or folders, and to make a data set.
 
     Args:
         places: of the test images.
-        outsider: the module of the method that is not to see them.
+        outsider: the module of the method that must not see them.
     """
     _SEAL.close(places, outsider)

@@ -1,8 +1,8 @@
-"""Images that stay on the disk: a folder for each class, read as they are needed.
+"""Images that stay on disk: a folder for each class, read when they are needed.
 
 ROOT/train/CLASS/*.jpg    ROOT/val/CLASS/*.jpg
 
-`ssbench.data.tree` says which files count, `ssbench.data.picture` how they become pixels.
+`ssbench.data.tree` says which files count, `ssbench.data.picture` how to decode them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ssbench.data.tree import PARTS, SHOWN, read_tree, remarks, same_classes
 from ssbench.errors import BadInputError
 
 HELD_OUT = 10
-"""The most training images of a class that are held out for validation; at most a tenth of them."""
+"""The most training images of a class held out for validation; at most a tenth of them."""
 HASHED_BYTES = 2 << 30
-"""Up to so many bytes are read for a fingerprint, and decoded before the first training."""
+"""Up to this size files are hashed for a fingerprint, and decoded before the first training."""
 LOSSLESS = ("utf-8", "surrogateescape")
-"""How names become bytes again, whatever bytes they are."""
+"""Encoding of names that keeps their bytes."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Files:
 
     Attributes:
         labels: int64 [N].
-        preprocessing: how an image becomes what the network gets.
-        device: where batches go.
-        plain: images are converted to RGB as torchvision does, without the rules of
-            `ssbench.data.picture`; accuracies published for ImageNet are measured so.
-        keep: the folder of all data sets, where it is kept what was found in the images.
+        preprocessing: how an image becomes the network's input.
+        device: of the batches.
+        plain: convert images to RGB as torchvision does, without the rules of
+            `ssbench.data.picture`; published ImageNet accuracies are measured this way.
+        keep: the folder of all data sets, where findings about the images are kept.
     """
 
     root: Path
@@ -69,7 +69,7 @@ class Files:
         """Every file's size in bytes.
 
         Raises:
-            BadInputError: a file cannot be looked at, or is empty.
+            BadInputError: a file is unreadable or empty.
         """
         sizes = []
         for path in self.paths:
@@ -85,16 +85,15 @@ class Files:
 
     @property
     def is_small(self) -> bool:
-        """Whether all files are read before training."""
+        """Whether to read all files before training."""
         return sum(self.sizes) <= HASHED_BYTES
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all paths, classes and sizes of files; up to 2 GiB also of their content.
+        """A hash of all paths, classes and file sizes; up to 2 GiB also of the content.
 
-        A set like ImageNet's, of 140 GB, is taken at the word of its names and sizes. Images that
-        a plain conversion to RGB would show otherwise are named in it too. How images are
-        preprocessed is no part of it.
+        A set like ImageNet, of 140 GB, is identified by names and sizes alone. The hash includes
+        images that a plain conversion to RGB would show differently, but not the preprocessing.
 
         Raises:
             BadInputError: an image cannot be read; names it.
@@ -117,7 +116,7 @@ class Files:
 
     @cached_property
     def found(self) -> Found:
-        """What was found in the images, before training or at another time.
+        """Findings about the images, from this or an earlier look.
 
         Raises:
             BadInputError: an image cannot be read; names it.
@@ -127,7 +126,7 @@ class Files:
         return survey(self.root, self.paths, self._key, self.keep, decode=self.is_small)
 
     def verify(self) -> None:
-        """Decode every image that was not decoded yet with the same bytes.
+        """Decode every image whose bytes were not decoded before.
 
         Raises:
             BadInputError: an image cannot be read; names it.
@@ -139,7 +138,7 @@ class Files:
 
     @property
     def _key(self) -> str:
-        """What `found` is kept under: where contents are not read, also when they changed."""
+        """The key of `found`; includes the times of changes if contents are not read."""
         if self.is_small:
             return self.content
         times = [(self.root / path).stat().st_mtime_ns for path in self.paths]
@@ -166,10 +165,10 @@ def _unreadable(path: Path, error: OSError) -> BadInputError:
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder of images is made of.
+    """The splits of a folder of images.
 
     Attributes:
-        remarks: what a user has to know of it, each in one line.
+        remarks: what a user should know about it, each in one line.
     """
 
     classes: int
@@ -182,21 +181,21 @@ class Folder:
 def splits(root: Path, place: str) -> Folder:
     """Find the classes, and the files for training, validation and test.
 
-    Of each class a tenth of the training images, at least one and at most ten, is held out for
-    validation, drawn by a fixed permutation (numpy's frozen RandomState, 0); a class of one image
-    keeps it for training. The folder ``val`` is the test split.
+    Holds out a tenth of each class's training images for validation, at least one and at most ten,
+    drawn by a fixed permutation (numpy's frozen RandomState, 0); a class of one image keeps it for
+    training. The folder ``val`` is the test split.
 
     Args:
-        root: the folder that has ``train`` and ``val`` in it.
-        place: what named the folder, for errors.
+        root: the folder with ``train`` and ``val``.
+        place: the key that names the folder, for errors.
 
     Raises:
-        BadInputError: a folder is missing or empty, or the classes of the two differ.
+        BadInputError: a folder is missing or empty, or their classes differ.
     """
     for part in PARTS:
         if not (root / part).is_dir():
             raise BadInputError(
-                f"{place}: {root / part} is no folder; expected {root}/train/CLASS/*.jpg and "
+                f"{place}: {root / part} is not a folder; expected {root}/train/CLASS/*.jpg and "
                 f"{root}/val/CLASS/*.jpg"
             )
     trees = [read_tree(root, part, place) for part in PARTS]
@@ -214,12 +213,12 @@ def splits(root: Path, place: str) -> Folder:
         test += [(path, label) for path in tested[name]]
     if not validation:
         raise BadInputError(
-            f"{place}: no class below {root / 'train'} has two images, of which one could be held "
-            "out for validation; add some"
+            f"{place}: no class below {root / 'train'} has two images, so none can be held out for "
+            "validation; add some"
         )
-    said = [*remarks(root, trees, place), *_single(found, place)]
+    notes = [*remarks(root, trees, place), *_single(found, place)]
     files = [_files(root, part) for part in (train, validation, test)]
-    return Folder(len(found), files[0], files[1], files[2], tuple(said))
+    return Folder(len(found), files[0], files[1], files[2], tuple(notes))
 
 
 def _single(classes: Mapping[str, Sequence[str]], place: str) -> list[str]:
@@ -228,7 +227,7 @@ def _single(classes: Mapping[str, Sequence[str]], place: str) -> list[str]:
         return []
     names = ", ".join(map(repr, single[:SHOWN])) + (" …" if len(single) > SHOWN else "")
     return [
-        f"{place}: one training image only of {names}: it is trained on, and validation has none"
+        f"{place}: only one training image of {names}: training uses it, and validation has none"
     ]
 
 

@@ -1,8 +1,8 @@
-"""One image file as RGB with 8 bits, and what can be wrong with it.
+"""Decode one image file to RGB with 8 bits, and refuse unusable ones.
 
-- Grey of 16 bits is scaled, 0 to 65535 becoming 0 to 255; grey of floats has its white at 1.
-- What is transparent shows a white background, as in a browser.
-- The rotation that EXIF asks for is applied; of several frames or pages the first one counts.
+- Grey of 16 bits is scaled from 0..65535 to 0..255; in grey of floats, white is 1.
+- Transparent parts show a white background, as in a browser.
+- The EXIF rotation is applied; of several frames or pages only the first one counts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BACKGROUND = "white"
 ORIENTATION = 0x0112
 """The EXIF tag."""
 NARROW = 1000
-"""Ratio of the sides: more would take gigabytes once the shorter one is resized to 256 pixels."""
+"""Ratio of the sides: more would take gigabytes when the shorter side is resized to 256 pixels."""
 _FLIPS = Image.Transpose
 _TURNS = {
     2: _FLIPS.FLIP_LEFT_RIGHT,
@@ -35,20 +35,20 @@ _TURNS = {
     7: _FLIPS.TRANSVERSE,
     8: _FLIPS.ROTATE_90,
 }
-"""What makes an image of each orientation upright (EXIF 2.32, section 4.6.4)."""
+"""The transformation that makes each orientation upright (EXIF 2.32, section 4.6.4)."""
 _WHITE = {"I": 65535, "F": 1}
-"""The values that are white. Pillow gives PNG and PGM of 16 bits as I or as I;16."""
+"""The value of white. Pillow opens PNG and PGM of 16 bits as I or as I;16."""
 _ANIMATED = ("GIF", "TIFF", "WEBP", "PNG")
-"""Formats whose further frames are pictures; in a JPEG they are previews and depth maps."""
+"""Formats whose further frames are pictures; those of a JPEG are previews and depth maps."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What was found in a file.
+    """Findings about a file.
 
     Attributes:
         rules: those that change pixels, compared with a plain conversion to RGB.
-        frames: whether there are more than the first one.
+        frames: whether it has more than one frame.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -60,7 +60,7 @@ def read_image(path: Path, *, plain: bool = False) -> Image.Image:
 
     Args:
         path: the file.
-        plain: convert only, as torchvision does: no rule of this module is applied.
+        plain: only convert, as torchvision does, without this module's rules.
 
     Raises:
         BadInputError: names the file that cannot be read.
@@ -70,9 +70,9 @@ def read_image(path: Path, *, plain: bool = False) -> Image.Image:
 
 
 def examine(path: Path, *, decode: bool) -> Seen:
-    """Find out which rules an image needs; without ``decode`` mostly by its header.
+    """Find the rules that an image needs; without ``decode`` mostly from its header.
 
-    Threads may do so side by side; whoever starts them keeps Pillow `quiet`.
+    Threads may call it side by side; their caller keeps Pillow `quiet`.
 
     Raises:
         BadInputError: names the file that cannot be read.
@@ -89,9 +89,9 @@ def examine(path: Path, *, decode: bool) -> Seen:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within it Pillow warns of nothing: its warnings (large, corrupt EXIF) name no file.
+    """Silence Pillow: its warnings (large, corrupt EXIF) name no file.
 
-    Only one thread of a process may be in it.
+    Only one thread of a process may enter it.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -99,15 +99,15 @@ def quiet() -> Iterator[None]:
 
 
 def shown(path: Path) -> str:
-    """A path on one line, whatever characters are in its names."""
+    """Return a path on one line, whatever characters it has."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open a file, and say which one it is whatever goes wrong within."""
+    """Open a file, and name it in every error of the body."""
     try:
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # reading a pipe would block
             raise OSError(_absence(path))
         with Image.open(path) as image:
             yield image
@@ -126,12 +126,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def _absence(path: Path) -> str:
     if path.is_symlink():
-        return f"a link to {shown(path.readlink())}, where no file is"
+        return f"a link to {shown(path.readlink())}, which does not exist"
     return "no regular file" if path.exists() else "missing"
 
 
 def _decoded(image: Image.Image) -> tuple[Image.Image, tuple[Rule, ...]]:
-    """The first frame as RGB, and the rules that it took."""
+    """Return the first frame as RGB, and the rules it needed."""
     rules: list[Rule] = []
     _refuse(image)
     image.load()
@@ -153,10 +153,10 @@ def _decoded(image: Image.Image) -> tuple[Image.Image, tuple[Rule, ...]]:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What makes the image upright; Pillow turns a TIFF by itself when it is loaded."""
+    """Return what makes the image upright; Pillow turns a TIFF itself when loading it."""
     try:
         orientation = image.getexif().get(ORIENTATION)
-    except Exception:  # the EXIF block is damaged, and the image may be sound
+    except Exception:  # the EXIF block is damaged; the image may be fine
         return None
     return _TURNS.get(orientation) if isinstance(orientation, int) else None
 
@@ -166,10 +166,10 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _refuse(image: Image.Image) -> None:
-    """Refuse what has no defined colours, and what is too narrow to be cut to a square.
+    """Refuse images without defined colours, and too narrow ones.
 
     Raises:
-        ValueError: says what that is.
+        ValueError: says why.
     """
     if max(image.size) > NARROW * min(image.size):
         raise ValueError(f"{image.width} x {image.height} pixels are too narrow")
@@ -205,6 +205,6 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _white(image: Image.Image) -> int:
-    """The value of white: a TIFF may have 12 of the 16 bits."""
+    """Return the value of white: a TIFF may use 12 of 16 bits."""
     bits = getattr(image, "tag_v2", {}).get(258, (16,)) if image.format == "TIFF" else (16,)
     return 4095 if tuple(bits) == (12,) else _WHITE["I"]

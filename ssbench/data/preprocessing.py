@@ -1,4 +1,4 @@
-"""How a photograph becomes what a network sees: resized, cut, scaled.
+"""How a photograph becomes a network's input: resized, cropped, scaled.
 
 >>> Preprocessing(resize=(342,), crop=299)      # Inception-v3: shorter side 342, middle 299 x 299
 """
@@ -16,11 +16,11 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lan
 class Preprocessing:
     """The preprocessing of evaluation; training crops at random to the same size.
 
-    The defaults are those of torchvision's networks for 224 pixels.
+    The defaults fit torchvision's networks for 224 pixels.
 
     Attributes:
         resize: pixels of the shorter side, or height and width, which change the shape.
-        crop: height and width in pixels of the middle that is cut out.
+        crop: height and width in pixels of the middle part.
         mean: by channel, of values 0 to 1; subtracted.
         sd: by channel, of values 0 to 1; divided by.
     """
@@ -32,7 +32,7 @@ class Preprocessing:
     sd: tuple[float, ...] = (0.229, 0.224, 0.225)
 
     def facts(self) -> dict[str, Any]:
-        """Return what a record holds beside mean and sd, as plain JSON."""
+        """Return the values of a record besides mean and sd, as plain JSON."""
         return {
             "resize": list(self.resize),
             "crop": self.crop,
@@ -40,9 +40,9 @@ class Preprocessing:
         }
 
     def identity(self) -> dict[str, Any]:
-        """Return all of it as plain JSON: what a result depends on."""
+        """Return everything that a result depends on, as plain JSON."""
         return self.facts() | {"mean": list(self.mean), "sd": list(self.sd)}
 
 
 STANDARD = Preprocessing()
-"""That of every run which does not start from published weights."""
+"""The preprocessing of every run that does not start from published weights."""

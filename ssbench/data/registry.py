@@ -1,4 +1,4 @@
-"""Every data set by name: what it is, how it is opened, and what can be fetched."""
+"""Every data set by name: its description, how to open it, and its downloads."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from ssbench.data.download import Known
 
 FOLDER = "imagefolder:"
-"""Begins the name of a data set that is a folder of images; its path follows."""
+"""Prefix of a data set that is a folder of images; its path follows."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A data set with a name.
+    """A named data set.
 
     Attributes:
         opener: "module:function" in `ssbench.data`, so that listing needs no torch; the function
             takes the folder of all data sets.
         shape: of an image: channels, height, width.
-        images: for training, validation and test.
-        lister: "module:function" that names the files which can be fetched; empty where none can.
+        images: numbers for training, validation and test.
+        lister: "module:function" that returns the files to download; empty: none.
     """
 
     opener: str
@@ -43,7 +43,7 @@ class Entry:
         return opened
 
     def files(self) -> Sequence[Known]:
-        """List the files that have to be there; takes torchvision where there are any."""
+        """List the files that can be downloaded; imports torchvision if there are any."""
         listed: Sequence[Known] = _function(self.lister)() if self.lister else ()
         return listed
 
@@ -115,16 +115,16 @@ DATASETS: dict[str, Entry] = {
         (3, 32, 32),
         10,
         (4000, 500, 1000),
-        "Coloured shapes, drawn by program: to try, no result",
+        "Coloured shapes, drawn by program: for trials, not for results",
     ),
 }
 
 
 def check(name: str, place: str) -> None:
-    """See that a data set can be named so.
+    """Check that a data set of this name exists.
 
     Raises:
-        BadInputError: names ``place`` and what is near.
+        BadInputError: names ``place`` and similar names.
     """
     if name not in DATASETS and not (name.startswith(FOLDER) and name != FOLDER):
         raise BadInputError(
@@ -139,10 +139,10 @@ def open_dataset(name: str, root: Path, place: str = "dataset") -> DataSet:
     Args:
         name: one of `DATASETS`, or ``imagefolder:PATH``.
         root: the folder of all data sets.
-        place: what named it, for errors.
+        place: the key that names it, for errors.
 
     Raises:
-        BadInputError: it is unknown, or a file is missing, damaged or mislabelled.
+        BadInputError: an unknown name, or a file is missing, damaged or mislabelled.
     """
     check(name, place)
     if name.startswith(FOLDER):
@@ -154,9 +154,9 @@ def open_dataset(name: str, root: Path, place: str = "dataset") -> DataSet:
 
 
 def dataset_name(name: str) -> str:
-    """The name of a data set in records: of a folder's path the last part only.
+    """Return a data set's name for records: only the last part of a folder's path.
 
-    Where the folder lies says nothing about the images, which have a fingerprint.
+    The rest of the path says nothing about the images, which have a fingerprint.
     """
     if not name.startswith(FOLDER):
         return name
@@ -165,5 +165,5 @@ def dataset_name(name: str) -> str:
 
 
 def in_folder(name: str) -> bool:
-    """Whether the images of a data set lie in a folder of their own, and are photographs."""
+    """Whether a data set is a folder of photographs."""
     return name == "imagenet" or name.startswith(FOLDER)

@@ -1,4 +1,4 @@
-"""What a user has to know of a folder of images before a training, each in one line."""
+"""What a user should know about a folder of images before training, each in one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssbench.data.picture import shown
 
 
 def remarks(dataset: DataSet) -> list[str]:
-    """Say which files are left out or of which only a part is used, and which are there twice.
+    """Describe ignored files, files of which only a part counts, and duplicates.
 
     Raises:
         BadInputError: an image cannot be read; names it.
@@ -23,11 +23,11 @@ def remarks(dataset: DataSet) -> list[str]:
     if not (isinstance(train, Files) and isinstance(validation, Files) and isinstance(test, Files)):
         return []
     frames = [p for s in (train, validation, test) for p, seen in s.found.items() if seen.frames]
-    said = list(dataset.remarks)
+    lines = list(dataset.remarks)
     if frames:
-        said.append(
-            f"{dataset.name}: the first frame or page counts of {len(frames)} images that have "
-            f"several, {shown(Path(frames[0]))} for one"
+        lines.append(
+            f"{dataset.name}: only the first frame or page counts of {len(frames)} images with "
+            f"several, for example {shown(Path(frames[0]))}"
         )
     pairs = [(test, "test", train, "training"), (test, "test", validation, "validation"),
              (validation, "validation", train, "training")]  # fmt: skip
@@ -35,15 +35,15 @@ def remarks(dataset: DataSet) -> list[str]:
         same = doubles(first, second)
         if same:
             one, two = (shown(Path(path)) for path in same[0])
-            said.append(
-                f"{dataset.name}: {len(same)} of {len(first)} {name} images are {other} images "
-                f"too, {one} is {two}: remove them from one of the two, or errors are too small"
+            lines.append(
+                f"{dataset.name}: {len(same)} of {len(first)} {name} images are also {other} "
+                f"images, {one} is {two}: remove them from one split, or errors are too small"
             )
-    return said
+    return lines
 
 
 def print_remarks(dataset: DataSet, console: Console) -> None:
-    """Print what a user has to know, a line each.
+    """Print the remarks, one per line.
 
     Raises:
         BadInputError: an image cannot be read; names it.
@@ -53,23 +53,23 @@ def print_remarks(dataset: DataSet, console: Console) -> None:
 
 
 def doubles(first: Files, second: Files) -> list[tuple[str, str]]:
-    """The files of a split that another one has too, byte for byte; none of large splits."""
+    """Return the files that two splits share byte for byte; skips large splits."""
     if not (first.is_small and second.is_small):
         return []
-    theirs: dict[int, list[str]] = defaultdict(list)
+    by_size: dict[int, list[str]] = defaultdict(list)
     for path, size in zip(second.paths, second.sizes, strict=True):
-        theirs[size].append(path)
-    found = []
+        by_size[size].append(path)
+    pairs = []
     hashes: dict[int, dict[bytes, str]] = {}
     for path, size in zip(first.paths, first.sizes, strict=True):
-        if size not in theirs:
+        if size not in by_size:
             continue
         if size not in hashes:
-            hashes[size] = {_hash(second.root / other): other for other in theirs[size]}
+            hashes[size] = {_hash(second.root / other): other for other in by_size[size]}
         other = hashes[size].get(_hash(first.root / path))
         if other is not None:
-            found.append((path, other))
-    return found
+            pairs.append((path, other))
+    return pairs
 
 
 def _hash(path: Path) -> bytes:

@@ -1,8 +1,8 @@
-"""Every image of a folder looked at once before training, and what was found, kept.
+"""Look at every image of a folder once before training, and keep the findings.
 
-Images are decoded, so that a damaged one is not found after days of training (10,000 of 500 x 375
-pixels take 7 to 20 s on one core); of large splits only headers are read (0.1 ms each). What was
-found is kept beside the data sets, and the next start, with the same images, reads it from there.
+Decoding finds damaged images before days of training (10,000 of 500 x 375 pixels take 7 to 20 s on
+one core); of large splits only headers are read (0.1 ms each). The findings are kept beside the
+data sets, and the next start with the same images reads them.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from ssbench.data.picture import Rule, Seen, examine, quiet, shown
 from ssbench.errors import BadInputError
 
 FOLDER = "looked-at"
-"""Below the folder of all data sets."""
+"""Folder below that of all data sets."""
 NAMED = 5
-"""So many damaged files are named."""
+"""Number of damaged files that a message names."""
 
 Found = dict[str, Seen]
-"""By path, the images that need a rule or have several frames."""
+"""Findings by path, for images that need a rule or have several frames."""
 
 
 def survey(root: Path, paths: Sequence[str], key: str, keep: Path | None, *, decode: bool) -> Found:
-    """Look at all images, or read what was found at another time.
+    """Look at all images, or read earlier findings.
 
     Args:
         root: the folder that paths are relative to.
         paths: of the images.
-        key: a hash of all images; what was found is kept under it.
-        keep: the folder of all data sets; None: nothing is kept.
-        decode: whether images are decoded in whole.
+        key: a hash of all images; the key of the findings.
+        keep: the folder of all data sets; None: keep nothing.
+        decode: whether to decode images completely.
 
     Raises:
         BadInputError: names up to five images that cannot be read.
@@ -56,7 +56,7 @@ def survey(root: Path, paths: Sequence[str], key: str, keep: Path | None, *, dec
 
 
 def look(root: Path, paths: Sequence[str], *, decode: bool) -> Found:
-    """Look at all images; decoders leave Python to other threads meanwhile.
+    """Look at all images, in threads: decoders release Python's lock.
 
     Raises:
         BadInputError: names up to five images that cannot be read.

@@ -1,7 +1,7 @@
-"""What lies in a folder of images by class: images, and everything else, said or ignored by rule.
+"""The files of a folder of images by class: images, and others, which are reported or ignored.
 
-A class has all images below its folder. Links are followed. Names with a dot in front and those
-that file managers and archives leave behind are ignored.
+A class has all images below its folder. Links are followed. Names with a leading dot and leftovers
+of file managers and archives are ignored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SUFFIXES = (
 LITTER = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx", "@eadir"})
 PARTS = ("train", "val")
 SHOWN = 5
-"""So many names does a message have at most."""
+"""The largest number of names in a message."""
 
 
 @dataclass
@@ -31,8 +31,8 @@ class Tree:
     """The images of a part by class, relative to the root, and the other files.
 
     Attributes:
-        classes: in alphabetical order, and so are the paths of each.
-        others: files that are no images by their names.
+        classes: in alphabetical order, with their paths in alphabetical order.
+        others: files whose names are not those of images.
     """
 
     classes: dict[str, list[str]] = field(default_factory=dict)
@@ -43,8 +43,8 @@ def read_tree(root: Path, part: str, place: str) -> Tree:
     """Find the classes of a part and their images.
 
     Raises:
-        BadInputError: an image has no class, a class no image, a link leads nowhere or in a
-            circle, a folder cannot be read, or there are fewer than two classes; names it.
+        BadInputError: an image without a class, a class without an image, a broken or circular
+            link, an unreadable folder, or fewer than two classes; names it.
     """
     tree = Tree()
     for entry in _entries(root / part, place):
@@ -52,8 +52,8 @@ def read_tree(root: Path, part: str, place: str) -> Tree:
         if not _is_folder(entry, place):
             if _is_image(path):
                 raise BadInputError(
-                    f"{place}: {shown(root / path)} lies in no class; move it into a folder of its "
-                    f"class below {shown(root / part)}"
+                    f"{place}: {shown(root / path)} belongs to no class; move it into its "
+                    f"class's folder below {shown(root / part)}"
                 )
             tree.others.append(path)
             continue
@@ -74,10 +74,10 @@ def read_tree(root: Path, part: str, place: str) -> Tree:
 
 
 def same_classes(train: Iterable[str], test: Iterable[str], place: str) -> None:
-    """See that both parts have the same classes.
+    """Check that both parts have the same classes.
 
     Raises:
-        BadInputError: names those that only one has, and near ones of the other.
+        BadInputError: names the classes that only one has, and similar ones of the other.
     """
     different = sorted(set(train) ^ set(test))
     if not different:
@@ -92,7 +92,7 @@ def same_classes(train: Iterable[str], test: Iterable[str], place: str) -> None:
 
 
 def alike(names: Iterable[str]) -> list[list[str]]:
-    """Names that a file system may take for the same: by case and Unicode's composition."""
+    """Return groups of names that differ only in case or in Unicode's composition."""
     groups: dict[str, list[str]] = {}
     for name in names:
         key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
@@ -101,25 +101,25 @@ def alike(names: Iterable[str]) -> list[list[str]]:
 
 
 def remarks(root: Path, trees: Iterable[Tree], place: str) -> list[str]:
-    """Say what is not used, and which classes are easily taken for each other."""
-    said = []
+    """Describe unused files and folders, and classes with similar names."""
+    lines = []
     others = [path for tree in trees for path in tree.others]
     if others:
         kinds = Counter(Path(path).suffix.lower() or "no suffix" for path in others)
-        told = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(SHOWN))
-        said.append(
-            f"{place}: left out {len(others)} files that are no images by their names ({told}), "
-            f"{shown(Path(others[0]))} for one"
+        suffixes = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(SHOWN))
+        lines.append(
+            f"{place}: ignored {len(others)} files without an image's name ({suffixes}), for "
+            f"example {shown(Path(others[0]))}"
         )
     beside = [e.name for e in _entries(root, place) if e.name not in PARTS and e.is_dir()]
     if beside:
         names = ", ".join(shown(Path(name)) for name in beside[:SHOWN])
-        said.append(f"{place}: only train and val are used of {shown(root)}, and not {names}")
+        lines.append(f"{place}: uses only train and val of {shown(root)}, not {names}")
     for tree in trees:
         for group in alike(tree.classes):
-            said.append(f"{place}: {' and '.join(map(repr, group))} are different classes")
+            lines.append(f"{place}: {' and '.join(map(repr, group))} are different classes")
         break  # both parts have the same classes
-    return said
+    return lines
 
 
 def _entries(folder: Path, place: str) -> list[os.DirEntry[str]]:
@@ -138,7 +138,7 @@ def _ignored(name: str) -> bool:
 
 
 def _below(root: Path, folder: str, place: str) -> Iterator[str]:
-    """Every file below a folder, in alphabetical order; paths are relative to the root."""
+    """Yield every file below a folder in alphabetical order, relative to the root."""
     waiting: list[tuple[str, bool, tuple[tuple[int, int], ...]]] = [
         (folder, True, (_identity((root / folder).parent),))
     ]
@@ -150,7 +150,7 @@ def _below(root: Path, folder: str, place: str) -> Iterator[str]:
         own = _identity(root / path)
         if own in above:
             raise BadInputError(
-                f"{place}: {shown(root / path)} is a link to a folder that it lies in; remove it"
+                f"{place}: {shown(root / path)} is a link to a folder above it; remove it"
             )
         found = _entries(root / path, place)
         waiting += [
@@ -162,13 +162,13 @@ def _is_folder(entry: os.DirEntry[str], place: str) -> bool:
     """Whether this is a folder or a link to one.
 
     Raises:
-        BadInputError: it is a link that leads nowhere.
+        BadInputError: a broken link.
     """
     path = Path(entry.path)
     if entry.is_symlink() and not path.exists():
         raise BadInputError(
-            f"{place}: {shown(path)} is a link to {shown(path.readlink())}, where nothing is; put "
-            "the images there or remove the link"
+            f"{place}: {shown(path)} is a link to {shown(path.readlink())}, which does not exist; "
+            "put the images there or remove the link"
         )
     return entry.is_dir()
 

@@ -1,4 +1,4 @@
-"""A data set whose test images are held back from a method that does not ship with ssbench."""
+"""Open a data set whose test images a method from elsewhere cannot see."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from ssbench.data.torchvision_sets import DEBIAN
 
 
 def open_without_test(name: str, root: Path, outsider: str) -> DataSet:
-    """Read a data set like `open_dataset`, but hold its test images back from a method's module.
+    """Read a data set like `open_dataset`, but hide its test images from a method's module.
 
-    Until `HeldBack.opened` reads them again, nothing here can open their files, nor a data set.
+    Until `HeldBack.opened` reads them again, this process can open neither their files nor a data
+    set.
     """
     read = partial(open_dataset, name, root)
     return hold_back(read(), read, _places_of_test(name, root), outsider)
@@ -27,11 +28,11 @@ def open_without_test(name: str, root: Path, outsider: str) -> DataSet:
 def hold_back(
     dataset: DataSet, read: Callable[[], DataSet], places: Sequence[Path], outsider: str
 ) -> DataSet:
-    """Hold the test images of a data set back from this process.
+    """Hide the test images of a data set from this process.
 
     Args:
-        dataset: nothing else may refer to it.
-        read: gives it again.
+        dataset: the only reference to it.
+        read: opens it again.
         places: files or folders with its test images.
         outsider: the module of the method.
     """
@@ -47,7 +48,7 @@ def hold_back(
 
 
 def _places_of_test(name: str, root: Path) -> list[Path]:
-    """The files or folders that hold a data set's test images; none where a program draws them."""
+    """Return the files or folders with a data set's test images; none if a program draws them."""
     if name.startswith(FOLDER):
         return [Path(name.removeprefix(FOLDER)).expanduser() / "val"]
     if name == "imagenet":

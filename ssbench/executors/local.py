@@ -1,4 +1,4 @@
-"""Carry out runs one after the other; stages that are finished are taken from the store."""
+"""Execute runs one after the other; finished stages come from the store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ssbench.storage.results import Results
 from ssbench.training.interrupt import SAVE_EVERY, STOP
 
 PATIENCE = 0.5
-"""Seconds until a stage that another process is at is looked at again."""
+"""Seconds between two looks at a stage that another process holds."""
 
 
 class _FailedError(Exception):
@@ -37,39 +37,39 @@ class _FailedError(Exception):
 
 class _Local:
     def __init__(
-        self, hand: StageRunner, store: CheckpointStore, results: Results, observer: Observer
+        self, runner: StageRunner, store: CheckpointStore, results: Results, observer: Observer
     ) -> None:
-        self.hand, self.store, self.results, self.observer = hand, store, results, observer
+        self.runner, self.store, self.results, self.observer = runner, store, results, observer
         results.tell = observer.warn
         results.watch()
         self.failures: dict[str, StageFailedError] = {}
         self.outcome = Outcome()
 
     def finish(self, run: Run) -> None:
-        """Carry out what is missing of a run, and write down its records.
+        """Execute what is missing of a run, and save its records.
 
         Raises:
-            BusyError: another process is at one of its stages.
+            BusyError: another process holds one of its stages.
         """
         before = last = self.results.last(run.id)
         if last is None:
             try:
-                found = records(run, [self._measured(run, stage) for stage in run.stages])
+                rows = records(run, [self._measured(run, stage) for stage in run.stages])
             except _FailedError as failed:
                 measured = [self.store.record(stage.id) for stage in failed.before]
-                found = records(run, measured, str(failed), failed.failure.facts)
-            self.results.save(run.id, found)
-            last = found[-1]
+                rows = records(run, measured, str(failed), failed.failure.facts)
+            self.results.save(run.id, rows)
+            last = rows[-1]
         self.outcome.note(last)
         self.observer.run_done(run, last, before=before is not None)
 
     def _measured(self, run: Run, stage: Stage) -> Record:
-        """What a stage measured; it is carried out if it is missing or damaged."""
+        """Return a stage's record; run the stage if it is missing or damaged."""
         if stage.id not in self.failures:
             with suppress(DamagedError):
-                found = self.store.record(stage.id)
+                record = self.store.record(stage.id)
                 self.observer.stage_done(stage)
-                return found
+                return record
             self._carry_out(run, stage)
         if stage.id in self.failures:
             raise _FailedError(stage.parent, self.failures[stage.id])
@@ -82,17 +82,17 @@ class _Local:
             return
         if any(failure.lost for failure in self.failures.values()):
             raise BadInputError(
-                "the GPU answers this process no more, or its images were changed, since a stage "
-                "failed; start the same command again: it goes on with the other runs"
+                "the GPU no longer answers this process, or its images were changed, since a stage "
+                "failed; start the same command again: it continues with the other runs"
             )
         self.observer.stage_started(run, stage)
         try:
-            self.hand.carry_out(stage, lambda epoch: self.observer.epoch(stage, epoch))
+            self.runner.carry_out(stage, lambda epoch: self.observer.epoch(stage, epoch))
         except StageFailedError as failure:
             self.failures[stage.id] = failure.alone()
         except BusyError as busy:
             self.observer.stage_put_off(stage)
-            raise BusyError(f"{stage.kind} {stage.id[:8]}, which {busy.holder} is at") from busy
+            raise BusyError(f"{stage.kind} {stage.id[:8]}, held by {busy.holder}") from busy
         self.observer.stage_done(stage)
 
 
@@ -104,14 +104,14 @@ def execute(
     observer: Observer,
     save_every: float = SAVE_EVERY,
 ) -> Outcome:
-    """Carry out the runs that have no record yet.
+    """Execute the runs that have no record yet.
 
-    A run that needs a stage which another process is at comes after the others. Trainings are saved
-    between two epochs, at most every ``save_every`` seconds.
+    Puts off a run that needs a stage held by another process. Saves trainings between two epochs,
+    at most every ``save_every`` seconds.
 
     Raises:
-        Stopped: the process is to end.
-        BadInputError: it cannot use its GPU any more.
+        Stopped: this process must end.
+        BadInputError: this process can no longer use its GPU.
     """
     partials = ResumePoints(
         store.part("partial"), workbench.device.type, STOP, save_every, observer.warn

@@ -1,4 +1,4 @@
-"""Carry out runs one after the other: methods that ship with ssbench here, others elsewhere."""
+"""Execute runs one after the other: ssbench's methods here, others in other processes."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def execute_one_by_one(
     observer: Observer,
     setup: Setup,
 ) -> Outcome:
-    """Carry out the runs that have no record yet, one stage at a time.
+    """Execute the runs that have no record yet, one stage at a time.
 
-    Where a method does not ship with ssbench, no stage is carried out in this process, which has
-    imported it: one worker does those of all other methods, and each of its own has a worker.
+    If a method does not ship with ssbench, this process, which has imported it, runs no stage: one
+    worker runs the stages of ssbench's methods; each stage of another method has its own worker.
 
     Args:
-        runs: all of them.
-        workbench: the data set on the device, for stages that are carried out here.
+        runs: all runs.
+        workbench: the data set on the device, for stages in this process.
         store: of finished stages.
         results: of finished runs.
-        observer: is told how far things are.
+        observer: receives the progress.
         setup: for workers.
 
     Raises:
         BadInputError: a worker found the input at fault, or only this process sees the cache.
-        Stopped: the process is to end; a training under way has been saved.
+        Stopped: this process must end; the current training has been saved.
     """
     missing = [run for run in runs if not results.has(run.id)]
     foreign = {run.file.name for run in missing if any(map(foreign_module, run.stages))}
@@ -47,7 +47,7 @@ def execute_one_by_one(
         return execute(runs, workbench, store, results, observer, setup.save_every)
     if str(setup.cache).startswith("memory://"):
         raise BadInputError(
-            f"--cache {setup.cache}: only this process sees it, and {min(foreign)} is carried out "
-            "in another one; name a folder"
+            f"--cache {setup.cache}: only this process sees it, and {min(foreign)} runs "
+            "in another one; choose a folder"
         )
     return execute_side_by_side(runs, setup, store, results, observer, 1, Process)

@@ -1,4 +1,4 @@
-"""Prepare an experiment, check all that can be checked before training, and pick an executor."""
+"""Prepare an experiment, check everything possible before training, and choose an executor."""
 
 from __future__ import annotations
 
@@ -41,7 +41,15 @@ from ssbench.training.interrupt import SAVE_EVERY
 
 @dataclass(frozen=True)
 class Options:
-    """How to run an experiment, apart from what it is."""
+    """How to run an experiment, apart from what it is.
+
+    Attributes:
+        concurrency: number of stages side by side; auto: as many as memory and cores allow; None:
+            one, and on Ray one per GPU or core.
+        address: of the Ray cluster: local, auto, HOST:PORT or ray://HOST:PORT.
+        save_every: seconds between two saves of a training.
+        devices: number of devices that train each stage jointly.
+    """
 
     overrides: Sequence[str] = ()
     device: str = "auto"
@@ -54,20 +62,19 @@ class Options:
     data_root: Path | None = None
     tuned: Path | None = None
     concurrency: int | Literal["auto"] | None = None
-    """So many stages side by side; auto: as many as memory and cores carry; None: one, and on Ray
-    one on each GPU or core."""
     executor: Literal["local", "ray"] = "local"
     address: str = "local"
-    """Of the Ray cluster: local, auto, HOST:PORT or ray://HOST:PORT."""
     save_every: float = SAVE_EVERY
-    """Seconds between two saves of a training."""
     devices: int = 1
-    """So many devices train each stage jointly."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """An experiment that has been checked from end to end; no training has started."""
+    """A completely checked experiment; no training has started.
+
+    Attributes:
+        refused: the runs that fail before any training, and why.
+    """
 
     experiment: Experiment
     runs: list[Run]
@@ -75,13 +82,12 @@ class Prepared:
     store: CheckpointStore
     results: Results
     refused: Refused
-    """Those of the runs that fail before any training, and why."""
 
     def note_refused(self) -> None:
-        """Write down that the refused runs failed, where that is not written yet."""
+        """Save failed records of the refused runs, unless they exist."""
         for run in self.runs:
             if run.id in self.refused and not self.results.has(run.id):
-                # Of the run's own last stage: what other runs share has not failed.
+                # Name the run's own last stage: the stages shared with other runs have not failed.
                 facts = {"stage": run.stage.kind, "stage_id": run.stage.id}
                 self.results.save(run.id, records(run, [], self.refused[run.id], facts))
 
@@ -112,10 +118,10 @@ def prepare(argument: str, options: Options) -> Prepared:
 
 
 def command(argument: str, options: Options) -> list[str]:
-    """Return the arguments of ``ssbench run`` that results depend on, paths as they were given.
+    """Return the arguments of ``ssbench run`` that results depend on, paths as the user gave them.
 
-    The seeds are left out: a record has its own. So are device and threads, which records name as
-    they were and not as they were asked for.
+    Leaves out seeds, which each record has, and device and threads, of which records name the
+    actual ones.
     """
     own = [text for text in options.overrides if not text.startswith("seeds=")]
     parts = [argument, *(part for text in own for part in ("--set", text))]
@@ -125,10 +131,10 @@ def command(argument: str, options: Options) -> list[str]:
 
 
 def open_workbench(experiment: Experiment, options: Options, source: str) -> Workbench:
-    """Open an experiment's data set on the device that is asked for.
+    """Open an experiment's data set on the requested device.
 
     Raises:
-        BadInputError: there is no such device or data set; names ``source``.
+        BadInputError: no such device or data set; names ``source``.
     """
     # On Ray, tasks have devices; here the data is only read.
     where = device.resolve("cpu" if options.executor == "ray" else options.device)
@@ -144,21 +150,21 @@ def make_ready(
     store: CheckpointStore,
     source: str,
 ) -> Refused:
-    """Fetch the weights that runs begin with, and see what of them can be carried out.
+    """Fetch the weights that runs start with, and find runs that cannot work.
 
     Args:
-        runs: all runs; those that are in the store are passed over.
+        runs: all runs; skips those in the store.
         models: the networks as the experiment's key ``models`` lists them.
         workbench: the data.
-        store: where finished stages are.
+        store: of finished stages.
         source: the experiment's file.
 
     Returns:
-        The runs that cannot be carried out, and why.
+        The runs that cannot work, and why.
 
     Raises:
-        BadInputError: weights cannot be fetched, a budget cannot be reached, or no run at all can
-            be carried out; names ``source``.
+        BadInputError: weights cannot be fetched, a budget is out of reach, or no run at all can
+            work; names ``source``.
     """
     for weights in sorted({stage.start for run in runs for stage in run.stages} - {""}):
         fetch(weights)
@@ -176,7 +182,7 @@ def make_ready(
 
 
 def execute_missing(ready: Prepared, options: Options, observer: Observer) -> Outcome:
-    """Carry out what is missing, in this process or in several."""
+    """Execute the missing runs, in this process or in several."""
     ready.note_refused()
     if options.executor == "ray":
         return _execute_on_ray(ready, options, observer)
@@ -194,16 +200,16 @@ def execute_missing(ready: Prepared, options: Options, observer: Observer) -> Ou
         return execute_one_by_one(
             ready.runs, ready.workbench, ready.store, ready.results, observer, setup
         )
-    hire = partial(DDPGroup, devices=options.devices) if jointly else Process
+    make_worker = partial(DDPGroup, devices=options.devices) if jointly else Process
     return execute_side_by_side(
-        ready.runs, setup, ready.store, ready.results, observer, workers, hire
+        ready.runs, setup, ready.store, ready.results, observer, workers, make_worker
     )
 
 
 def setup_of(
     experiment: Experiment, options: Options, workbench: Workbench, processes: int = 1
 ) -> Setup:
-    """What a worker has to know, where so many processes compute side by side."""
+    """Return a worker's settings for this number of processes side by side."""
     cache = options.cache or options.results / ".cache"
     threads = torch.get_num_threads()
     return Setup(

@@ -1,4 +1,4 @@
-"""One stage carried out and saved, in whichever process; and what is told of it."""
+"""Run one stage and save it, in any process; report progress to an observer."""
 
 from __future__ import annotations
 
@@ -31,39 +31,39 @@ from ssbench.training.loop import Epoch, Listener
 
 
 class Observer(Protocol):
-    """Is told how far things are."""
+    """Receives the progress of runs."""
 
     def stage_started(self, run: Run, stage: Stage) -> None:
-        """Note that a stage begins; ``run`` is the first of those that it belongs to."""
+        """A stage starts; ``run`` is the first of its runs."""
 
     def epoch(self, stage: Stage, epoch: Epoch) -> None:
-        """Note a finished epoch."""
+        """An epoch is finished."""
 
     def stage_done(self, stage: Stage) -> None:
-        """Note that a stage is finished, now or before."""
+        """A stage is finished, now or before."""
 
     def stage_put_off(self, stage: Stage) -> None:
-        """Note that a stage which began is another process's; it comes up again."""
+        """Another process holds a stage that started here; it will be tried again."""
 
     def waiting(self, what: str) -> None:
-        """Note that there is nothing to do but to wait, and for what."""
+        """There is nothing to do but wait for ``what``."""
 
     def run_done(self, run: Run, result: Record, *, before: bool) -> None:
-        """Note that a run is finished (``before``: it already was), with its last record."""
+        """A run is finished (``before``: it already was); ``result`` is its last record."""
 
     def warn(self, text: str) -> None:
-        """Note, in one line, what should not be but changes no result: a damaged file, say."""
+        """Something is wrong but changes no result, a damaged file for example; one line."""
 
 
 @dataclass
 class Outcome:
-    """How the runs ended, by run id; ``failed`` with the reason."""
+    """The ids of finished runs, and of failed runs with the reason."""
 
     done: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
     def note(self, last: Record) -> None:
-        """Sort a run in by its last record."""
+        """Add a run by its last record."""
         if last["status"] == "failed":
             self.failed[last["run"]] = last["reason"]
         else:
@@ -71,10 +71,10 @@ class Outcome:
 
 
 class StageFailedError(Exception):
-    """A stage could not be finished; the text is the reason, for the record.
+    """A stage failed; the text is the reason, for the record.
 
     Attributes:
-        facts: further entries of the record.
+        facts: further keys of the record.
         lost: whether this process can no longer use its device.
     """
 
@@ -83,20 +83,20 @@ class StageFailedError(Exception):
         self.facts, self.lost = facts, lost
 
     def alone(self) -> StageFailedError:
-        """The same without its cause, whose frames hold all that the stage had in memory."""
+        """Return a copy without the cause, whose frames keep the stage's memory alive."""
         return StageFailedError(str(self), self.facts, lost=self.lost)
 
 
 class StageRunner:
-    """Carries out stages on a bench, and saves them.
+    """Runs stages on a workbench and saves them.
 
     Args:
         workbench: the data and the device.
-        store: where stages are kept; None: nowhere, so that only `compute` works.
-        partials: where trainings are saved between epochs, to go on from there; None: nowhere.
-        warn: is told, in one line, of every stage that is damaged and computed anew.
-        isolated: whether one stage alone is carried out in this process, so that whatever is wrong
-            is its failure.
+        store: of finished stages; None: none, so only `compute` works.
+        partials: saves unfinished trainings, to resume them; None: saves none.
+        warn: receives one line for every damaged stage that is computed again.
+        isolated: whether this process runs only this one stage, so that any error is a failure of
+            the stage.
     """
 
     def __init__(
@@ -119,35 +119,35 @@ class StageRunner:
 
     @property
     def _store(self) -> CheckpointStore:
-        assert self._kept_in is not None  # says the class
+        assert self._kept_in is not None  # see the class
         return self._kept_in
 
     def carry_out(
         self, stage: Stage, listen: Listener, begins: Callable[[Stage], None] = lambda _: None
     ) -> None:
-        """Carry out a stage and save it in the store, unless it is there by now.
+        """Run a stage and save it in the store, unless the store has it by now.
 
-        A parent that is not in the store, or damaged there, is carried out first. Of each stage
-        that is computed ``begins`` is told just before.
+        Runs a parent that is missing or damaged first. Calls ``begins`` just before it computes a
+        stage.
 
         Raises:
-            StageFailedError: whatever a method raised; the other runs must go on.
-            BusyError: another process is at this stage or at its parent.
-            Stopped: the process is to end.
-            BadInputError: the store cannot be written.
+            StageFailedError: a method raised anything; the other runs must go on.
+            BusyError: another process holds the stage or its parent.
+            Stopped: this process must end.
+            BadInputError: the store is not writable.
         """
         with self._store.lock(stage.id):
             if self._is_there(stage):
                 return
             before = self._before(stage, begins)
             begins(stage)
-            found = self._as_twin(stage, before)
-            tensors, record = found or self.compute(stage, before, listen)
+            reused = self._as_twin(stage, before)
+            tensors, record = reused or self.compute(stage, before, listen)
             self._store.save(stage.id, tensors, record)
             self._forget(stage)
 
     def _is_there(self, stage: Stage) -> bool:
-        """Whether a stage is in the store as it was written; one that is damaged is removed."""
+        """Whether the store has an undamaged stage; removes a damaged one."""
         if not self._store.has(stage.id):
             return False
         try:
@@ -159,7 +159,7 @@ class StageRunner:
         return True
 
     def _before(self, stage: Stage, begins: Callable[[Stage], None]) -> dict[str, Tensor]:
-        """The tensors that a stage begins with."""
+        """Return the tensors that a stage starts from."""
         if not stage.parent:
             return {}
         with suppress(DamagedError):
@@ -168,18 +168,18 @@ class StageRunner:
         return self._store.tensors(stage.parent.id)
 
     def _as_twin(self, stage: Stage, before: Mapping[str, Tensor]) -> tuple[Tensors, Record] | None:
-        """What the same run without a floor gave, where it began with the very same tensors.
+        """Return the result of the same run without a floor, if it started from equal tensors.
 
-        None where they differ, or where that stage is not done: then there is a stage to compute.
+        None if they differ or that stage is not done: then the stage must be computed.
         """
         twin = stage.twin
         if twin is None or twin.parent is None or not self._store.has(twin.id):
             return None
         try:
-            theirs = self._store.tensors(twin.parent.id)
-            if theirs.keys() != before.keys():
+            others = self._store.tensors(twin.parent.id)
+            if others.keys() != before.keys():
                 return None
-            if not all(torch.equal(theirs[name], tensor) for name, tensor in before.items()):
+            if not all(torch.equal(others[name], tensor) for name, tensor in before.items()):
                 return None
             return self._store.tensors(twin.id), self._store.record(twin.id)
         except DamagedError:
@@ -188,12 +188,12 @@ class StageRunner:
     def compute(
         self, stage: Stage, before: Mapping[str, Tensor], listen: Listener
     ) -> tuple[Tensors, Record]:
-        """Carry out a stage; ``before`` are the tensors that its parent left.
+        """Run a stage; ``before`` are the tensors of its parent.
 
         Raises:
-            StageFailedError: whatever a method raised, if it were ``SystemExit``; the other runs
-                must go on.
-            Stopped: the process is to end.
+            StageFailedError: a method raised anything, even ``SystemExit``; the other runs must go
+                on.
+            Stopped: this process must end.
             BadInputError: the input is at fault.
         """
         saver = self._partials.saver(stage) if self._partials else UNSAVED
@@ -205,11 +205,11 @@ class StageRunner:
             if isinstance(error, BadInputError) and not self._isolated:
                 raise
             if not (out_of_memory(error) or isinstance(error, NoRoomError)):
-                self._forget(stage)  # with more memory it could go on; of all else that is in vain
+                self._forget(stage)  # only with more memory could it resume
             lost = is_lost(self._workbench.device) or isinstance(error, ChangedDataError)
             raise StageFailedError(_reason(stage, error), _failure(error), lost=lost) from error
-        if said := missed_budget(stage, record):
-            self._warn(said)
+        if warning := missed_budget(stage, record):
+            self._warn(warning)
         return tensors, record | self._where | _seen(stage, self._workbench) | {"time": now()}
 
     def _forget(self, stage: Stage) -> None:
@@ -218,7 +218,7 @@ class StageRunner:
 
 
 def _seen(stage: Stage, workbench: Workbench) -> Record:
-    """The images that a stage saw."""
+    """Return what a record says about the images of a stage."""
     its = workbench.fitted(stage.preprocessing)
     in_folder = isinstance(its.dataset.train, Files)
     return {
@@ -235,16 +235,16 @@ def _seen(stage: Stage, workbench: Workbench) -> Record:
 
 
 _OF_METHODS = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
-"""What a method's code may raise that is no more than a failure of its run."""
+"""Exceptions of a method's code that only fail its run."""
 
 
 def _failure(error: BaseException) -> Record:
-    """What a record says of a failure beside the reason."""
+    """Return the keys of a failed record besides the reason."""
     return {"diverged_epoch": error.epoch} if isinstance(error, DivergedError) else {}
 
 
 def failed_elsewhere(results: Results, stage: Stage) -> StageFailedError | None:
-    """How a stage failed in another process that works on these records; None: it did not."""
+    """Return a stage's failure in another process that shares these records; None: no failure."""
     last = results.failure(stage.id)
     if last is None:
         return None
@@ -252,12 +252,12 @@ def failed_elsewhere(results: Results, stage: Stage) -> StageFailedError | None:
 
 
 def _reason(stage: Stage, error: BaseException) -> str:
-    """Say in one line what happened and where."""
+    """Return in one line what happened and where."""
     if isinstance(error, RunFailedError | BadInputError):
         return f"{stage.kind}: {error}"
     if out_of_memory(error):
         return f"{stage.kind}: out of memory ({error})"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}, line {frame.lineno}"
-    said = f"{type(error).__name__}: {error}".removesuffix(": ")
-    return f"{stage.kind}: {said} ({place})"
+    what = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return f"{stage.kind}: {what} ({place})"

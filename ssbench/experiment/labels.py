@@ -1,4 +1,4 @@
-"""Labels that tell the variants of one method apart."""
+"""Label the variants of one method so that they differ."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from ssbench.experiment.retraining import Retrain
 from ssbench.experiment.variant import Variant
 from ssbench.method.contract import Method
 
-MOST_TOLD = 3
-"""Number of values that show that a setting differs; there are three units."""
+MOST_VALUES = 3
+"""Number of values that show whether a setting differs; there are three units."""
 
 
 def labelled(found: list[Variant]) -> list[Variant]:
-    """Name each variant by its method and, where a method stands twice, by what differs."""
+    """Label each variant by its method and, if a method has several, by what differs."""
     by_file: dict[str, list[Variant]] = {}
     alike: dict[tuple[str, Method], list[Variant]] = {}
     for variant in found:
         by_file.setdefault(variant.file.name, []).append(variant)
         alike.setdefault((variant.file.name, variant.method), []).append(variant)
-    telling = {name: _telling(peers) for name, peers in by_file.items()}
+    samples = {name: _sample(peers) for name, peers in by_file.items()}
 
     def peers(variant: Variant) -> list[Variant]:
         same = alike[variant.file.name, variant.method]
-        return same + [v for v in telling[variant.file.name] if v.method != variant.method]
+        return same + [v for v in samples[variant.file.name] if v.method != variant.method]
 
     labels = [variant.label or _label(variant, peers(variant)) for variant in found]
     return [replace(variant, label=label) for variant, label in zip(found, labels, strict=True)]
 
 
-def _telling(peers: list[Variant]) -> list[Variant]:
-    """A few of the peers that differ in whatever any two of them differ in.
+def _sample(peers: list[Variant]) -> list[Variant]:
+    """Return a few peers that differ in every aspect in which any two peers differ.
 
-    To compare each of thousands with all the others would take minutes.
+    Comparing each of thousands with all others would take minutes.
     """
-    found: dict[str, list[tuple[Any, Variant]]] = {}
+    examples: dict[str, list[tuple[Any, Variant]]] = {}
     for peer in peers:
         aspects = {f.name: getattr(peer, f.name) for f in fields(peer) if f.name != "file"}
         units = sorted({budget.unit for budget in peer.budgets if budget})
         for name, value in (aspects | peer.method.settings | {"units": units}).items():
-            values = found.setdefault(name, [])
-            if len(values) < MOST_TOLD and all(value != other for other, _ in values):
+            values = examples.setdefault(name, [])
+            if len(values) < MOST_VALUES and all(value != other for other, _ in values):
                 values.append((value, peer))
-    return [peer for values in found.values() for _, peer in values]
+    return [peer for values in examples.values() for _, peer in values]
 
 
 def _label(variant: Variant, peers: list[Variant]) -> str:
@@ -66,5 +66,5 @@ def _label(variant: Variant, peers: list[Variant]) -> str:
 
 
 def _trained(variant: Variant) -> tuple[Method, Retrain, float | None]:
-    """What variants differ in, beside their budgets."""
+    """Return what distinguishes variants besides their budgets."""
     return variant.method, variant.retrain, variant.finetune_lr

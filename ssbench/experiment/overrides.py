@@ -9,10 +9,10 @@ from ssbench.errors import BadInputError, nearest
 
 
 def override(content: dict[str, Any], text: str) -> None:
-    """Set one value; each part of the path is a key, a list index or a method's name."""
+    """Set one value; a part of the path is a key, a list's index or a method's name."""
     path, equals, value = text.partition("=")
     if not equals or not path:
-        raise BadInputError(f"--set {text}: write key.path=value, for instance train.epochs=5")
+        raise BadInputError(f"--set {text}: write key.path=value, for example train.epochs=5")
     target: Any = content
     *parents, last = path.split(".")
     for part in parents:
@@ -20,7 +20,7 @@ def override(content: dict[str, Any], text: str) -> None:
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except ValueError:
-        parsed = value  # a bare word is a string: shells remove the quotes
+        parsed = value  # a bare word is a string, as shells remove quotes
     if isinstance(target, list):
         target[_index(target, last, text)] = parsed
     elif isinstance(target, dict):
@@ -34,7 +34,7 @@ def _step(target: Any, part: str, text: str) -> Any:
         return target[_index(target, part, text)]
     if isinstance(target, dict):
         return target.setdefault(part, {})
-    raise BadInputError(f"--set {text}: nothing lies under {part!r}")
+    raise BadInputError(f"--set {text}: {part!r} is inside a value, not a table")
 
 
 def _index(items: list[Any], part: str, text: str) -> int:

@@ -1,10 +1,10 @@
-"""An experiment as runs, each a chain of stages; shared beginnings are the same stage.
+"""Turn an experiment into runs, each a chain of stages; runs share equal stages.
 
 train (seed 0, plain) -+- prune (magnitude, 50 %) - finetune
                        +- prune (magnitude, 20 %) - finetune
 
-With several passes, train and prune are repeated before the finetuning. A method that prunes before
-training has no first training, and what follows its pruning takes all epochs.
+With several passes, train and prune repeat before the finetuning. A method that prunes before
+training has no first training, and the training after its pruning takes all epochs.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ from ssbench.training.recipe import Recipe
 
 
 def plan(experiment: Experiment, registry: Registry, fingerprint: str, source: str) -> list[Run]:
-    """List the runs of an experiment, a hundred thousand of them in a second or two.
+    """List the runs of an experiment; a hundred thousand take a second or two.
 
     Args:
-        experiment: what to run.
-        registry: where method names are looked up.
+        experiment: the experiment.
+        registry: of the methods.
         fingerprint: of the data set.
-        source: the experiment's file, named in errors.
+        source: the experiment's file, for errors.
 
     Raises:
         BadInputError: an unknown name, a hyper-parameter that does not fit, an empty sweep, or
-            two runs that are the same.
+            two equal runs.
     """
     return plan_variants(experiment, variants(experiment, registry, source), fingerprint, source)
 
@@ -59,7 +59,7 @@ def plan(experiment: Experiment, registry: Registry, fingerprint: str, source: s
 def plan_variants(
     experiment: Experiment, chosen: Sequence[Variant], fingerprint: str, source: str
 ) -> list[Run]:
-    """List the runs of those methods of an experiment that have been chosen; see `plan`."""
+    """List the runs of the chosen variants of an experiment; see `plan`."""
     _refuse_shift(experiment, source)
     starts = _starts(experiment, fingerprint, source)
     with _uncollected(), foreign_contained(variant.file for variant in chosen):
@@ -67,7 +67,7 @@ def plan_variants(
 
 
 def _refuse_shift(experiment: Experiment, source: str) -> None:
-    """Refuse another number of pixels than 0 and 1 for photographs: it would change nothing.
+    """Refuse shifts other than 0 and 1 for photographs: the number would have no effect.
 
     Raises:
         BadInputError: names the recipe.
@@ -81,14 +81,14 @@ def _refuse_shift(experiment: Experiment, source: str) -> None:
 
 
 def _starts(experiment: Experiment, fingerprint: str, source: str) -> dict[str, Start]:
-    """What the runs of each network begin with, for the first seed.
+    """Return what the runs of each network start from, for the first seed.
 
     Raises:
-        BadInputError: an unknown network, one without published weights where these are asked for,
-            a tag of weights where they are not, or two names of one network.
+        BadInputError: an unknown network, one without published weights if the experiment asks for
+            them, a tag of weights if it does not, or two names of one network.
     """
     dataset, seed = dataset_name(experiment.dataset), experiment.seeds[0]
-    found: dict[str, Start] = {}
+    starts: dict[str, Start] = {}
     same: dict[tuple[str, str], str] = {}
     for index, model in enumerate(experiment.models):
         place = f"{source}: models.{index}"
@@ -103,14 +103,14 @@ def _starts(experiment: Experiment, fingerprint: str, source: str) -> dict[str, 
         mine = f"models.{index} ({model})"
         first = same.setdefault((network(model), start.weights), mine)
         if first != mine:
-            raise BadInputError(f"{place}: {model!r} is the network of {first}; take one out")
-        found[model] = start
-    return found
+            raise BadInputError(f"{place}: {model!r} is the network of {first}; remove one")
+        starts[model] = start
+    return starts
 
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Hold the garbage collector back: it would go over all the runs again and again."""
+    """Switch the garbage collector off: it would visit all runs again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -147,27 +147,26 @@ def _runs(
             if stage.id in runs:
                 raise BadInputError(
                     f"{source}: {variant.place} and {runs[stage.id][1]} both ask for the run "
-                    f"{run.id}; take one of them out"
+                    f"{run.id}; remove one of them"
                 )
             runs[stage.id] = (run, variant.place)
     return [run for run, _ in runs.values()]
 
 
 def stages(runs: list[Run]) -> list[Stage]:
-    """Every distinct stage of the runs, parents first."""
-    found = {stage.id: stage for run in runs for stage in run.stages}
-    return list(found.values())
+    """Return every distinct stage of the runs, parents first."""
+    return list({stage.id: stage for run in runs for stage in run.stages}.values())
 
 
 LONGEST = 180
-"""Characters of a run's id before its seed: the path of a folder of images may be longer than the
-255 that a file's name can have."""
+"""Characters of a run's id before its seed: the path of an image folder can be longer than the 255
+that a file's name may have."""
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
-"""What a run's id, which is the name of a file, has a dash for."""
+"""Characters that become a dash in a run's id, which is the name of a file."""
 
 
 def _name(variant: Variant, budget: Budget | None, last: Stage) -> str:
-    """The ids of runs that differ in nothing but the seed begin with this."""
+    """Return the first part of the ids of runs that differ only in the seed."""
     kept = [] if budget is None else [f"{budget.kept}"]
     how = [] if variant.retrain == "finetune" else [variant.retrain]
     parts = [last.dataset, last.model, variant.file.name, *how, *kept]
@@ -235,9 +234,9 @@ def _finetune(experiment: Experiment, variant: Variant) -> Recipe:
 def _by_pass(
     experiment: Experiment, variant: Variant, budget: Budget, last: Recipe
 ) -> tuple[list[Recipe], Recipe]:
-    """The recipe of the training before each pruning, and that of the one after the last.
+    """Return the recipes of the trainings before each pruning, and of the one after the last.
 
-    Sparse training starts again on what is left; a method that only scores is retrained instead.
+    Sparse training starts again on the pruned network; a method that only scores is retrained.
     """
     train, passes = experiment.train, budget.passes
     sparse = variant.method.changes_training()
@@ -250,9 +249,9 @@ def _by_pass(
 
 
 def _rewinds(experiment: Experiment) -> bool:
-    """Whether a run of the experiment rewinds weights: then all its trainings keep the early ones.
+    """Whether any run of the experiment rewinds weights: then all trainings keep the early ones.
 
-    If only those of the runs that need them did, trainings that are the same would not be shared.
+    If only the runs that need them kept them, equal trainings would not be shared.
     """
     specs = experiment.methods
     return not isinstance(specs, str) and any("weight-rewind" in s.retrainings for s in specs)

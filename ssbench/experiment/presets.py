@@ -1,4 +1,4 @@
-"""The preprocessing that published weights were evaluated with, for images of a folder."""
+"""Preprocessing of published weights, for images of a folder."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ssbench.models.pretrained import Published
 
 
 def preprocessing(weights: Published, place: str) -> Preprocessing:
-    """Return the preprocessing of published weights.
+    """Return the preprocessing with which published weights were evaluated.
 
     Raises:
-        BadInputError: they need an interpolation that there is none of; names ``place``.
+        BadInputError: they need an unknown interpolation; names ``place``.
     """
     known: dict[str, Interpolation] = {name: name for name in get_args(Interpolation)}
     if weights.interpolation not in known:
         raise BadInputError(
-            f"{place}: its weights need images resized by {weights.interpolation!r}, which is not "
-            f"among {', '.join(known)}; take start = 'random'"
+            f"{place}: its weights need images resized by {weights.interpolation!r}; ssbench "
+            f"has {', '.join(known)}; choose start = 'random'"
         )
     return Preprocessing(
         weights.resize,

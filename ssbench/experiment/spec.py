@@ -1,4 +1,4 @@
-"""A file of bench/ as a validated, frozen `Experiment`.
+"""Read a file of bench/ as a validated, frozen `Experiment`.
 
 >>> load(find("bench/quickstart.toml"), ["train.epochs=2"]).train.epochs
 2
@@ -28,17 +28,20 @@ Words = Annotated[str, Field(max_length=500)]
 
 
 class BudgetSpec(BaseModel):
-    """Budgets of an experiment, or what one method's budgets have instead of them."""
+    """Budgets of an experiment, or one method's values instead of them.
+
+    Attributes:
+        scope: None: as the method's authors prune.
+        protection: a number is for all rows. A list is for rows with one threshold for the whole
+            network: each has one row per value; None: [0, `FLOOR`].
+    """
 
     model_config = _STRICT
 
     unit: Unit | None = None
     kept: list[Kept] | Kept | None = None
     scope: Scope | None = None
-    """None: as the method's authors prune."""
     protection: list[Protection] | Protection | None = None
-    """A list is for rows with one threshold for the whole network, each of which then stands there
-    once for every value; None: [0, `FLOOR`]. A number is for all rows."""
     passes: Passes | None = None
 
     @field_validator("kept")
@@ -73,27 +76,33 @@ class BudgetSpec(BaseModel):
         """List the budgets.
 
         Args:
-            common: has what is not said here.
-            scope: of the method, where neither says one.
+            common: the experiment's budgets, for what this one leaves open.
+            scope: the method's, if both leave it open.
         """
-        said = common.model_dump(exclude_none=True) | self.model_dump(exclude_none=True)
-        merged: dict[str, Any] = {"scope": scope} | said
+        given = common.model_dump(exclude_none=True) | self.model_dump(exclude_none=True)
+        merged: dict[str, Any] = {"scope": scope} | given
         shares = merged.pop("kept", [0.5, 0.25, 0.125, 0.0625, 0.03125])
         floors = merged.pop("protection", [0.0, FLOOR])
         if not isinstance(floors, list):
             return [Budget(kept=share, protection=floors, **merged) for share in shares]
-        found = []
+        budgets = []
         for number, floor in enumerate(floors):
             for share in shares:
                 if merged["scope"] == "global" and share != "own":
-                    found.append(Budget(kept=share, protection=floor, **merged))
-                elif not number:  # no threshold of the network's that could empty a layer
-                    found.append(Budget(kept=share, **merged))
-        return found
+                    budgets.append(Budget(kept=share, protection=floor, **merged))
+                elif not number:  # no threshold of the whole network that could empty a layer
+                    budgets.append(Budget(kept=share, **merged))
+        return budgets
 
 
 class MethodSpec(BaseModel):
-    """One entry of ``methods``: a name, hyper-parameters (a list is a sweep), own budgets."""
+    """One entry of ``methods``: a name, hyper-parameters (a list is a sweep), own budgets.
+
+    Attributes:
+        models: the experiment's networks that the method runs on; None: all.
+        finetune_lr: learning rate of this method's finetuning; None: that of the recipe
+            ``finetune``.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
@@ -102,13 +111,11 @@ class MethodSpec(BaseModel):
     budget: BudgetSpec = BudgetSpec()
     retrain: list[Retrain] | Retrain = "finetune"
     models: list[str] | None = None
-    """Those of the experiment's networks that the method runs on; None: all."""
     finetune_lr: LearningRate | None = None
-    """The learning rate of this method's finetuning; None: that of the recipe ``finetune``."""
 
     @property
     def retrainings(self) -> list[Retrain]:
-        """What is done after pruning, one run for each."""
+        """The trainings after pruning, one run for each."""
         return self.retrain if isinstance(self.retrain, list) else [self.retrain]
 
     @property
@@ -118,14 +125,17 @@ class MethodSpec(BaseModel):
 
 
 class TuneSpec(BaseModel):
-    """How ``ssbench tune`` chooses hyper-parameters, beside what the methods' files say."""
+    """How ``ssbench tune`` chooses hyper-parameters, besides what the methods' files say.
+
+    Attributes:
+        seeds: None: one seed that the experiment does not have.
+        finetune_lr: the grid of learning rates for every method's finetuning.
+    """
 
     model_config = _STRICT
 
     seeds: list[Seed] | None = Field(default=None, min_length=1)
-    """None: one that the experiment does not have."""
     finetune_lr: list[LearningRate] = []
-    """The grid that every method chooses the learning rate of its finetuning from."""
 
     @field_validator("finetune_lr")
     @classmethod
@@ -136,7 +146,14 @@ class TuneSpec(BaseModel):
 
 
 class Experiment(BaseModel):
-    """Everything that an experiment's results depend on, but the code."""
+    """Everything that an experiment's results depend on, except the code.
+
+    Attributes:
+        start: where trainings start: random weights, or those that torchvision publishes.
+        scratch_limit: the largest factor by which the control scratch-b multiplies the epochs.
+        passes_epochs: whether each of several passes takes all epochs again, or the passes divide
+            them, so that such rows have no more epochs in total than others.
+    """
 
     model_config = _STRICT
 
@@ -148,16 +165,12 @@ class Experiment(BaseModel):
     budget: BudgetSpec = BudgetSpec()
     seeds: list[Seed] = Field(default=[0, 1, 2], min_length=1)
     start: Literal["random", "published"] = "random"
-    """Where trainings begin: random weights, or those that torchvision has published."""
     train: Recipe = Recipe()
     finetune: Recipe = Recipe()
     scratch_limit: Annotated[
         float, within(1, 100, "it multiplies the epochs, and shortens no training")
     ] = 2.0
-    """The most that the control scratch-b multiplies the epochs by."""
     passes_epochs: Literal["repeat", "split"] = "repeat"
-    """Whether each of several passes takes all epochs again, or they divide them among themselves,
-    so that such rows have no more epochs in total than others."""
     tune: TuneSpec = TuneSpec()
 
     @field_validator("methods")
@@ -177,7 +190,7 @@ class Experiment(BaseModel):
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What all records of one results folder must have in common to be compared."""
+        """The settings that all records of one results folder must share to be comparable."""
         return {
             "name": self.name,
             "dataset": dataset_name(self.dataset),
@@ -188,7 +201,7 @@ class Experiment(BaseModel):
 
 
 def shipped() -> dict[str, Path]:
-    """The experiments that ship with ssbench, by name."""
+    """Return the experiments that ship with ssbench, by name."""
     return {path.stem: path for path in sorted(bench_folder().glob("*.toml"))}
 
 
@@ -196,7 +209,7 @@ def find(argument: str) -> Path:
     """Turn a path, or the name of a shipped experiment, into a path.
 
     Raises:
-        BadInputError: there is neither.
+        BadInputError: neither exists.
     """
     path = Path(argument)
     if path.exists():
@@ -211,7 +224,7 @@ def find(argument: str) -> Path:
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Read an experiment, change it by ``key.path=value`` texts, and check it.
+    """Read an experiment, apply ``key.path=value`` overrides, and check it.
 
     Raises:
         BadInputError: the file cannot be read, is not TOML, or a key or value does not fit.
@@ -228,22 +241,22 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 
 
 MOST_ERRORS, MOST_TOLD = 20, 200
-"""So many wrong keys are told of at once, and so many characters of what is wrong."""
+"""Number of wrong keys in one message, and of characters of a wrong value."""
 
 
 def _one_per_place(error: ValidationError) -> list[ErrorDetails]:
-    """One error for each key: a union reports one for every alternative.
+    """Return one error per key: a union reports one for every alternative.
 
-    One that lists the values allowed says most; one about a whole table says nothing beside those
-    about its keys.
+    Prefers an error that lists the allowed values; drops an error about a whole table if there are
+    errors about its keys.
     """
-    found: dict[str, ErrorDetails] = {}
+    errors: dict[str, ErrorDetails] = {}
     for detail in error.errors(include_url=False):
         place = _key_path(detail["loc"])
-        if place not in found or detail["type"] == "literal_error":
-            found[place] = detail
-    tables = {place[:end] for place in found for end, sign in enumerate(place) if sign == "."}
-    return [detail for place, detail in found.items() if place not in tables]
+        if place not in errors or detail["type"] == "literal_error":
+            errors[place] = detail
+    tables = {place[:end] for place in errors for end, sign in enumerate(place) if sign == "."}
+    return [detail for place, detail in errors.items() if place not in tables]
 
 
 _UNION_TAGS = ("float", "list[", "literal[", "function-", "MethodSpec", "BudgetSpec")
@@ -265,13 +278,13 @@ def _explain(detail: ErrorDetails) -> str:
 
 
 def _brief(value: Any) -> str:
-    """What was found, and no more of it than a message can hold."""
+    """Return a wrong value, shortened for a message."""
     text = repr(value)
     return text if len(text) <= MOST_TOLD else f"{text[:MOST_TOLD]}…"
 
 
 def _allowed(location: tuple[int | str, ...]) -> list[str]:
-    """The keys of the table at a place."""
+    """Return the keys of the table at a place."""
     tables: dict[str, type[BaseModel]] = {
         "train": Recipe,
         "finetune": Recipe,

@@ -1,4 +1,4 @@
-"""A stage: one step of a run, named by all that can change its result; and runs made of stages."""
+"""A stage: one step of a run, named by everything that can change its result; and runs."""
 
 from __future__ import annotations
 
@@ -18,21 +18,36 @@ from ssbench.pruning.budget import Budget
 from ssbench.training.recipe import Recipe
 
 PROTOCOL = 2
-"""Raised when a change of the harness changes results; part of every stage's id."""
+"""Increased when a change of ssbench changes results; part of every stage's id."""
 
 SURGERY = 2
-"""Raised when a change of surgery changes what some networks keep; part of the ids of their pruned
-stages alone. 2: batch norms and linear layers select channels, groups keep as many as the fullest,
+"""Increased when surgery changes what some networks keep; only part of the ids of their pruned
+stages. 2: batch norms and linear layers select channels, groups keep as many as the fullest,
 activations inside batch norms are known, and budgets of whole filters are met after surgery."""
 _CUT_OTHERWISE = frozenset({"densenet40", "lenet5", "resnet164", "shufflenet-v2", "wrn28-10"})
-"""The networks that this concerned; others of torchvision and timm may be concerned as well."""
+"""The networks that changed; others of torchvision and timm may have, too."""
 
 Kind = Literal["train", "prune", "finetune"]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a run; ``id`` is a hash of all that can change its result."""
+    """One step of a run; ``id`` is a hash of everything that can change its result.
+
+    Attributes:
+        method: None in a training that no method changes.
+        budget: of a pruning, or of a training during which the method prunes.
+        retrain: how a training after pruning starts.
+        snapshot: the epoch of a first training whose weights are kept to rewind to.
+        scratch_limit: the largest factor by which scratch-b multiplies the epochs of ``recipe``.
+        start: the address of the run's first weights; empty: random ones.
+        fingerprint: of the data set.
+        preprocessing: of the images of a folder: that of the published weights.
+        method_file: a hash of the file of ``method``.
+        twin: the last stage of the same run without a floor; the same if the floor never acted.
+        said: everything that ``id`` hashes, as JSON with placeholders for seed and parent.
+        alike: a hash like ``id``, but equal for all seeds: only such runs may be averaged.
+    """
 
     kind: Kind
     id: str
@@ -41,34 +56,22 @@ class Stage:
     model: str
     seed: int
     method: Method | None = field(repr=False)
-    """None in a training that no method changes."""
     recipe: Recipe | None = None
     budget: Budget | None = None
-    """Also that of a training during which the method prunes."""
     retrain: Retrain = "finetune"
-    """How a training goes on from what was pruned before it."""
     snapshot: int | None = None
-    """The epoch of a first training whose weights are kept to be rewound to."""
     scratch_limit: float = 1.0
-    """The most that scratch-b multiplies the epochs of ``recipe`` by."""
     start: str = ""
-    """The address of the weights that the run begins with; empty: random ones."""
     fingerprint: str = ""
-    """Of the data set."""
     preprocessing: Preprocessing = STANDARD
-    """Of the images of a folder: that of the published weights."""
     method_file: str | None = None
-    """A hash of the file of ``method``."""
     twin: Stage | None = field(default=None, repr=False, compare=False)
-    """The last stage of the same run without a floor: where that never acted, the two are one."""
     said: str = field(default="", repr=False, compare=False)
-    """All that ``id`` is made of, as JSON in which seed and parent are left open."""
     alike: str = field(default="", repr=False, compare=False)
-    """A hash like ``id``, but the same for every seed: only such runs may be averaged."""
 
     @property
     def epochs(self) -> int:
-        """The epochs of this stage alone; with scratch-b the most that it can have."""
+        """The epochs of this stage alone; with scratch-b the largest possible number."""
         return round(self.recipe.epochs * self.scratch_limit) if self.recipe else 0
 
     @property
@@ -77,13 +80,18 @@ class Stage:
         return self.epochs + (self.parent.epochs_total if self.parent else 0)
 
     def chain(self) -> list[Stage]:
-        """All stages from the first to this one."""
+        """Return all stages from the first to this one."""
         return [*(self.parent.chain() if self.parent else []), self]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One cell of the experiment: (data set, model, method, budget, seed)."""
+    """One cell of the experiment: (data set, model, method, budget, seed).
+
+    Attributes:
+        stage: the last stage; the others are its parents.
+        tuning: how the hyper-parameters were tuned; None: they were not.
+    """
 
     id: str
     experiment: str
@@ -93,26 +101,27 @@ class Run:
     budget: Budget | None
     retrain: Retrain
     stage: Stage
-    """The last stage; the others are its parents."""
     tuning: Mapping[str, Any] | None = None
-    """How the hyper-parameters were tuned; None: they were not."""
 
     @property
     def stages(self) -> list[Stage]:
-        """The stages in the order in which they are carried out."""
+        """The stages in the order of execution."""
         return self.stage.chain()
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a chain of stages begins with."""
+    """The start of a chain of stages.
+
+    Attributes:
+        weights: their address; empty: random ones.
+    """
 
     dataset: str
     fingerprint: str
     model: str
     seed: int
     weights: str = ""
-    """Their address; empty: random ones."""
     preprocessing: Preprocessing = STANDARD
 
 
@@ -131,15 +140,15 @@ def make_stage(
     """Make a stage and its id.
 
     Args:
-        start: what its chain begins with.
-        kind: what it does.
+        start: the start of its chain.
+        kind: of the stage.
         parent: the stage before; None for the first one.
-        by: whose method changes the training, or scores; None: none.
+        by: the variant whose method changes the training, or scores; None: none.
         how: the recipe of a training, the budget of a pruning.
         budget: of a training during which the method prunes.
-        retrain: as in `Stage`, and so are the others.
-        snapshot: see there.
-        scratch_limit: see there.
+        retrain: as in `Stage`.
+        snapshot: as in `Stage`.
+        scratch_limit: as in `Stage`.
     """
     settings = {
         "protocol": _text(PROTOCOL),
@@ -151,7 +160,7 @@ def make_stage(
         "how": _changed(how),
         "method": by.identity if by else "null",
     }
-    # What most stages do not have is left out, so that their ids do not depend on it.
+    # Leave out what most stages do not have, so that their ids do not depend on it.
     if budget:
         settings["budget"] = _changed(budget)
     if retrain != "finetune":
@@ -191,11 +200,11 @@ def make_stage(
 
 
 Known = dict[tuple[str, int], Stage]
-"""By the id of a stage and a seed, the same stage for that seed."""
+"""Stages for other seeds, by a stage's id and a seed."""
 
 
 def at_seed(stage: Stage, seed: int, known: Known) -> Stage:
-    """The same stage for another seed; one that is ``known`` already is shared."""
+    """Return the same stage for another seed; reuses ``known`` stages."""
     if seed == stage.seed:
         return stage
     found = known.get((stage.id, seed))
@@ -203,7 +212,7 @@ def at_seed(stage: Stage, seed: int, known: Known) -> Stage:
         parent = at_seed(stage.parent, seed, known) if stage.parent else None
         twin = at_seed(stage.twin, seed, known) if stage.twin else None
         stage_id = _id(stage.said, seed, parent.id if parent else stage.fingerprint)
-        # Half the time that dataclasses.replace takes; plans have hundreds of thousands of stages.
+        # Twice as fast as dataclasses.replace; plans have hundreds of thousands of stages.
         found = known[stage.id, seed] = object.__new__(Stage)
         vars(found).update(vars(stage), id=stage_id, parent=parent, seed=seed, twin=twin)
     return found
@@ -211,17 +220,17 @@ def at_seed(stage: Stage, seed: int, known: Known) -> Stage:
 
 @cache
 def _changed(how: Recipe | Budget) -> str:
-    """What differs from the defaults, as JSON."""
+    """Return the non-default values as JSON."""
     return json.dumps(how.model_dump(exclude_defaults=True), sort_keys=True)
 
 
-@lru_cache(typed=True)  # 2 and 2.0 are not the same text
+@lru_cache(typed=True)  # 2 and 2.0 are different texts
 def _text(value: str | float) -> str:
     return json.dumps(value)
 
 
 _SEED, _PARENT = json.dumps("\0seed"), json.dumps("\0parent")
-"""Stand for what differs from seed to seed; no setting can contain them."""
+"""Placeholders for what differs from seed to seed; no setting can contain them."""
 
 
 def _id(said: str, seed: int | Literal["any"], parent: str) -> str:

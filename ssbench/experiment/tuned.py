@@ -1,4 +1,4 @@
-"""Read the outcome of a tuning, and apply its values to an experiment's methods."""
+"""The outcome of a tuning as a file, and its application to an experiment's methods."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Entry(BaseModel):
     """The choice for one method on one network.
 
     Attributes:
-        key: identifies the subject; see `ssbench.experiment.subjects.Subject.key`.
+        key: its identity; see `ssbench.experiment.subjects.Subject.key`.
         parameters: the chosen values.
         trial: the number of the chosen trial.
-        trials: the number of trials; ``distinct``: how many of them differ (a finite space may have
-            fewer values); ``failed``: how many failed.
-        kept: the kept shares that each trial's error is averaged over.
+        trials: number of trials; ``distinct``: number of different ones (a finite space may have
+            fewer values); ``failed``: number of failed ones.
+        kept: the shares over which a trial's error is the mean.
         validation_top1_error: of the chosen trial, percent.
         first_validation_top1_error: of the first trial; None if it failed.
-        space: the search space, in words; ``space_id``: its hash.
+        space: the values to choose from, in words; ``space_id``: its hash.
     """
 
     model_config = _STRICT
@@ -52,26 +52,29 @@ class Entry(BaseModel):
 
 
 class Tuned(BaseModel):
-    """The outcome of ``ssbench tune``."""
+    """The outcome of ``ssbench tune``.
+
+    Attributes:
+        recipe: the settings of the tuned experiment: `Experiment.manifest` without its name.
+    """
 
     model_config = _STRICT
 
     format: Literal[1] = 1
     experiment: str
     recipe: dict[str, Any]
-    """The tuned experiment: `Experiment.manifest` without its name."""
     seeds: list[int] = Field(min_length=1)
     trials: int
     methods: list[Entry]
 
     @property
     def id(self) -> str:
-        """A hash of the whole outcome, as hexadecimal digits."""
+        """A hash of everything, as hexadecimal digits."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
 
 def recipe(experiment: Experiment) -> dict[str, Any]:
-    """Return what an experiment must have in common with the tuned one."""
+    """Return what an experiment must share with the tuned one."""
     return {key: value for key, value in experiment.manifest.items() if key != "name"}
 
 
@@ -85,7 +88,7 @@ def load(path: Path) -> Tuned:
         return Tuned.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(
-            f"--tuned {path}: cannot be read ({error}); name the tuned.json that ssbench tune wrote"
+            f"--tuned {path}: cannot be read ({error}); give the tuned.json of ssbench tune"
         ) from error
     except ValidationError as error:
         raise BadInputError(
@@ -96,25 +99,25 @@ def load(path: Path) -> Tuned:
 def apply(
     tuned: Tuned, experiment: Experiment, chosen: Sequence[Variant], source: str
 ) -> list[Variant]:
-    """Give an experiment's methods the values that tuning chose.
+    """Give the methods of an experiment their tuned values.
 
-    Methods with nothing to tune stay unchanged and get no tuning in their records.
+    A method with nothing to tune stays unchanged, and its records say so.
 
     Raises:
-        BadInputError: another experiment was tuned, a seed is used in both, or a method is missing;
-            names ``source``.
+        BadInputError: another experiment was tuned, it shares seeds with this one, or it lacks a
+            method; names ``source``.
     """
     different = differences(tuned.recipe, recipe(experiment))
     if different:
         raise BadInputError(
-            f"{source}: --tuned holds what was chosen for another experiment "
+            f"{source}: --tuned holds the tuning of another experiment "
             f"({'; '.join(different)}); tune this one"
         )
     shared = sorted(set(tuned.seeds) & set(experiment.seeds))
     if shared:
         raise BadInputError(
-            f"{source}: seeds: {shared[0]} was tuned on, so that its results are no longer "
-            "independent of the choice; take it out"
+            f"{source}: seeds: {shared[0]} was used for tuning, so its results are not independent "
+            "of the choice; remove it"
         )
     return [_apply(tuned, subject, source) for subject in subjects(experiment, chosen, source)]
 
@@ -122,22 +125,22 @@ def apply(
 def _apply(tuned: Tuned, subject: Subject, source: str) -> Variant:
     if not subject.space:
         return subject.variant
-    found = next((entry for entry in tuned.methods if entry.key == subject.key), None)
+    entry = next((each for each in tuned.methods if each.key == subject.key), None)
     if (
-        found is None
-        or found.space_id != identity(subject.space)
-        or found.parameters.keys() != subject.space.keys()
+        entry is None
+        or entry.space_id != identity(subject.space)
+        or entry.parameters.keys() != subject.space.keys()
     ):
         raise BadInputError(
-            f"{source}: {subject.variant.place}: --tuned holds no {subject.name}, chosen among "
-            f"{spaces(subject)}; tune the experiment as it is now, or take the method out"
+            f"{source}: {subject.variant.place}: --tuned holds no {subject.name} with the space "
+            f"{spaces(subject)}; tune the experiment again, or remove the method"
         )
-    variant = subject.choose(found.parameters, f"--tuned: methods: {subject.name}")
-    return replace(variant, tuning=said(found, tuned.seeds))
+    variant = subject.choose(entry.parameters, f"--tuned: methods: {subject.name}")
+    return replace(variant, tuning=said(entry, tuned.seeds))
 
 
 def said(entry: Entry, seeds: list[int]) -> dict[str, Any]:
-    """Return the record's entry on the tuning of its method."""
+    """Return what a record says about the tuning of its method."""
     return {
         "trials": entry.trials,
         "distinct": entry.distinct,

@@ -16,7 +16,12 @@ from ssbench.pruning.budget import Budget
 
 @dataclass(frozen=True)
 class Variant:
-    """One method with one choice of hyper-parameters, and its budgets (None: not pruned)."""
+    """One method with one choice of hyper-parameters, and its budgets (None: not pruned).
+
+    Attributes:
+        finetune_lr: learning rate of the finetuning; None: the recipe's.
+        tuning: how the hyper-parameters were tuned, for the record; None: they were not.
+    """
 
     file: MethodFile
     method: Method
@@ -26,32 +31,30 @@ class Variant:
     retrain: Retrain
     models: list[str]
     finetune_lr: float | None = None
-    """The learning rate of the finetuning; None: the recipe's."""
     tuning: Mapping[str, Any] | None = None
-    """How its hyper-parameters were tuned, for the record; None: they were not."""
 
     @property
     def finetunes(self) -> bool:
-        """Whether the recipe ``finetune`` plays a part."""
+        """Whether the variant uses the recipe ``finetune``."""
         return self.retrain == "finetune" and not self.method.before_training
 
     @cached_property
     def identity(self) -> str:
-        """What the method's part in a result can depend on, as JSON: for the ids of stages."""
+        """Everything of the method that can change a result, as JSON for stage ids."""
         defaults = _defaults(self.file.cls)
         settings = self.method.settings
         changed = {name: value for name, value in settings.items() if value != defaults[name]}
-        said = {"name": self.file.name, "file": self.file.content, "settings": changed}
-        return json.dumps(said, sort_keys=True)
+        content = {"name": self.file.name, "file": self.file.content, "settings": changed}
+        return json.dumps(content, sort_keys=True)
 
     @cached_property
     def bare(self) -> dict[int, int]:
-        """By place of a budget with a floor, that of the same one without, where it comes before.
+        """Map each budget with a floor to the same budget without one, if listed before; by index.
 
-        By the fields of budgets, as to hash a hundred thousand of them takes a second.
+        Compares fields of budgets, as hashing a hundred thousand budgets takes a second.
         """
         places: dict[tuple[Any, ...], int] = {}
-        found = {}
+        bare = {}
         for place, budget in enumerate(self.budgets):
             if budget is None:
                 continue
@@ -59,11 +62,11 @@ class Variant:
             if not budget.protection:
                 places[key] = place
             elif key in places:
-                found[place] = places[key]
-        return found
+                bare[place] = places[key]
+        return bare
 
     def competing(self) -> Variant:
-        """The same without the budgets that stand there with a floor too, which compete."""
+        """Return the variant without budgets that it also has with a floor; those compete."""
         hidden = set(self.bare.values())
         budgets = [each for place, each in enumerate(self.budgets) if place not in hidden]
         return replace(self, budgets=budgets)

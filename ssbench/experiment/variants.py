@@ -22,7 +22,7 @@ from ssbench.pruning.budget import Budget, Scope
 
 
 def variants(experiment: Experiment, registry: Registry, source: str) -> list[Variant]:
-    """Expand the entries of ``methods`` and their sweeps.
+    """Expand the entries of ``methods`` and their sweeps into variants.
 
     Raises:
         BadInputError: an unknown method or hyper-parameter, a value that does not fit, or
@@ -92,10 +92,10 @@ def _models(spec: MethodSpec, experiment: Experiment, place: str) -> list[str]:
 
 
 def _refuse(variant: Variant, place: str) -> None:
-    """Refuse what has no meaning for a method.
+    """Refuse settings that have no meaning for a method.
 
     Raises:
-        BadInputError: names the key, what does not go together, and the remedy.
+        BadInputError: names the key, the conflict and the remedy.
     """
     name, retrain = variant.file.name, variant.retrain
     passes = max(budget.passes if budget else 1 for budget in variant.budgets)
@@ -106,8 +106,8 @@ def _refuse(variant: Variant, place: str) -> None:
         )
     if variant.method.before_training and retrain in REWINDS:
         raise BadInputError(
-            f"{place}.retrain: {name} prunes before training, so that {retrain!r} has nothing to "
-            "go back to; take it out"
+            f"{place}.retrain: {name} prunes before training, so {retrain!r} has nothing to rewind "
+            "to; remove it"
         )
     if variant.method.before_training and passes > 1:
         raise BadInputError(
@@ -116,8 +116,7 @@ def _refuse(variant: Variant, place: str) -> None:
     if variant.finetune_lr is not None and not variant.finetunes:
         why = "prunes before training" if variant.method.before_training else f"has {retrain!r}"
         raise BadInputError(
-            f"{place}.finetune_lr: {name} {why} and is trained by the recipe 'train' alone; "
-            "take it out"
+            f"{place}.finetune_lr: {name} {why} and trains only by the recipe 'train'; remove it"
         )
     if variant.prunes_in_training and any(b and b.kept == "own" for b in variant.budgets):
         raise BadInputError(
@@ -126,30 +125,30 @@ def _refuse(variant: Variant, place: str) -> None:
 
 
 def _refuse_split(variant: Variant, experiment: Experiment, place: str) -> None:
-    """Refuse passes among which the epochs cannot be divided.
+    """Refuse passes that cannot divide the epochs.
 
     Raises:
-        BadInputError: names the key, what does not go together, and the remedy.
+        BadInputError: names the key, the conflict and the remedy.
     """
     passes = max(budget.passes if budget else 1 for budget in variant.budgets)
     if experiment.passes_epochs == "repeat" or passes == 1:
         return
     if variant.retrain in REWINDS:
         raise BadInputError(
-            f"{place}.retrain: {variant.retrain!r} in {passes} passes goes back to the same epoch "
-            "each time, so that epochs cannot be split; write passes_epochs = 'repeat'"
+            f"{place}.retrain: {variant.retrain!r} in {passes} passes rewinds to the same epoch "
+            "each time, so epochs cannot be split; write passes_epochs = 'repeat'"
         )
     which = "train" if variant.method.changes_training() else "finetune"
     recipe = experiment.train if which == "train" else experiment.finetune
     if recipe.epochs < passes:
         raise BadInputError(
             f"{place}.budget.passes: {passes} passes cannot divide the {recipe.epochs} epochs of "
-            f"{which!r} among themselves; give it more epochs or fewer passes"
+            f"{which!r}; give it more epochs or fewer passes"
         )
 
 
 def make_method(file: MethodFile, settings: Mapping[str, Any], place: str) -> Method:
-    """Make a method of its hyper-parameters, by their public names.
+    """Make a method from its hyper-parameters, by their public names.
 
     Raises:
         BadInputError: a value that does not fit; names ``place`` and the key.
@@ -172,6 +171,6 @@ def make_method(file: MethodFile, settings: Mapping[str, Any], place: str) -> Me
 
 @cache
 def _kind(cls: type[Method], name: str) -> tuple[str, TypeAdapter[Any]]:
-    """The field of a hyper-parameter, by its public name, and what checks a value for it."""
+    """Return the field of a hyper-parameter, by public name, and the check of its values."""
     field = next(f.name for f in fields(cls) if f.name.rstrip("_") == name)
     return field, TypeAdapter(get_type_hints(cls)[field])

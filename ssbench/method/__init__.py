@@ -1,4 +1,4 @@
-"""What a pruning method is: all that a file in methods/ needs to import.
+"""What a pruning method is: everything that a file in methods/ needs to import.
 
 `contract` is the class that a method extends; `registry` finds methods; `describe` lists them;
 `search_space` is what ``ssbench tune`` chooses among. Each name is imported on first use, so that

@@ -1,4 +1,4 @@
-"""The contract of a pruning method, and all that a file in methods/ needs to import.
+"""The contract of a pruning method, and everything that a file in methods/ needs to import.
 
 A method is one frozen, keyword-only dataclass in one file; its fields are its hyper-parameters.
 
@@ -10,7 +10,7 @@ A method is one frozen, keyword-only dataclass in one file; its fields are its h
         def scores(self, model: nn.Module) -> Scores:
             return {w: to_grain(p.abs(), self.grain) for w, p in prunable_weights(model).items()}
 
-State (gates, strengths, masks) lives in the model, so that it is saved and restored with it.
+State (gates, strengths, masks) lives in the model, which saves and restores it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ssbench.training.recipe import ParameterGroup
 Grain = Literal["weight", "connection", "filter", "none"]
 GRAINS: tuple[Grain, ...] = get_args(Grain)
 Scores = dict[str, Tensor]
-"""By weight name, a tensor that broadcasts over that weight; higher is kept longer."""
+"""By weight name, a tensor that broadcasts over the weight; higher is kept longer."""
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 """Each call passes once over the training images, in the same random order each time, normalised
 and not augmented: pairs of images [N, C, H, W] and labels [N]."""
@@ -52,42 +52,44 @@ class Method(ABC):
     every step ``penalty`` and ``after_step``, and once at the prune stage ``scores``, ``detach``.
     A hook may ask for more by naming a keyword-only argument with a default: ``images`` (number
     of training images, int); in ``penalty`` ``weight_decay`` (the recipe's, float); in ``attach``
-    ``fresh`` (False where the network was trained before: it begins with published weights, or was
+    ``fresh`` (False if the network was trained before: it starts with published weights, or was
     pruned already; bool); in ``scores`` ``batches`` (see `Batches`) and ``example`` (one image of
     zeros, [1, C, H, W], on the network's device); in ``after_step`` ``pruning`` (see `Pruning`).
+
+    Attributes:
+        paper: where the method comes from.
+        own_threshold: the method by itself prunes scores at or below it; None: no such point.
+        before_training: whether to prune the untrained network and train the rest for all epochs.
+        search: the values that ``ssbench tune`` may choose, by public name of a hyper-parameter.
+        limits: by public name of a numeric hyper-parameter, its lowest and highest value and the
+            reason; other values are refused before training. Not part of stage ids.
+        leaves_out: the prunable layers that ``scores`` may leave out, in words; empty: none. They
+            are never pruned. Not part of stage ids.
     """
 
     paper: ClassVar[str] = ""
-    """Where the method comes from."""
     own_threshold: ClassVar[float | None] = None
-    """Score at or under which the method by itself prunes; None where it has no such point."""
     before_training: ClassVar[bool] = False
-    """Whether the untrained network is pruned, and what is left trained for all epochs at once."""
     search: ClassVar[Mapping[str, Search]] = {}
-    """What ``ssbench tune`` may choose: by public name of a hyper-parameter, among which values."""
     limits: ClassVar[Mapping[str, Limit]] = {}
-    """By public name of a number among the hyper-parameters, its lowest and highest value and the
-    reason: others are refused before training. It is no part of the ids of stages."""
     leaves_out: ClassVar[str] = ""
-    """Which prunable layers ``scores`` may leave out, in words; empty: none. They are never pruned.
-    It is no part of the ids of stages."""
 
     @property
     @abstractmethod
     def grain(self) -> Grain:
-        """The unit that one score stands for; "none" where nothing is pruned."""
+        """The unit of one score; "none" if the method prunes nothing."""
 
     @property
     def scope(self) -> Scope:
-        """How its authors prune: one threshold for the network, or the same share of every layer.
+        """How the authors prune: one threshold for the network, or the same share of every layer.
 
-        A budget of an experiment may say otherwise.
+        An experiment's budget may override it.
         """
         return "global"
 
     @property
     def rounds(self) -> int:
-        """So often is scored and pruned within one prune stage, to shares in geometric progression.
+        """How many times one prune stage scores and prunes, to shares in geometric progression.
 
         A method that offers it as a hyper-parameter has a field of this name.
         """
@@ -96,29 +98,29 @@ class Method(ABC):
     def attach(self, model: nn.Module) -> None:
         """Add gates or strengths to the freshly initialised model, in place.
 
-        With several passes also to one that was pruned: what is zero there stays zero.
+        With several passes, also to a pruned model: its zeros stay zero.
         """
 
     def parameter_groups(self, model: nn.Module) -> list[ParameterGroup]:
-        """Name the parameters that are not optimised as the recipe says (default: none)."""
+        """Return the parameters that the recipe's optimiser settings do not fit (default: none)."""
         del model
         return []
 
     def penalty(self, model: nn.Module) -> Tensor | None:
-        """Compute the scalar that is added to the mean loss of every batch (default: nothing)."""
+        """Return a scalar to add to the mean loss of every batch (default: nothing)."""
         del model
         return None
 
     def after_step(self, model: nn.Module, progress: float) -> None:
-        """Clamp or renew state after an optimiser step; ``progress`` runs from 0 to 1."""
+        """Clamp or update state after an optimiser step; ``progress`` runs from 0 to 1."""
 
     @abstractmethod
     def scores(self, model: nn.Module) -> Scores:
-        """Score every unit that may be pruned; the shape of a score is the grain.
+        """Score every prunable unit; the shape of a score is the grain.
 
         For a convolution's weight [out, in/groups, h, w]: the same shape (weight),
         [out, in/groups, 1, 1] (connection), [out, 1, 1, 1] or [1, in/groups, 1, 1] (filter).
-        Any real dtype; minus infinity where nothing is lost with a unit. Every prunable layer
+        Any real dtype; minus infinity if a unit costs nothing to lose. Every prunable layer
         needs scores, unless ``leaves_out`` says which ones do not.
         """
 
@@ -139,15 +141,15 @@ class Method(ABC):
 
 HOOKS = ("attach", "parameter_groups", "penalty", "after_step", "scores", "detach")
 FACTS = dict.fromkeys(("images", "weight_decay", "fresh", "batches", "example", "pruning"))
-"""What a hook may ask for by the name of a keyword-only argument, see `Method`."""
+"""The keyword-only arguments that a hook may ask for, see `Method`."""
 
 
 class Pruning(Protocol):
-    """What ``after_step`` prunes with while it trains; what is gone stays gone."""
+    """Lets ``after_step`` prune during training; pruned units stay pruned."""
 
     @property
     def kept(self) -> float:
-        """The share of the budget's unit that is to be kept in the end."""
+        """The share of the budget's unit to keep in the end."""
 
     def to(self, kept: float) -> None:
         """Prune by the method's own ``scores`` until this share of the budget's unit is left."""
@@ -155,35 +157,35 @@ class Pruning(Protocol):
 
 @cache
 def _named(hook: Callable[..., Any]) -> frozenset[str]:
-    """The arguments of a hook: looked up once, as hooks are called at every step."""
+    """Return the arguments of a hook; cached, as hooks run at every step."""
     return frozenset(inspect.signature(hook).parameters)
 
 
 def wants(hook: Callable[..., Any], fact: str) -> bool:
-    """Whether a method's hook asks for something by naming it as an argument."""
+    """Whether a method's hook names a fact as an argument."""
     return fact in _named(getattr(hook, "__func__", hook))
 
 
 def offer(hook: Callable[..., Any], model: nn.Module, **facts: object) -> Any:
-    """Call a method's hook with those of the ``facts`` that its signature names."""
+    """Call a method's hook with the ``facts`` that its signature names."""
     named = _named(getattr(hook, "__func__", hook))
     return hook(model, **{name: fact for name, fact in facts.items() if name in named})
 
 
 def prunable_layers(model: nn.Module) -> tuple[Layer, ...]:
-    """Every convolution and linear layer but the output's, in the order of their calls."""
+    """Return all convolutions and linear layers except the output layer, in call order."""
     return structure_of(model).prunable
 
 
 def module_of(model: nn.Module, layer: Layer) -> nn.Conv2d | nn.Linear:
-    """The module of a layer."""
+    """Return the module of a layer."""
     module = model.get_submodule(layer.name)
-    assert isinstance(module, nn.Conv2d | nn.Linear)  # Structure admits no other
+    assert isinstance(module, nn.Conv2d | nn.Linear)  # Structure has no other kind
     return module
 
 
 def prunable_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The weights of `prunable_layers` by name, detached."""
+    """Return the weights of `prunable_layers` by name, detached."""
     return {
         layer.weight: module_of(model, layer).weight.detach() for layer in prunable_layers(model)
     }

@@ -1,4 +1,4 @@
-"""What the methods' files say of themselves, read without importing them or torch."""
+"""List the methods by reading their files, without importing them or torch."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ SEARCHES: dict[str, Callable[..., Search]] = {
     kind.__name__: kind for kind in (Uniform, LogUniform, Choice)
 }
 DECLARATIONS = ("limits", "leaves_out")
-"""Of a method's class: they only say which values and which scores are refused."""
+"""Attributes of a method's class that only declare which values and scores are refused."""
 GROUP = "ssbench.methods"
-"""Of the entry points of other packages."""
+"""Group of the entry points of other packages."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """A method as it is listed.
+    """A method in a list.
 
     Attributes:
         settings: the hyper-parameters with their defaults, by public name.
-        search: the values that they are tuned among, by public name.
+        search: the values for tuning, by public name.
     """
 
     name: str
@@ -39,9 +39,9 @@ class Described:
 
 
 def result_code(source: bytes) -> bytes:
-    """Give a method's file without the declarations of its class that can change no result.
+    """Return a method's file without the class's declarations that can change no result.
 
-    What is left is hashed into the ids of stages.
+    The rest is hashed into stage ids.
     """
     if not any(name.encode() in source for name in DECLARATIONS):
         return source
@@ -55,7 +55,7 @@ def result_code(source: bytes) -> bytes:
 
 
 def _target(node: ast.Assign | ast.AnnAssign) -> str:
-    """The name that a statement gives a value to."""
+    """Return the name that an assignment sets."""
     return ast.unparse(node.target if isinstance(node, ast.AnnAssign) else node.targets[0])
 
 
@@ -63,8 +63,8 @@ def described() -> list[Described] | None:
     """Describe every method that ships with ssbench.
 
     Returns:
-        None where the files do not tell: a class that is not written plainly, or methods of other
-        packages. Then the methods have to be imported.
+        None if the files do not tell: a class with other than plain values, or methods of other
+        packages. Then the methods must be imported.
     """
     if importlib.metadata.entry_points(group=GROUP):
         return None
@@ -102,7 +102,7 @@ def _described(path: Path) -> Described | None:
 
 
 def _values(cls: ast.ClassDef) -> Iterator[tuple[str, tuple[Any, bool]]]:
-    """Name, value, and whether it belongs to the class and is no hyper-parameter.
+    """Yield name, value, and whether it is a class constant rather than a hyper-parameter.
 
     Raises:
         ValueError: a value is not a literal, or a hyper-parameter has none.
@@ -118,7 +118,7 @@ def _values(cls: ast.ClassDef) -> Iterator[tuple[str, tuple[Any, bool]]]:
 
 
 def _literal(node: ast.expr) -> Any:
-    """Evaluate a literal, or a mapping of names to searches that are made of literals."""
+    """Evaluate a literal, or a mapping of names to searches with literal arguments."""
     if not isinstance(node, ast.Dict) or not any(isinstance(v, ast.Call) for v in node.values):
         return ast.literal_eval(node)
     return {

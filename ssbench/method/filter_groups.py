@@ -1,4 +1,4 @@
-"""Filters scored by torch-pruning's importances, which look at all that leaves with a filter."""
+"""Score filters by torch-pruning's importances, which consider everything pruned with a filter."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def group_importance(
     """Score the filters of every prunable layer.
 
     Args:
-        model: the network, left as it is.
-        importance: takes a group of torch-pruning's, returns one value per filter [out] of the
+        model: the network; not changed.
+        importance: takes one of torch-pruning's groups, returns one value per filter [out] of the
             group's first layer, or None.
         example: one image [1, C, H, W].
 
@@ -34,7 +34,7 @@ def group_importance(
     network = copy.deepcopy(model).eval().requires_grad_(True)
     structure = structure_of(model)
     graph = dependencies(network, structure, example)
-    found = {}
+    scores = {}
     for layer in structure.prunable:
         module = network.get_submodule(layer.name)
         prune = graph.get_pruner_of_module(module).prune_out_channels
@@ -43,5 +43,5 @@ def group_importance(
         if values is None:
             raise ValueError(f"torch-pruning gives no importance for the filters of {layer.name}")
         weight = network.get_parameter(layer.weight)
-        found[layer.weight] = values.detach().reshape(-1, *(1,) * (weight.dim() - 1))
-    return found
+        scores[layer.weight] = values.detach().reshape(-1, *(1,) * (weight.dim() - 1))
+    return scores

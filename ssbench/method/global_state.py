@@ -1,9 +1,9 @@
-"""What all methods of a process share: torch's settings, patched functions, the working folder.
+"""State that all methods of a process share: torch's settings, functions, the working folder.
 
     with unchanged("attach of lasso"):
         method.attach(model)  # a changed default dtype is put back, and the method fails
 
-A method that changed any of it would change the rows of all others.
+A method that changed any of it would change the results of all others.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TORCH = os.path.join(os.path.dirname(torch.__file__), "")  # noqa: PTH118, PTH1
 
 
 class GlobalStateError(RunFailedError):
-    """A method changed what it shares with all others."""
+    """A method changed state that all methods share."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Snapshot:
 
     @classmethod
     def take(cls) -> Snapshot:
-        """Note everything."""
+        """Record everything."""
         values = tuple(setting.get() for setting in (*AT_EVERY_STEP, *AT_EVERY_HOOK))
         functions = tuple((place, _functions(place)) for place in _places())
         return cls(values, frozenset(threading.enumerate()), functions)
 
     def restore(self) -> list[str]:
-        """Put back what is different now, and say in words what that was."""
+        """Restore what changed since, and return its names."""
         changed = []
         for setting, before in zip((*AT_EVERY_STEP, *AT_EVERY_HOOK), self.values, strict=True):
             changed += restored(setting, before)
@@ -60,7 +60,7 @@ class Snapshot:
 
 
 def _is_of_a_method(thread: threading.Thread) -> bool:
-    """Whether no library that reads images or shows progress has started it."""
+    """Whether a method started the thread, not a library that reads images or shows progress."""
     target = getattr(thread, "_target", None)
     module = str(getattr(target, "__module__", None) or type(thread).__module__)
     return module.partition(".")[0] not in _THREADED
@@ -68,7 +68,7 @@ def _is_of_a_method(thread: threading.Thread) -> bool:
 
 @cache
 def _torch_places() -> tuple[Any, ...]:
-    """Modules and classes of torch whose functions every training and evaluation calls."""
+    """Return torch's modules and classes whose functions every training calls."""
     modules = [torch, torch.nn.functional, torch.nn.init, torch.autograd, torch.nn, torch.optim]
     classes = {torch.Tensor, torch.nn.Module, torch.nn.Parameter}
     for module in (torch.nn, torch.optim, torch_module):
@@ -77,7 +77,7 @@ def _torch_places() -> tuple[Any, ...]:
 
 
 def _places() -> tuple[Any, ...]:
-    """These, and the modules of ssbench that are loaded with the classes that they define."""
+    """Return torch's places, and the loaded modules of ssbench with their classes."""
     ours: list[Any] = []
     for name, module in sorted(sys.modules.items()):
         if name.startswith("ssbench.") and isinstance(module, ModuleType):
@@ -87,13 +87,13 @@ def _places() -> tuple[Any, ...]:
 
 
 def _functions(place: Any) -> dict[str, Any]:
-    """By name, what can be called there, as it is stored."""
+    """Return the callables of a module or class by name, as stored."""
     kinds = (staticmethod, classmethod, property)
     return {k: v for k, v in vars(place).items() if callable(v) or isinstance(v, kinds)}
 
 
 def _unpatched(place: Any, before: dict[str, Any]) -> list[str]:
-    """Put back the functions of a module or class; a class may not have got new ones either."""
+    """Restore the functions of a module or class, and remove those added to a class."""
     now = vars(place)
     changed = [
         name
@@ -111,7 +111,7 @@ def _unpatched(place: Any, before: dict[str, Any]) -> list[str]:
 
 
 def _is_of_torch(function: Any) -> bool:
-    """Whether torch wrote it, which wraps some of its own functions when they are first used."""
+    """Whether a function is torch's, which wraps some of its own functions at first use."""
     code = getattr(function, "__code__", None)
     return code is not None and code.co_filename.startswith(_TORCH)
 
@@ -122,14 +122,14 @@ def _called(cls: type) -> str:
 
 @contextmanager
 def unchanged(what: str, forgiven: tuple[str, ...] = ()) -> Iterator[None]:
-    """Within it nothing may be changed that methods share; what is changed is put back.
+    """Fail if the body changes state that methods share; restore that state.
 
     Args:
-        what: who would have changed it, for the message.
-        forgiven: names of settings that are put back without a word.
+        what: the suspect, for the message.
+        forgiven: names of settings to restore silently.
 
     Raises:
-        GlobalStateError: something was changed; instead of what was raised within, as that may
+        GlobalStateError: the body changed something; replaces an exception of the body, which may
             be a consequence.
     """
     before, failed = Snapshot.take(), False
@@ -141,17 +141,17 @@ def unchanged(what: str, forgiven: tuple[str, ...] = ()) -> Iterator[None]:
     finally:
         changed = [each for each in before.restore() if not each.startswith(forgiven)]
         if changed and not failed:
-            raise GlobalStateError(_said(what, changed))
+            raise GlobalStateError(_message(what, changed))
 
 
 @contextmanager
 def contained(what: str) -> Iterator[None]:
-    """Within it a method's file is imported, or a method made, in a process that has other work.
+    """Import a method's file, or make a method, in a process that has other work.
 
-    Libraries that a file imports may set environment variables; these are put back.
+    Restores environment variables, which imported libraries may set.
 
     Raises:
-        BadInputError: it would end the process, or changed what methods share.
+        BadInputError: the body would end the process, or changed state that methods share.
     """
     real = os._exit, os.abort
 
@@ -169,30 +169,30 @@ def contained(what: str) -> Iterator[None]:
     except BaseException as error:
         if STOP.wanted(error):
             raise
-        said = f"{type(error).__name__}: {error}".removesuffix(": ")
-        raise BadInputError(f"{what} would end the process ({said}); take that out") from error
+        cause = f"{type(error).__name__}: {error}".removesuffix(": ")
+        raise BadInputError(f"{what} would end the process ({cause}); take that out") from error
     finally:
         os._exit, os.abort = real
 
 
 def quick() -> tuple[Any, ...]:
-    """What is compared at every step of a training."""
+    """Return the state to compare at every step of a training."""
     return tuple(setting.get() for setting in AT_EVERY_STEP)
 
 
 def check_quickly(what: str, before: tuple[Any, ...]) -> None:
-    """Compare with what `quick` returned; put it back where it differs.
+    """Compare with the result of `quick`; restore what differs.
 
     Raises:
-        GlobalStateError: it differs.
+        GlobalStateError: something differs.
     """
     if quick() != before:
         pairs = zip(AT_EVERY_STEP, before, strict=True)
-        changed = [said for setting, value in pairs for said in restored(setting, value)]
-        raise GlobalStateError(_said(what, changed))
+        changed = [name for setting, value in pairs for name in restored(setting, value)]
+        raise GlobalStateError(_message(what, changed))
 
 
-def _said(what: str, changed: list[str]) -> str:
+def _message(what: str, changed: list[str]) -> str:
     named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
     return (
         f"{what} changed {named}, which all methods share; change nothing outside of the network "

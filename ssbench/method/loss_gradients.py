@@ -1,4 +1,4 @@
-"""Gradients of the loss by the weights, for criteria that need data; the network stays as it is."""
+"""Gradients of the loss by the weights, for criteria that need data; they change no network."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def scratch_copy(model: nn.Module, *, batch_statistics: bool) -> nn.Module:
     """Copy a network for scoring: in eval mode, all parameters with gradients.
 
     Args:
-        model: left as it is.
-        batch_statistics: whether batch norms use those of the batch, as an untrained network
-            needs, whose running ones are still 0 and 1. Dropout is off in any case.
+        model: not changed.
+        batch_statistics: whether batch norms use the batch's statistics; an untrained network needs
+            that, as its running ones are still 0 and 1. Dropout is always off.
     """
     network = copy.deepcopy(model).eval().requires_grad_(True)
     for module in network.modules():
@@ -31,11 +31,11 @@ def scratch_copy(model: nn.Module, *, batch_statistics: bool) -> nn.Module:
 
 
 def weights_of(network: nn.Module, *, output: bool = False) -> dict[str, Tensor]:
-    """The weights of every prunable layer, by name, attached to the graph of gradients.
+    """Return the weights of every prunable layer by name, with their autograd graph.
 
     Args:
         network: see `scratch_copy`.
-        output: whether the output layer's weight is among them, though it is never pruned.
+        output: whether to include the output layer's weight, which is never pruned.
     """
     structure = structure_of(network)
     layers = structure.layers if output else structure.prunable
@@ -47,21 +47,21 @@ def balanced(batches: Callable[[], Pairs], per_class: int, classes: int) -> tupl
 
     Args:
         batches: each call passes once over images [N, C, H, W] and labels [N].
-        per_class: so many of each; fewer where there are no more.
-        classes: their number.
+        per_class: number of images per class; fewer if a class has fewer.
+        classes: number of classes.
 
     Returns:
         Images [at most per_class x classes, C, H, W] and labels.
     """
-    found: list[list[Tensor]] = [[] for _ in range(classes)]
+    chosen: list[list[Tensor]] = [[] for _ in range(classes)]
     for images, labels in batches():
         for image, label in zip(images, labels.tolist(), strict=True):
-            if len(found[label]) < per_class:
-                found[label].append(image)
-        if all(len(some) == per_class for some in found):
+            if len(chosen[label]) < per_class:
+                chosen[label].append(image)
+        if all(len(some) == per_class for some in chosen):
             break
-    numbers = [label for label, some in enumerate(found) for _ in some]
-    images = torch.stack([image for some in found for image in some])
+    numbers = [label for label, some in enumerate(chosen) for _ in some]
+    images = torch.stack([image for some in chosen for image in some])
     return images, torch.tensor(numbers, device=images.device)
 
 
@@ -74,18 +74,18 @@ def gradients(
     differentiable: bool = False,
     output: bool = False,
 ) -> dict[str, Tensor]:
-    """The mean cross-entropy's gradients by the prunable weights.
+    """Return the gradients of the mean cross-entropy by the prunable weights.
 
     Args:
         network: see `scratch_copy`.
         images: [N, C, H, W].
         labels: [N].
-        temperature: what the logits are divided by.
-        differentiable: whether the gradients have gradients themselves; that takes more memory than
-            a training step.
-        output: whether the gradient by the output layer's weight is wanted, too.
+        temperature: divisor of the logits.
+        differentiable: whether the gradients can be differentiated again; that takes more memory
+            than a training step.
+        output: whether to include the gradient by the output layer's weight.
     """
     weights = weights_of(network, output=output)
     loss = F.cross_entropy(network(images) / temperature, labels)
-    found = torch.autograd.grad(loss, list(weights.values()), create_graph=differentiable)
-    return dict(zip(weights, found, strict=True))
+    values = torch.autograd.grad(loss, list(weights.values()), create_graph=differentiable)
+    return dict(zip(weights, values, strict=True))

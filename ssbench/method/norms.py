@@ -1,10 +1,10 @@
-"""The norms of 2-D kernels, as penalties on connections need them in every step.
+"""The norms of 2-D kernels; penalties on connections need them in every step.
 
     norms = kernel_norms(conv.weight)       # [out, in/groups, 1, 1]
     penalty = strength * norms.sum()        # a group lasso over connections
 
 VGG-16 has 1.6 million kernels. The gradient of a norm is the kernel over its norm, one
-multiplication; autograd, from the squares on, makes four passes and as many copies.
+multiplication; autograd would start from the squares and make four passes and as many copies.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def kernel_norms(weight: Tensor) -> Tensor:
 class _KernelNorms(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor) -> Tensor:
-        # In channels-last memory, where a kernel's values lie apart, torch's own norm over the last
+        # In channels-last memory a kernel's values are not adjacent; torch's own norm over the last
         # dimensions takes 30 to 100 times as long.
         norms = weight.square().sum(tuple(range(2, weight.dim())), keepdim=True).sqrt()
         ctx.save_for_backward(weight, norms)

@@ -1,4 +1,4 @@
-"""Names to methods; the only door to methods/.
+"""Find methods by name; all other code imports methods/ only through here.
 
 A method's file is its registration: every module of ``ssbench.methods``, every entry point of the
 group ``ssbench.methods`` and every file given with ``--method-file`` defines one `Method`.
@@ -34,7 +34,7 @@ PACKAGE = "ssbench.methods"
 
 @dataclass(frozen=True)
 class MethodFile:
-    """A method, and the hash of the file that defines it."""
+    """A method, and the hash of its file."""
 
     name: str
     cls: type[Method]
@@ -48,13 +48,13 @@ class MethodFile:
 
 
 def is_ours(cls: type[Method]) -> bool:
-    """Whether a method ships with ssbench; others are carried out in processes of their own."""
+    """Whether a method ships with ssbench; others run in their own processes."""
     return cls.__module__.startswith(f"{PACKAGE}.")
 
 
 @dataclass(frozen=True)
 class Registry:
-    """The methods that were found, and by name why others could not be loaded."""
+    """The usable methods, and why others could not be loaded, by name."""
 
     methods: dict[str, MethodFile]
     broken: dict[str, str] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Registry:
         """Return a method by name.
 
         Raises:
-            BadInputError: there is none, or its file does not import; names ``place``.
+            BadInputError: no such method, or its file does not import; names ``place``.
         """
         if name in self.broken:
             raise BadInputError(f"{place}: method {name!r} cannot be loaded: {self.broken[name]}")
@@ -71,7 +71,7 @@ class Registry:
 
 
 def look_up(known: dict[str, Value], name: str, kind: str, place: str) -> Value:
-    """Return what a name stands for, or say at which ``place`` it is unknown, and what is near."""
+    """Return the value of a name; if unknown, refuse it with ``place`` and similar names."""
     if name not in known:
         raise BadInputError(f"{place}: unknown {kind} {name!r}; {nearest(name, known)}")
     return known[name]
@@ -95,9 +95,9 @@ def discover(files: Sequence[Path] = ()) -> Registry:
 
 @contextmanager
 def foreign_contained(files: Iterable[MethodFile | None]) -> Iterator[None]:
-    """Within it methods are made and asked for their properties; see `contained`.
+    """Enclose the making of methods and the use of their properties; see `contained`.
 
-    That costs nothing where all of them ship with ssbench.
+    Costs nothing if all of them ship with ssbench.
     """
     names = list(dict.fromkeys(file.name for file in files if file and not file.is_ours))
     with contained(f"making {', '.join(names)}") if names else nullcontext():
@@ -105,14 +105,14 @@ def foreign_contained(files: Iterable[MethodFile | None]) -> Iterator[None]:
 
 
 def import_one(module: str, files: Sequence[Path]) -> None:
-    """Import the module of a method that does not ship with ssbench, and no other's.
+    """Import the module of one method that does not ship with ssbench.
 
     Args:
-        module: its name, as the method's class has it.
+        module: its name, from the method's class.
         files: all files of methods.
 
     Raises:
-        BadInputError: it cannot be imported; says why.
+        BadInputError: the import fails; says why.
     """
     path = next((path for path in files if _module_name(path) == module), None)
     load = partial(_import_file, path) if path else partial(importlib.import_module, module)
@@ -201,7 +201,7 @@ def _check(cls: type[Method], path: Path) -> None:
 
 
 def _check_limits(cls: type[Method], path: Path) -> None:
-    """Refuse limits that are none, and those that the class's own values do not keep."""
+    """Refuse malformed limits, and limits that the class's own values exceed."""
     defaults = {f.name.rstrip("_"): f.default for f in fields(cls)}
     for name, limit in cls.limits.items():
         match limit:
@@ -217,7 +217,7 @@ def _check_limits(cls: type[Method], path: Path) -> None:
 
 
 def _ends(search: Search | None) -> tuple[object, ...]:
-    """The values of a search that are outside of a limit first."""
+    """Return the values of a search that could exceed a limit."""
     match search:
         case Uniform(low=low, high=high):
             return low, high
@@ -227,7 +227,7 @@ def _ends(search: Search | None) -> tuple[object, ...]:
 
 
 def _check_hooks(cls: type[Method], path: Path) -> None:
-    """Refuse what would be passed over in silence: a misspelt hook, argument or grain."""
+    """Refuse a misspelt hook, argument or grain, which would have no effect."""
     if isinstance(grain := getattr(cls, "grain", None), str) and grain not in GRAINS:
         raise BadInputError(f"{path.name}: unknown grain {grain!r}; {nearest(grain, GRAINS)}")
     for name, member in vars(cls).items():
@@ -235,8 +235,8 @@ def _check_hooks(cls: type[Method], path: Path) -> None:
             continue
         if name not in HOOKS and difflib.get_close_matches(name, HOOKS, cutoff=0.8):
             raise BadInputError(
-                f"{path.name}: {cls.__name__}.{name} is no hook, and would never be called; "
-                f"{nearest(name, HOOKS)}; a function of your own begins with an underscore"
+                f"{path.name}: {cls.__name__}.{name} is no hook and would never be called; "
+                f"{nearest(name, HOOKS)}; start the names of your own functions with an underscore"
             )
         for argument in inspect.signature(member).parameters.values():
             if name in HOOKS and argument.kind is argument.KEYWORD_ONLY:
@@ -244,7 +244,7 @@ def _check_hooks(cls: type[Method], path: Path) -> None:
 
 
 def _where(error: Exception) -> str:
-    """What went wrong, and on which line of the innermost file."""
+    """Return the error's text, and the line of the innermost file."""
     if isinstance(error, BadInputError):
         return str(error)
     if isinstance(error, SyntaxError):

@@ -1,4 +1,4 @@
-"""Among which values a hyper-parameter is chosen: what a method's ``search`` consists of.
+"""The values to choose a hyper-parameter from: the parts of a method's ``search``.
 
 >>> str(LogUniform(1e-5, 1e-1)), LogUniform(1e-5, 1e-1).at(0.5)
 ('1e-05 to 0.1, logarithmic', 0.001)
@@ -16,11 +16,11 @@ Value = str | int | float | bool
 
 
 class Search(ABC):
-    """The values that one hyper-parameter is chosen among."""
+    """The values to choose one hyper-parameter from."""
 
     @abstractmethod
     def at(self, position: float) -> Value:
-        """The value at a position from 0 to 1, below 1: equal steps cover the values evenly."""
+        """Return the value at a position in [0, 1); equal steps cover the values evenly."""
 
     @abstractmethod
     def __contains__(self, value: object) -> bool: ...
@@ -34,12 +34,12 @@ class Uniform(Search):
     high: float
 
     def __post_init__(self) -> None:
-        """See that there is a range to choose from."""
+        """Check that the range is finite and not empty."""
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ValueError(f"{self!r}: low must be less than high, and both be finite")
 
     def at(self, position: float) -> float:
-        """Go along the range."""
+        """Return the value at a position of the range."""
         return self.low + (self.high - self.low) * position
 
     def __contains__(self, value: object) -> bool:
@@ -54,13 +54,13 @@ class LogUniform(Uniform):
     """Any number from ``low`` to ``high``, equally likely by its logarithm; ``low`` over 0."""
 
     def __post_init__(self) -> None:
-        """See that there is a range that has a logarithm."""
+        """Check that the range has a logarithm."""
         super().__post_init__()
         if self.low <= 0:
             raise ValueError(f"{self!r}: low must be over 0")
 
     def at(self, position: float) -> float:
-        """Go along the range's logarithm."""
+        """Return the value at a position of the range's logarithm."""
         low, high = math.log(self.low), math.log(self.high)
         return min(max(math.exp(low + (high - low) * position), self.low), self.high)
 
@@ -70,17 +70,17 @@ class LogUniform(Uniform):
 
 @dataclass(frozen=True)
 class Choice(Search):
-    """One of some values."""
+    """One of several values."""
 
     values: tuple[Value, ...]
 
     def __post_init__(self) -> None:
-        """See that there is something to choose from."""
+        """Check that there are at least two different values."""
         if len(set(self.values)) < 2 or len(set(self.values)) != len(self.values):
             raise ValueError(f"{self!r}: name at least two values, each once")
 
     def at(self, position: float) -> Value:
-        """Take the values in their order."""
+        """Return the value at a position; the values keep their order."""
         return self.values[int(position * len(self.values))]
 
     def __contains__(self, value: object) -> bool:
@@ -92,17 +92,17 @@ class Choice(Search):
 
 
 Space = Mapping[str, Search]
-"""By public name of a hyper-parameter, what it is chosen among."""
+"""The search of each hyper-parameter, by public name."""
 
 
 def identity(space: Space) -> str:
-    """A short hash of a search space, as hexadecimal digits."""
+    """Return a short hash of a search space, as hexadecimal digits."""
     text = "; ".join(f"{name}: {space[name]!r}" for name in sorted(space))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def described(space: Space) -> dict[str, str]:
-    """A search space in words, by hyper-parameter."""
+    """Return a search space in words, by hyper-parameter."""
     return {name: str(search) for name, search in space.items()}
 
 

@@ -1,4 +1,4 @@
-"""Settings of the process that all methods share, and how each is put back."""
+"""Settings of the process that all methods share, and how to restore each."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _HOOKS = tuple(
     for name, hooks in sorted(vars(torch_module).items())
     if name.startswith("_global_") and isinstance(hooks, dict)
 )
-"""Of `torch.nn.Module`: by number, functions that are called for the modules of all networks."""
+"""Global hooks of `torch.nn.Module`, by number: torch calls them for all modules."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One thing that methods share.
+    """One piece of shared state.
 
     Attributes:
-        name: as a message names it.
-        get: its value now.
-        put: puts a value back; None where that cannot be done.
-        fails: whether a change fails the method; else it is put back without a word.
+        name: for messages.
+        get: returns the current value.
+        put: restores a value; None if that is impossible.
+        fails: whether a change fails the method; otherwise it is restored silently.
     """
 
     name: str
@@ -50,7 +50,7 @@ def _put_limits(limits: tuple[tuple[int, int], ...]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    # torch itself sets these when it first compiles, or makes an optimiser.
+    # torch sets these itself when it first compiles or makes an optimiser.
     return {k: v for k, v in os.environ.items() if not k.startswith("TORCHINDUCTOR_")}
 
 
@@ -90,7 +90,7 @@ AT_EVERY_STEP = (
     Setting("the number of threads", torch.get_num_threads, torch.set_num_threads),
     Setting("global hooks of torch.nn.Module", lambda: tuple(map(tuple, _HOOKS)), _put_hooks),
 )
-"""What is looked at at every step of a training; that takes some microseconds."""
+"""Compared at every step of a training; that takes some microseconds."""
 AT_EVERY_HOOK = (
     Setting(
         "autocast",
@@ -125,7 +125,7 @@ def _flags(backend: Any) -> tuple[Any, ...]:
 
 
 def restored(setting: Setting, before: Any) -> list[str]:
-    """Put a setting back if it is not as ``before``, and say in words what was changed."""
+    """Restore a setting that is not ``before``; return in words what changed."""
     try:
         now = setting.get()
     except OSError:  # the working folder was removed
@@ -134,7 +134,7 @@ def restored(setting: Setting, before: Any) -> list[str]:
         return []
     if setting.put:
         setting.put(before)
-    said = setting.name
-    if isinstance(before, str | int | float | torch.dtype) and "mode" not in said:
-        said += f" ({before} became {now})"
-    return [said] if setting.fails else []
+    change = setting.name
+    if isinstance(before, str | int | float | torch.dtype) and "mode" not in change:
+        change += f" ({before} became {now})"
+    return [change] if setting.fails else []

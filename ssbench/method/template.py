@@ -1,4 +1,4 @@
-"""The file that ``ssbench new-method`` writes: a working method, to be changed."""
+"""The file that ``ssbench new-method`` writes: a working method to change."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from ssbench.method import (
 
 @dataclass(frozen=True, kw_only=True)
 class {cls}(Method):
-    """Score each unit by the p-norm of its weights, as an example to be changed.
+    """Score each unit by the p-norm of its weights, as an example to change.
 
     Attributes:
-        grain: the unit that is kept or pruned.
+        grain: the unit to keep or prune.
         power: the p of the norm.
     """
 
@@ -50,7 +50,7 @@ class {cls}(Method):
     def scores(self, model: nn.Module) -> Scores:
         """Sum |w|^p over each unit and take the p-th root; higher is kept longer.
 
-        Other hooks that may be defined: attach, penalty, after_step, parameter_groups, detach.
+        Optional hooks: attach, penalty, after_step, parameter_groups, detach.
         """
         return {{
             name: to_grain(weight.abs() ** self.power, self.grain) ** (1 / self.power)
@@ -64,10 +64,10 @@ def write_method(name: str, folder: Path | None = None) -> Path:
 
     Args:
         name: of the method; dashes become underscores in the file's name.
-        folder: by default the folder in which ssbench finds methods by itself.
+        folder: by default ssbench's own folder of methods.
 
     Raises:
-        BadInputError: the name is none, or the file is there already.
+        BadInputError: the name is invalid, or the file exists.
     """
     stem = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", stem) or keyword.iskeyword(stem):
@@ -78,7 +78,7 @@ def write_method(name: str, folder: Path | None = None) -> Path:
     make_folder(target, "--folder")
     path = target / f"{stem}.py"
     if path.exists():
-        raise BadInputError(f"{path} is there already; choose another name")
+        raise BadInputError(f"{path} already exists; choose another name")
     words = stem.split("_")
     cls = "".join(word.capitalize() for word in words)
     write(path, TEMPLATE.format(title=" ".join(words).capitalize(), cls=cls))

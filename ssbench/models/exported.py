@@ -1,8 +1,8 @@
-"""Read, check and load exported networks.
+"""Exported networks in a folder: describe, check and load them.
 
 >>> network = ssbench.load("exported/vgg6")        # a plain nn.Module in eval mode
 
-    <folder>/network.json       description: network, input, run, checksums
+    <folder>/network.json       the network, its preprocessing, its run, checksums
     <folder>/model.safetensors  its parameters and running statistics
                                 (or model.onnx, for onnxruntime; model.pt2, for torch.export.load)
 
@@ -32,7 +32,18 @@ DESCRIPTION = "network.json"
 
 
 class Description(BaseModel):
-    """The content of ``network.json``."""
+    """The content of ``network.json``.
+
+    Attributes:
+        file: the file of the network, in the same folder.
+        image_shape: of one image, [C, H, W].
+        mean: by channel; networks take (image - mean) / sd.
+        sd: by channel.
+        groups: of each convolution, by module name; shapes alone do not tell them.
+        surgery_difference: difference between the outputs of the masked and the compact network,
+            relative to the largest.
+        run: the last record of the run.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -40,58 +51,60 @@ class Description(BaseModel):
     version: Literal[1] = 1
     kind: Format
     file: str = Field(pattern=r"^model\.[a-z0-9]+$")
-    """The file beside this one that holds the network."""
     bytes: int
     sha256: str
     model: str
     classes: int
     image_shape: tuple[int, int, int]
-    """Of one image, [C, H, W]."""
     mean: list[float]
-    """Normalise images as (image - mean) / sd, by channel."""
     sd: list[float]
     groups: dict[str, int]
-    """By module name, the groups of each convolution, which shapes do not show."""
     surgery_difference: float
-    """Difference of the masked and the compact network's outputs, relative to the largest."""
     run: dict[str, Any]
-    """The last record of the run."""
 
 
 def load(folder: str | Path) -> nn.Module:
     """Load an exported network: plain torch, in eval mode, on the CPU.
 
-    It takes images [N, C, H, W] with the values that the data set stores (0 to 255; digits 0 to
-    16), normalised by ``mean`` and ``sd`` (by channel) of the folder's description, see `read`.
+    It takes images [N, C, H, W] normalised as in training: stored values (0 to 255; digits 0 to
+    16), minus ``mean``, divided by ``sd`` (by channel). Both are in the folder's description, see
+    `read`.
 
     Args:
-        folder: written by ``ssbench export --to`` in the format safetensors.
+        folder: written by ``ssbench export --to``, in the format safetensors.
 
     Raises:
-        BadInputError: a file is missing, truncated, altered or not from ``ssbench export``.
+        BadInputError: the folder is not as exported: something is missing, truncated, altered or
+            foreign.
     """
     path = Path(folder)
-    found = read(path)
-    if found.kind != "safetensors":
-        with_what = {"onnx": "onnxruntime.InferenceSession", "pt2": "torch.export.load"}[found.kind]
+    description = read(path)
+    if description.kind != "safetensors":
+        with_what = {"onnx": "onnxruntime.InferenceSession", "pt2": "torch.export.load"}[
+            description.kind
+        ]
         raise BadInputError(
-            f"{path}: holds {found.kind}; open {path / found.file} with {with_what}, or export "
-            "with --format safetensors"
+            f"{path}: holds {description.kind}; open {path / description.file} with {with_what}, "
+            "or export with --format safetensors"
         )
     try:
-        tensors = load_file(path / found.file)
+        tensors = load_file(path / description.file)
     except SafetensorError as error:
-        raise BadInputError(f"{path / found.file}: not safetensors ({error}); {_AGAIN}") from error
+        raise BadInputError(
+            f"{path / description.file}: not safetensors ({error}); {_AGAIN}"
+        ) from error
     with torch.random.fork_rng(devices=[]):  # leaves the global generator unchanged
-        network = build(found.model, found.image_shape[0], found.classes, str(path))
-    _fill(network, tensors, found.groups, path)
+        network = build(
+            description.model, description.image_shape[0], description.classes, str(path)
+        )
+    _fill(network, tensors, description.groups, path)
     network.eval()
     try:
         with torch.no_grad():
-            network(torch.zeros(1, *found.image_shape))
+            network(torch.zeros(1, *description.image_shape))
     except RuntimeError as error:
         raise BadInputError(
-            f"{path}: the shapes fit no {found.model} ({error}); {_AGAIN}"
+            f"{path}: the shapes do not fit {description.model} ({error}); {_AGAIN}"
         ) from error
     return network
 
@@ -100,7 +113,7 @@ _AGAIN = "export the run again"
 
 
 def read(folder: Path) -> Description:
-    """Read and check the description of an exported folder, and its network's checksum.
+    """Read an exported folder's description, and check it and the network's checksum.
 
     Raises:
         BadInputError: as for `load`.
@@ -109,53 +122,53 @@ def read(folder: Path) -> Description:
     try:
         sealed = json.loads(path.read_text(encoding="utf-8"))
         seal = sealed.pop("seal")
-        found = Description.model_validate_json(json.dumps(sealed))
+        description = Description.model_validate_json(json.dumps(sealed))
     except OSError as error:
         raise BadInputError(
-            f"{path}: cannot be read ({error.strerror}); name a folder that ssbench export wrote"
+            f"{path}: cannot be read ({error.strerror}); give a folder that ssbench export wrote"
         ) from error
     except (ValueError, ValidationError, KeyError, AttributeError, TypeError) as error:
         raise BadInputError(f"{path}: not written by ssbench export; {_AGAIN}") from error
-    if checksum(found.model_dump_json(indent=1).encode()) != seal:
+    if checksum(description.model_dump_json(indent=1).encode()) != seal:
         raise BadInputError(f"{path}: was altered after it was written; {_AGAIN}")
-    model = folder / found.file
+    model = folder / description.file
     try:
         content = model.read_bytes()
     except OSError as error:
         raise BadInputError(f"{model}: cannot be read ({error.strerror}); {_AGAIN}") from error
-    if len(content) != found.bytes:
+    if len(content) != description.bytes:
         raise BadInputError(
-            f"{model}: {len(content)} bytes instead of {found.bytes}: truncated or replaced; "
-            f"{_AGAIN}"
+            f"{model}: {len(content)} bytes instead of {description.bytes}: truncated or "
+            f"replaced; {_AGAIN}"
         )
-    if checksum(content) != found.sha256:
+    if checksum(content) != description.sha256:
         raise BadInputError(
             f"{model}: its SHA-256 is {checksum(content)[:16]}… instead of "
-            f"{found.sha256[:16]}…: altered; {_AGAIN}"
+            f"{description.sha256[:16]}…: altered; {_AGAIN}"
         )
-    return found
+    return description
 
 
 def checksum(content: bytes) -> str:
-    """Return the SHA-256 of bytes, as hexadecimal digits."""
+    """Return the SHA-256 of some bytes, as hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 def _fill(
     network: nn.Module, tensors: Mapping[str, Tensor], groups: Mapping[str, int], place: Path
 ) -> None:
-    """Replace a network's tensors, and set the widths of its modules to match."""
+    """Replace a network's tensors, and set its modules' widths by them."""
     insert_selections(network, set(tensors))
     expected = set(network.state_dict())
     if expected != set(tensors):
         odd = ", ".join(sorted(expected ^ set(tensors))[:3])
-        raise BadInputError(f"{place}: the tensors fit no such network ({odd}); {_AGAIN}")
+        raise BadInputError(f"{place}: the tensors do not fit this network ({odd}); {_AGAIN}")
     for name, module in network.named_modules():
         own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
         for key, old in own:
             tensor = tensors.get(f"{name}.{key}" if name else key)
             if tensor is None:
-                continue  # fixed by the class, and so no part of a state_dict: as it was built
+                continue  # not in the state_dict: keep the value of the class
             new = nn.Parameter(tensor, old.requires_grad) if isinstance(old, nn.Parameter) else None
             setattr(module, key, tensor if new is None else new)
         if isinstance(module, nn.Conv2d):

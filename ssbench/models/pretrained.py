@@ -1,6 +1,6 @@
-"""Published ImageNet weights of torchvision and timm, for starting a training.
+"""Published ImageNet weights of torchvision and timm, to start trainings from.
 
-Each file's name ends in the first digits of its SHA-256, and no other content is loaded.
+The name of each file ends with the first digits of its SHA-256; other files are refused.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from ssbench.models.registry import IMAGENET, TIMM, TORCHVISION, check, torchvis
 from ssbench.models.state_dict import restore
 
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
-"""DenseNet's old parameter names, which torchvision has since changed."""
+"""Old names in DenseNet's files, which torchvision has since changed."""
 WHICH = "IMAGENET1K_V1"
 """torchvision's first weights of a network, which the literature prunes."""
 TRANSFORM_INPUT = ("googlenet", "inception_v3")
-"""torchvision's networks that rescale their images when they have these weights."""
+"""torchvision's networks that rescale their images with these weights."""
 INCEPTION = (0.5, 0.5, 0.5)
-"""Mean and standard deviation of their training images."""
+"""Mean and standard deviation in the training of those weights."""
 _VERIFIED = re.compile(r"-[0-9a-f]{8,}\.pth$")
 
 
 @dataclass(frozen=True)
 class Published:
-    """Published weights of a network, and their authors' preprocessing for evaluation.
+    """Weights of a network, and the preprocessing of their authors' evaluation.
 
     Attributes:
-        url: the address; ends in the first digits of their SHA-256.
-        resize: the shorter side, or height and width, in pixels before the centre crop.
-        crop: height and width of the centre crop in pixels.
-        interpolation: torchvision's name.
-        mean: by channel, for values 0 to 1.
-        sd: by channel, for values 0 to 1.
+        url: their address; ends with the first digits of their SHA-256.
+        resize: pixels of the shorter side, or height and width, before cropping.
+        crop: height and width in pixels of the middle part.
+        interpolation: by its name in torchvision.
+        mean: by channel, of values 0 to 1.
+        sd: by channel, of values 0 to 1.
     """
 
     url: str
@@ -51,38 +51,38 @@ class Published:
 
 
 def published(name: str, place: str) -> Published:
-    """Find the published weights of a network; for timm, those of its tag or the default ones.
+    """Find the published weights of a network; for timm's, by its tag or the default ones.
 
     Raises:
         BadInputError: there are no usable ones; names ``place``.
     """
     if name.startswith(TIMM):
         return _of_timm(name, place)
-    theirs = torchvision_name(name)
-    if theirs is None:
+    original = torchvision_name(name)
+    if original is None:
         raise BadInputError(
-            f"{place}: there are no published weights of {name!r}; take one of "
+            f"{place}: there are no published weights of {name!r}; choose one of "
             f"{', '.join(IMAGENET)}, {TORCHVISION}NAME or {TIMM}NAME, or start = 'random'"
         )
-    return _of_torchvision(theirs, place)
+    return _of_torchvision(original, place)
 
 
 def _of_torchvision(name: str, place: str) -> Published:
     import torchvision
 
-    found = torchvision.models.get_model_weights(name).__members__
-    if WHICH not in found:
+    known = torchvision.models.get_model_weights(name).__members__
+    if WHICH not in known:
         raise BadInputError(
             f"{place}: torchvision has published no {WHICH} weights of {name}; "
-            "take start = 'random'"
+            "choose start = 'random'"
         )
-    how = found[WHICH].transforms()
-    # Their `transform_input` converts the usual normalisation into this one.
+    how = known[WHICH].transforms()
+    # Their `transform_input` converts from the usual normalisation to this one.
     scale = (INCEPTION, INCEPTION) if name in TRANSFORM_INPUT else (how.mean, how.std)
     mean, sd = (tuple(values) for values in scale)
     (crop,) = how.crop_size
     return Published(
-        found[WHICH].url, tuple(how.resize_size), crop, how.interpolation.value, mean, sd
+        known[WHICH].url, tuple(how.resize_size), crop, how.interpolation.value, mean, sd
     )
 
 
@@ -95,7 +95,7 @@ def _of_timm(name: str, place: str) -> Published:
     url = str(cfg.url) if cfg and cfg.url else ""
     if cfg is None or not _VERIFIED.search(url):
         raise BadInputError(
-            f"{place}: timm names no address with a checksum for the weights of {name!r}; take "
+            f"{place}: timm has no address with a checksum for the weights of {name!r}; choose "
             "another tag or network, or start = 'random'"
         )
     how = resolve_data_config(pretrained_cfg=asdict(cfg))  # type: ignore[no-untyped-call]
@@ -104,7 +104,7 @@ def _of_timm(name: str, place: str) -> Published:
     if odd or cfg.num_classes != 1000 or cfg.label_offset:
         raise BadInputError(
             f"{place}: the weights of {name!r} are not for square images cut from the middle, of "
-            "ImageNet's 1,000 classes; take another tag or network, or start = 'random'"
+            "ImageNet's 1,000 classes; choose another tag or network, or start = 'random'"
         )
     sides = 2 if how["crop_mode"] == "squash" else 1
     resize = (math.floor(height / how["crop_pct"]),) * sides
@@ -112,12 +112,12 @@ def _of_timm(name: str, place: str) -> Published:
 
 
 def weights_folder() -> Path:
-    """Return torch's folder of published weights."""
+    """Return torch's own folder of published weights."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def fetch(url: str) -> Path:
-    """Return a verified file of weights from torch's folder; download it if missing.
+    """Return a verified file of weights from torch's own folder; download it if missing.
 
     Raises:
         BadInputError: there is no network, or the file is not the published one.
@@ -133,34 +133,35 @@ def fetch(url: str) -> Path:
             raise BadInputError(
                 f"{url} cannot be fetched ({reason}); put the file into {folder}"
             ) from error
-        except RuntimeError as error:  # the download has another checksum
+        except RuntimeError as error:  # the downloaded file has another checksum
             raise BadInputError(f"{url}: {error}; try again later") from error
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if not digest.startswith(expected):
         raise BadInputError(
             f"{path}: not the published file: expected a SHA-256 that begins with {expected}, "
-            f"found {digest[: len(expected)]}; remove it, and it is fetched again"
+            f"found {digest[: len(expected)]}; remove it and run again"
         )
     return path
 
 
 def load(model: nn.Module, name: str, output: str, path: Path) -> None:
-    """Load published weights into a network.
+    """Load published weights into a network, in place.
 
     Args:
-        model: from `build`.
-        name: the network's name.
-        output: the layer of the logits; keeps its weights if the file has other classes.
-        path: from `fetch`.
+        model: the result of `build`.
+        name: of the network.
+        output: the layer of the logits; if its classes differ from the file's, it keeps its own
+            weights.
+        path: the result of `fetch`.
 
     Raises:
         BadInputError: the file holds another network's weights.
     """
-    own, found = model.state_dict(), _read(name, path)
+    own, stored = model.state_dict(), _read(name, path)
     weights = {
         _OLD_DENSENET.sub(r"\1\2.", name): values
-        for name, values in found.items()
+        for name, values in stored.items()
         if name in own or not name.lower().startswith("aux")  # a second output, for training only
     }
     for name in (f"{output}.weight", f"{output}.bias"):
@@ -173,14 +174,14 @@ def load(model: nn.Module, name: str, output: str, path: Path) -> None:
 
 
 def _read(name: str, path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a file, under the network's parameter names."""
-    found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    """Return the tensors of a file, by the network's names."""
+    stored: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     if not name.startswith(TIMM):
-        return found
+        return stored
     import timm
 
-    # timm must read its files itself: for many networks it renames or reshapes tensors.
-    given = {"state_dict": found}
+    # Use timm's own reader: for many networks it renames or reshapes tensors.
+    given = {"state_dict": stored}
     try:
         with torch.random.fork_rng(devices=[]):
             donor = timm.create_model(

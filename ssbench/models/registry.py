@@ -1,8 +1,8 @@
-"""Networks by name: this package's, torchvision's for ImageNet, any of torchvision or timm.
+"""Every network by name: ssbench's, and those of torchvision and timm.
 
 >>> build("resnet56", 3, 10)
 >>> build("resnet50", 3, 1000)
->>> build("timm:resnet10t", 3, 1000)      # if timm is installed
+>>> build("timm:resnet10t", 3, 1000)      # needs timm
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Network:
 
     Attributes:
         builder: "module:function" in `ssbench.models`, so that listing needs no torch.
-        params: number of parameters, with ten classes.
-        image: the sides in pixels that it takes.
-        channels: of the images that ``params`` is counted for; others may be asked for.
+        params: numbers in all parameters, with ten classes.
+        image: side lengths in pixels that it accepts.
+        channels: of the images for which ``params`` counts; others are possible.
     """
 
     builder: str
@@ -36,7 +36,7 @@ class Network:
     channels: int = 3
 
     def __call__(self, channels: int, classes: int) -> nn.Module:
-        """Build the network with weights from torch's global generator."""
+        """Build the network with the weights that torch's global generator draws."""
         module, _, function = self.builder.partition(":")
         made: nn.Module = getattr(import_module(f"ssbench.models.{module}"), function)(
             channels, classes
@@ -93,12 +93,12 @@ MODELS: dict[str, Network] = {
         823_722,
     ),
 }
-"""The networks for small images; each is built by a function of `ssbench.models`."""
+"""The networks for small images; functions of `ssbench.models` build them."""
 
 
 @dataclass(frozen=True)
 class ForImageNet:
-    """A torchvision network for 224 pixels and a thousand classes, under our name."""
+    """A network of torchvision for 224 pixels and a thousand classes, under ssbench's name."""
 
     torchvision: str
     summary: str
@@ -126,17 +126,17 @@ TORCHVISION, TIMM = "torchvision:", "timm:"
 
 
 def check(name: str, place: str) -> None:
-    """Check that a network has this name.
+    """Check that a network of this name exists.
 
     Raises:
-        BadInputError: it does not; names ``place`` and similar names, or the missing package.
+        BadInputError: names ``place`` and similar names, or the missing package.
     """
-    theirs = torchvision_name(name)
-    if theirs is not None:
+    original = torchvision_name(name)
+    if original is not None:
         known = _torchvision_names()
-        if theirs not in known:
+        if original not in known:
             raise BadInputError(
-                f"{place}: torchvision has no classifier {theirs!r}; {nearest(theirs, known)}"
+                f"{place}: torchvision has no classifier {original!r}; {nearest(original, known)}"
             )
     elif name.startswith(TIMM):
         _check_timm(name.removeprefix(TIMM), place)
@@ -148,33 +148,33 @@ def check(name: str, place: str) -> None:
 
 
 def build(name: str, channels: int, classes: int, place: str = "model") -> nn.Module:
-    """Build a network with weights from torch's global generator.
+    """Build a network with the weights that torch's global generator draws.
 
     Args:
         name: one of `MODELS` or `IMAGENET`, ``torchvision:NAME`` or ``timm:NAME``.
         channels: of the images.
         classes: the width of its output.
-        place: what named it, for errors.
+        place: the key that names it, for errors.
 
     Raises:
-        BadInputError: it is unknown, or takes colour images only.
+        BadInputError: an unknown name, or the network takes only colour images.
     """
     check(name, place)
     if name in MODELS:
         return MODELS[name](channels, classes)
-    theirs = torchvision_name(name)
-    if theirs is None:
+    original = torchvision_name(name)
+    if original is None:
         return _timm(name.removeprefix(TIMM), channels, classes)
     if channels != 3:
         raise BadInputError(
             f"{place}: {name} takes images of 3 channels, and these have {channels}; choose one "
             f"of {', '.join(MODELS)}"
         )
-    return _torchvision(theirs, classes)
+    return _torchvision(original, classes)
 
 
 def torchvision_name(name: str) -> str | None:
-    """Return torchvision's name of a network; None if it has none."""
+    """Return torchvision's name of a network; None if it is not torchvision's."""
     if name in IMAGENET:
         return IMAGENET[name].torchvision
     return name.removeprefix(TORCHVISION) if name.startswith(TORCHVISION) else None
@@ -190,7 +190,7 @@ def _torchvision_names() -> list[str]:
 def _torchvision(name: str, classes: int) -> nn.Module:
     import torchvision
 
-    # In training these two have outputs besides the logits.
+    # In training these two have more outputs than the logits.
     plain = {"aux_logits": False, "init_weights": True}
     more = plain if name in ("googlenet", "inception_v3") else {}
     model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **more)
@@ -218,31 +218,31 @@ def _check_timm(name: str, place: str) -> None:
 
 
 def check_untagged(name: str, place: str) -> None:
-    """Refuse names of published weights for a network that starts from random weights.
+    """Check that the name of a network with random weights has no tag of published ones.
 
     Raises:
-        BadInputError: the name has a timm tag; names ``place`` and the plain name.
+        BadInputError: the name has a tag of timm's; names ``place`` and the plain name.
     """
-    theirs, tagged, tag = name.removeprefix(TIMM).partition(".")
+    original, tagged, tag = name.removeprefix(TIMM).partition(".")
     if not name.startswith(TIMM):
         return
     import timm
 
-    renamed = timm.models.get_deprecated_models().get(theirs)
+    renamed = timm.models.get_deprecated_models().get(original)
     if renamed:
-        theirs, tagged, tag = renamed.partition(".")
+        original, tagged, tag = renamed.partition(".")
     if renamed or tagged:
         raise BadInputError(
-            f"{place}: {name!r} names the weights {tag!r} of {theirs!r}, but trainings begin with "
-            f"random ones; write {TIMM + theirs!r}, or start = 'published'"
+            f"{place}: {name!r} names the weights {tag!r} of {original!r}, but trainings start "
+            f"with random ones; write {TIMM + original!r}, or start = 'published'"
         )
 
 
 def network(name: str) -> str:
-    """Return one name for a network with several, such as torchvision:resnet50 for resnet50."""
-    theirs = torchvision_name(name)
-    if theirs is not None:
-        return TORCHVISION + theirs
+    """Return the same name for all names of a network: resnet50 and torchvision:resnet50."""
+    original = torchvision_name(name)
+    if original is not None:
+        return TORCHVISION + original
     return name.partition(".")[0] if name.startswith(TIMM) else name
 
 

@@ -1,6 +1,6 @@
-"""A finished run's compact network, written as files that need no harness.
+"""Write a finished run's compact network as files that do not need ssbench.
 
-The other way is `ssbench.models.exported`.
+`ssbench.models.exported` reads them.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from ssbench.pruning.graph.structure import structure_of
 from ssbench.storage.files import make_folder, sync
 
 SAME = 1e-4
-"""The largest relative difference of outputs at which a file passes."""
+"""Largest relative difference of outputs at which a file passes."""
 
 
 def compact_network(
     record: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> tuple[nn.Module, float]:
-    """Build the network of a finished run, and take out of it what was pruned.
+    """Build the network of a finished run without the pruned units.
 
     Args:
         record: the last record of the run.
-        tensors: what its last stage left.
+        tensors: the tensors of its last stage.
 
     Returns:
         The network, in eval mode on the CPU, and its surgery's certificate.
@@ -46,8 +46,7 @@ def compact_network(
     """
     state = State.of(tensors)
     masks = state.zeros
-    # Not on torch's device "meta": what is no part of a state_dict (as a fixed filter) would stay
-    # there.
+    # Not on torch's device "meta": tensors outside the state_dict (fixed filters) would stay there.
     with torch.random.fork_rng(devices=[]):
         network = build(record["model"], record["image_shape"][0], record["classes"])
     restore(network, state.weights, assign=True)
@@ -58,7 +57,7 @@ def compact_network(
 
 
 def describe(network: nn.Module, record: Mapping[str, Any], difference: float) -> dict[str, Any]:
-    """Say what a compact network is; all of a `Description` but its file."""
+    """Return the fields of a compact network's `Description`, except those of its file."""
     convolutions = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d)}
     keys = ("model", "classes", "image_shape", "mean", "sd")
     return {
@@ -70,20 +69,20 @@ def describe(network: nn.Module, record: Mapping[str, Any], difference: float) -
 
 
 def export(network: nn.Module, description: Mapping[str, Any], kind: Format, to: Path) -> None:
-    """Write a network and its description into a new folder, in whole or not at all.
+    """Write a network and its description into a new folder, completely or not at all.
 
-    What was written is opened again and must give the network's outputs.
+    Opens the written file again and checks that it gives the network's outputs.
 
     Args:
         network: in eval mode, on the CPU.
-        description: what ``describe`` gave.
+        description: the result of ``describe``.
         kind: the format.
         to: must not exist, or be empty.
 
     Raises:
-        BadInputError: the folder is not empty or cannot be written, or ONNX is asked for and its
-            packages are not installed.
-        RunFailedError: the file that was written gives other outputs.
+        BadInputError: the folder is not empty or not writable, or the packages for ONNX are not
+            installed.
+        RunFailedError: the written file gives other outputs.
     """
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise BadInputError(f"{to}: exists and is not an empty folder; choose another --to")
@@ -108,7 +107,7 @@ def export(network: nn.Module, description: Mapping[str, Any], kind: Format, to:
 
 
 def _describe_file(folder: Path, description: Mapping[str, Any], kind: Format, model: Path) -> None:
-    found = Description.model_validate(
+    full = Description.model_validate(
         {
             **description,
             "image_shape": tuple(description["image_shape"]),
@@ -118,7 +117,7 @@ def _describe_file(folder: Path, description: Mapping[str, Any], kind: Format, m
             "sha256": checksum(model.read_bytes()),
         }
     )
-    text = found.model_dump_json(indent=1)
+    text = full.model_dump_json(indent=1)
     sealed = json.loads(text) | {"seal": checksum(text.encode())}
     (folder / DESCRIPTION).write_text(json.dumps(sealed, indent=1) + "\n", encoding="utf-8")
 
@@ -147,23 +146,23 @@ def _without_onnx(error: ImportError) -> BadInputError:
 
 
 def _compare(network: nn.Module, folder: Path, images: Tensor) -> None:
-    """See that what was written gives the same outputs for images as the network.
+    """Check that the written file gives the same outputs as the network.
 
     Raises:
         RunFailedError: it does not.
     """
-    found = read(folder)
+    written = read(folder)
     with torch.no_grad():
         expected = network(images)
-        if found.kind == "safetensors":
+        if written.kind == "safetensors":
             result = load(folder)(images)
-        elif found.kind == "pt2":
-            result = torch.export.load(folder / found.file).module()(images)
+        elif written.kind == "pt2":
+            result = torch.export.load(folder / written.file).module()(images)
         else:
-            result = torch.from_numpy(run_onnx(folder / found.file, images))
+            result = torch.from_numpy(run_onnx(folder / written.file, images))
     difference = float((expected - result).abs().max() / expected.abs().max().clamp_min(1))
     if not difference <= SAME:
-        raise RunFailedError(f"{found.kind}: the outputs differ by {difference:.1e}")
+        raise RunFailedError(f"{written.kind}: the outputs differ by {difference:.1e}")
 
 
 def run_onnx(path: Path, images: Tensor) -> Any:

@@ -1,4 +1,4 @@
-"""Budgets that a method cannot reach, and shifts over the edge, found before any training."""
+"""Find budgets that a method cannot reach, and too large shifts, before any training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Key = tuple[object, ...]
 
 
 def check_shift(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
-    """Refuse an augmentation that would move whole images out of sight.
+    """Refuse an augmentation that can move a whole image out of the frame.
 
     Raises:
         BadInputError: names the shift and the images' size.
@@ -40,7 +40,7 @@ def check_shift(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
 
 
 def check_reach(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
-    """Refuse a budget that is under the smallest share that a method can keep.
+    """Refuse a budget below the smallest share that the method can keep.
 
     Raises:
         BadInputError: names the method, the share, the smallest one possible, and why.
@@ -68,7 +68,7 @@ def check_reach(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
         if budget.kept < least[key]:
             why = str(untouched(units, dense))
             raise BadInputError(
-                f"{source}: budget.kept: {budget.kept:g} of {budget.unit} cannot be reached by "
+                f"{source}: budget.kept: {budget.kept:g} of {budget.unit} is out of reach for "
                 f"{run.label} on {name}: with one {run.method.grain} left"
                 f"{' in every layer' if budget.scope == 'layerwise' else ''}, "
                 f"{least[key]:.3g} stays{f', as {why}' if why else ''}; ask for more than that"
@@ -76,26 +76,26 @@ def check_reach(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
 
 
 def out_of_reach(runs: Sequence[Run], workbench: Workbench) -> list[str]:
-    """Say for each network and method what it cannot prune; nothing where it can prune all."""
+    """Return a line per network and method about what it cannot prune; none if it can prune all."""
     scored: dict[Key, Units] = {}
-    found: dict[Key, str] = {}
+    lines: dict[Key, str] = {}
     for run in runs:
-        if run.budget is None or _key(run) in found:
+        if run.budget is None or _key(run) in lines:
             continue
         fitted = workbench.fitted(run.stage.preprocessing)
         gap: Untouched = untouched(_units(run, fitted, scored), fitted.dense(run.stage.model))
-        found[_key(run)] = f"{run.label} on {run.stage.model}: {gap}" if gap.layers else ""
-    return list(dict.fromkeys(line for line in found.values() if line))
+        lines[_key(run)] = f"{run.label} on {run.stage.model}: {gap}" if gap.layers else ""
+    return list(dict.fromkeys(line for line in lines.values() if line))
 
 
 def _key(run: Run) -> Key:
-    """What a method scores depends on its words and switches, not on numbers like lambda."""
+    """Identify what a method scores: its text and boolean settings matter, numbers do not."""
     words = {k: v for k, v in run.method.settings.items() if isinstance(v, str | bool)}
     return (run.stage.model, run.file.name, run.method.grain, tuple(sorted(words.items())))
 
 
 def _units(run: Run, workbench: Workbench, known: dict[Key, Units]) -> Units:
-    """What a method scores of an untrained network."""
+    """Return the units that a method scores in an untrained network."""
     if _key(run) not in known:
         plain = workbench.model(run.stage.model, 0)
         structure = structure_of(plain)
@@ -105,10 +105,10 @@ def _units(run: Run, workbench: Workbench, known: dict[Key, Units]) -> Units:
             for layer in structure.prunable
         }
         try:
-            # Code from elsewhere runs in a process of its own, not here.
+            # A user's method runs in its own process, not here.
             scores = _scores(run, workbench) if run.file.is_ours else ones
             units = Units.of(structure, scores, shapes)
-        except Exception:  # a method's code may raise anything; its own stage says what is wrong
+        except Exception:  # a method's code may raise anything; its stage reports the error
             units = Units.of(structure, ones, shapes)
         known[_key(run)] = units
     return known[_key(run)]

@@ -1,4 +1,4 @@
-"""A method's hooks, called and watched: what they change outside of their network fails them."""
+"""Call a method's hooks, and fail it if one changes something outside of its network."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ssbench.pipeline.workbench import Workbench
 
 
 def call(method: Method, hook: str, model: nn.Module, workbench: Workbench, **facts: object) -> Any:
-    """Call a hook with those of the ``facts`` that it asks for.
+    """Call a hook with the ``facts`` that it asks for.
 
     Raises:
-        RunFailedError: it changed what all methods share, or refused its input.
+        RunFailedError: it changed shared state, or refused its input.
     """
     if not _has(method, hook):
         return offer(getattr(method, hook), model, **facts)
@@ -31,7 +31,7 @@ def call(method: Method, hook: str, model: nn.Module, workbench: Workbench, **fa
 
 @contextmanager
 def watched_training(method: Method, workbench: Workbench) -> Iterator[None]:
-    """Within it a network is trained; at its end all is compared that methods share.
+    """Enclose a training; at its end check that no hook changed shared state.
 
     Raises:
         RunFailedError: a hook changed something.
@@ -46,22 +46,22 @@ def watched_training(method: Method, workbench: Workbench) -> Iterator[None]:
 def watched_penalty(
     method: Method, model: nn.Module, **facts: object
 ) -> Callable[[], Tensor | None]:
-    """The penalty of a step; a microsecond longer than without the watch."""
+    """Return the penalty function with a check of shared state, which costs a microsecond."""
     if not _has(method, "penalty"):
         return lambda: None
     what = _called(method, "penalty")
 
     def penalty() -> Tensor | None:
         before = quick()
-        found: Tensor | None = offer(method.penalty, model, **facts)
+        result: Tensor | None = offer(method.penalty, model, **facts)
         check_quickly(what, before)
-        return found
+        return result
 
     return penalty
 
 
 def watched_step(method: Method, step: Callable[[float], None]) -> Callable[[float], None]:
-    """What is done after a step, ``step``; a microsecond longer than without the watch."""
+    """Return ``step`` with a check of shared state, which costs a microsecond."""
     if not _has(method, "after_step"):
         return step
     what = _called(method, "after_step")
@@ -75,7 +75,7 @@ def watched_step(method: Method, step: Callable[[float], None]) -> Callable[[flo
 
 
 def _has(method: Method, hook: str) -> bool:
-    """Whether a method has a hook of its own."""
+    """Whether a method defines the hook itself."""
     return getattr(type(method), hook, None) is not getattr(Method, hook)
 
 
@@ -85,7 +85,7 @@ def _called(method: Method, hook: str) -> str:
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Let bad input of one method be a failure of its run, and no reason to end all others."""
+    """Turn a method's bad input into a failure of its run, so that the other runs go on."""
     try:
         yield
     except BadInputError as error:

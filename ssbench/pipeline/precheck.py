@@ -1,8 +1,8 @@
-"""Networks and methods tried before any training starts: what would fail later is refused here.
+"""Try networks and methods before any training, and refuse what would fail later.
 
-Each network takes a step, is counted, cut in every layer and compared with what is left; each
-method of this package takes a step on it, scores, prunes and detaches. All of that happens on the
-CPU, on two images of noise, once for each network and once for each method on it.
+Each network takes a step, is counted, and loses half of every layer; the pruned and the compact
+network are compared. Each method of this package takes a step, scores, prunes and detaches. All of
+it runs on the CPU, on two images of noise, once per network and once per method and network.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from ssbench.training.backward import out_of_memory
 from ssbench.training.recipe import Recipe
 
 IMAGES = 2
-"""A batch norm that sees one pixel of each image cannot train on one image."""
+"""A batch norm that sees one pixel per image cannot train on one image."""
 _RECIPE = Recipe(epochs=1, batch_size=IMAGES, lr=1e-4, schedule="constant")
-_TOLD = 300
-"""Characters of an error that a reason repeats."""
+_REASON_LENGTH = 300
+"""Characters of an error's text that a reason repeats."""
 
 Refused = dict[str, str]
-"""By run id, why the run cannot be carried out."""
+"""Why a run cannot work, by run id."""
 
 
 def check_networks(runs: Sequence[Run], workbench: Workbench, models: Sequence[str]) -> Refused:
     """Try the network of every run.
 
     Args:
-        runs: what is to be carried out.
-        workbench: the data that they are for.
+        runs: the planned runs.
+        workbench: their data.
         models: the networks as the experiment's key ``models`` lists them.
     """
 
@@ -59,8 +59,7 @@ def check_networks(runs: Sequence[Run], workbench: Workbench, models: Sequence[s
 def check_methods(runs: Sequence[Run], workbench: Workbench, models: Sequence[str]) -> Refused:
     """Try the method of every run on its network; arguments as for `check_networks`.
 
-    Methods from elsewhere are left out: what their code does to this process would reach the
-    other runs.
+    Skips methods of other packages: their code could change this process, and so the other runs.
     """
 
     def kind(run: Run) -> tuple[str, ...]:
@@ -71,7 +70,8 @@ def check_methods(runs: Sequence[Run], workbench: Workbench, models: Sequence[st
 
 
 _checked: dict[tuple[object, ...], str | None] = {}
-"""What this process found before: `ssbench.cli.separate` prepares an experiment again and again."""
+"""Reasons that this process already found: `ssbench.cli.separate` prepares experiments repeatedly.
+"""
 
 
 def _refused(
@@ -83,19 +83,19 @@ def _refused(
 ) -> Refused:
     shape, classes = workbench.train.image_shape, workbench.dataset.classes
     small: Workbench | None = None
-    found: Refused = {}
+    refused: Refused = {}
     for run in runs:
         key = (attempt.__name__, *kind(run), shape, classes)
         if key not in _checked:
             small = small or _small(workbench)
             _checked[key] = _reason(attempt, run, small)
         if reason := _checked[key]:
-            found[run.id] = f"models.{models.index(run.stage.model)}: {run.stage.model}: {reason}"
-    return found
+            refused[run.id] = f"models.{models.index(run.stage.model)}: {run.stage.model}: {reason}"
+    return refused
 
 
 def _small(workbench: Workbench) -> Workbench:
-    """Two images of noise for each split, on the CPU, of the shape that the data set has."""
+    """Return a workbench on the CPU with two noise images, in the data set's shape, per split."""
     generator = torch.Generator().manual_seed(0)
     shape = (IMAGES, *workbench.train.image_shape)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
@@ -110,7 +110,7 @@ def _small(workbench: Workbench) -> Workbench:
 def _reason(
     attempt: Callable[[Run, Workbench], None], run: Run, workbench: Workbench
 ) -> str | None:
-    """Why an attempt failed; None: it did not, or not for the sake of network and method."""
+    """Return why an attempt failed; None: it passed, or network and method are not the cause."""
     try:
         with torch.random.fork_rng(devices=[]):
             attempt(run, workbench)
@@ -118,13 +118,13 @@ def _reason(
         if isinstance(error, DivergedError) or out_of_memory(error):
             return None
         by = f"{run.file.name}: " if attempt is _try_method else ""
-        return by + _said(error)
+        return by + _reason_text(error)
     return None
 
 
-def _said(error: Exception) -> str:
+def _reason_text(error: Exception) -> str:
     text = " ".join(str(error).split())
-    text = text if len(text) <= _TOLD else f"{text[:_TOLD]}…"
+    text = text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}…"
     if isinstance(error, BadInputError | RunFailedError):
         return text
     frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -179,7 +179,7 @@ def _try_method(run: Run, workbench: Workbench) -> None:
 
 
 def _shortened(stage: Stage, parent: Stage | None) -> Stage:
-    """The same stage with a single step, a single round and half of all kept."""
+    """Return the stage with one step, one round and half of everything kept."""
     budget = stage.budget and stage.budget.model_copy(update={"kept": 0.5, "passes": 1})
     return replace(
         stage,

@@ -1,7 +1,7 @@
-"""What every worker needs, imported once by the server that workers are forked from.
+"""Import what every worker needs, once, in the server that forks the workers.
 
-Some libraries are imported when they are first used; in each worker that would take seconds.
-Nothing is computed here: a fork has no threads but the one that forks.
+Some libraries are imported at first use; that would take seconds in each worker. Nothing is
+computed here: a fork keeps only the thread that forked.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What is written down of a run: one flat object per stage, every key always there."""
+"""Make the records of a run: one flat object per stage, always with every key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Record = dict[str, Any]
 
 
 def now() -> str:
-    """The time, UTC, ISO 8601, to the second."""
+    """Return the time, UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -29,14 +29,14 @@ def records(
 
     Args:
         run: the run.
-        stages: what its stages measured, in order; a failed run has fewer.
-        reason: why the stage after those failed.
-        facts: what else is known of it.
+        stages: the measurements of its stages, in order; a failed run has fewer.
+        reason: why the next stage failed.
+        facts: further keys of the failed stage's record.
     """
     result: list[Record] = []
     inherited: Record = {}
-    for stage, found in zip(run.stages, stages, strict=reason is None):
-        result.append(_empty(run, stage) | inherited | found)
+    for stage, measured in zip(run.stages, stages, strict=reason is None):
+        result.append(_empty(run, stage) | inherited | measured)
         inherited = {key: result[-1][key] for key in KEYS.kept}
     if reason is not None:
         end = {"status": "failed", "reason": reason, "time": now()}

@@ -1,9 +1,9 @@
-"""Stages that are half done: the last saved epoch of each, until the stage is finished.
+"""Unfinished trainings: keep the last saved epoch of a stage until the stage is finished.
 
     <cache>/partial/<stage id>-0 or -1/   model.safetensors, record.json
 
-The two take turns: the older one is removed when the newer one is complete, so that a process which
-is killed at any moment leaves one that can be gone on from.
+The two take turns: the older one is removed when the newer one is complete. So a process killed at
+any moment leaves one to resume from.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from ssbench.training.interrupt import Stop
 from ssbench.training.provenance import Origin
 
 FORMAT = 2
-"""Raised when what is saved changes; another one is not gone on from."""
+"""Increased when the saved content changes; other formats are not resumed."""
 REST = 20.0
-"""So many times as long as a save took, no other one is made: saving costs at most 5 %."""
+"""Wait this many times as long as a save took before the next: saving costs at most 5 %."""
 _UNREADABLE = (
     BadInputError,
     OSError,
@@ -43,17 +43,17 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class ResumePoints:
-    """The half-done stages of a cache.
+    """The unfinished stages of a cache.
 
     Attributes:
         store: where they lie.
-        device: what trainings run on: ``cpu`` or ``cuda``.
-        stop: whether the process is to end.
-        every: save after the first epoch that ends so many seconds after the last save; 0: after
+        device: of the trainings: ``cpu`` or ``cuda``.
+        stop: a request to end the process.
+        every: save after the first epoch that ends this many seconds after the last save; 0: after
             every epoch, whatever it costs.
-        warn: is told, in one line, of what cannot be used or saved.
-        writes: whether anything is saved or removed; a process that helps another to train only
-            goes on from what that one saved.
+        warn: receives one line about each state that cannot be used or saved.
+        writes: whether to save and remove anything; a process that helps another to train only
+            reads what that one saved.
     """
 
     store: CheckpointStore
@@ -64,17 +64,17 @@ class ResumePoints:
     writes: bool = True
 
     def saver(self, stage: Stage) -> Checkpointer:
-        """What saves the training of a stage."""
+        """Return what saves the training of a stage."""
         return _StageSaver(self, stage) if self.writes else _StageReader(self, stage)
 
     def forget(self, stage: str) -> None:
-        """Remove what was saved of a stage."""
+        """Remove a stage's saved epochs."""
         for slot in _slots(stage) if self.writes else ():
             if self.store.has(slot):
                 self.store.remove(slot)
 
     def tidy(self, finished: CheckpointStore) -> None:
-        """Remove what was left by processes that were killed: of stages that are finished."""
+        """Remove the saved epochs of finished stages, which killed processes left."""
         self.store.prepare()
         for name in self.store.finished():
             stage, _, slot = name.rpartition("-")
@@ -82,7 +82,7 @@ class ResumePoints:
                 self.store.remove(name)
 
     def maker(self) -> dict[str, Any]:
-        """What has to be the same in the process that goes on."""
+        """Return what must be equal in the process that resumes."""
         return {
             "partial": FORMAT,
             "ssbench": version("ssbench"),
@@ -92,7 +92,7 @@ class ResumePoints:
 
 
 class _StageSaver(Checkpointer):
-    """Saves one stage's training into two places in turn."""
+    """Saves one stage's training into two places by turns."""
 
     def __init__(self, partials: ResumePoints, stage: Stage) -> None:
         self._all, self._stage = partials, stage
@@ -100,7 +100,7 @@ class _StageSaver(Checkpointer):
         self._last, self._pause = time.monotonic(), partials.every
 
     def resume(self, network: nn.Module) -> TrainingState | None:
-        """Return the newest that can be used; where there is none but should be, say why."""
+        """Return the newest usable state; if none of the saved ones is usable, warn why."""
         found: dict[str, TrainingState] = {}
         reasons = []
         for slot in self._slots:
@@ -117,20 +117,20 @@ class _StageSaver(Checkpointer):
             return found[newest]
         if reasons and self._all.writes:
             self._all.warn(
-                f"{self._stage.kind} {self._stage.id}: begins anew, as what was saved of it "
-                f"cannot be used ({reasons[0]})"
+                f"{self._stage.kind} {self._stage.id}: starts from the beginning, as its saved "
+                f"epochs cannot be used ({reasons[0]})"
             )
         return None
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
-        """Within it a request to stop waits for the end of the epoch."""
+        """Make requests to stop wait for the end of the epoch."""
         self._last = time.monotonic()
         with self._all.stop.deferred():
             yield
 
     def after_epoch(self, number: int, of: int, take: Callable[[], TrainingState]) -> None:
-        """Save where the time has come, or where the process is to end; then that is done.
+        """Save if it is time to, or if the process is asked to end; then end it.
 
         Raises:
             Stopped: the process was asked to end.
@@ -143,12 +143,12 @@ class _StageSaver(Checkpointer):
             self._all.stop.check([f"{self._stage.kind}, epoch {number} of {of}"] if saved else [])
 
     def _compare(self, before: Origin) -> None:
-        """Say so where the training goes on by another number of threads: it may, but differs."""
+        """Warn if the training resumes with another number of threads: results then differ."""
         threads = torch.get_num_threads() if self._all.device == "cpu" else None
         if self._all.writes and before["threads"] != threads:
             self._all.warn(
-                f"{self._stage.kind} {self._stage.id}: goes on by {threads} threads after "
-                f"{before['threads']}, which round otherwise; its record says so (trained_on)"
+                f"{self._stage.kind} {self._stage.id}: resumes with {threads} threads after "
+                f"{before['threads']}, which round differently; its record says so (trained_on)"
             )
 
     def _read(self, slot: str, network: nn.Module) -> TrainingState:
@@ -164,12 +164,12 @@ class _StageSaver(Checkpointer):
         return saved
 
     def _save(self, number: int, take: Callable[[], TrainingState]) -> bool:
-        """Save, and say whether that could be done; what cannot be saved can still be trained."""
+        """Save and return whether it worked; a training goes on without being saved."""
         began = time.monotonic()
         newer, older = self._slots[::-1]
         store, saved = self._all.store, take()
         try:
-            store.remove(newer)  # the one before the older, unless it is gone as it should be
+            store.remove(newer)  # a leftover of a killed process, if it exists
             facts = saved.facts | {"maker": self._all.maker(), "epoch": number}
             store.save(newer, saved.tensors, facts)
             store.remove(older)
@@ -185,7 +185,7 @@ class _StageSaver(Checkpointer):
 
 
 class _StageReader(_StageSaver):
-    """Goes on from what another process saved, which saves for all."""
+    """Resumes from the epochs that another process saves for all."""
 
     def after_epoch(self, number: int, of: int, take: Callable[[], TrainingState]) -> None:
         """Save nothing."""

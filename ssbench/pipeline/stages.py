@@ -1,4 +1,4 @@
-"""Carry out one stage: train, prune or finetune; knows no method by name."""
+"""Run one stage: train, prune or finetune; knows no method by name."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def carry_out(
     listen: Listener,
     saver: Checkpointer = UNSAVED,
 ) -> tuple[Tensors, Record]:
-    """Carry out one stage.
+    """Run one stage.
 
     Args:
-        stage: what to do.
+        stage: the stage.
         workbench: the data and the device.
         before: the tensors that the parent stage returned; none for a first stage.
-        listen: is told of every finished epoch.
-        saver: saves a training between its epochs, and gives back what it saved.
+        listen: receives every finished epoch.
+        saver: saves a training between its epochs, and returns what it saved.
 
     Returns:
-        The tensors that the next stage needs, and the measurements; neither where this process
+        The tensors that the next stage needs, and the measurements; both empty if this process
         only helps another one to train.
 
     Raises:
@@ -60,7 +60,7 @@ def carry_out(
     clear(workbench.device)
     workbench = workbench.fitted(stage.preprocessing)
     jointly = workbench.spread.share.of
-    # Products in single precision, but for a training that asks for less.
+    # Matrix products in single precision, unless a training asks for less.
     with metered(workbench.device, jointly) as meter, products("fp32"):
         if stage.kind == "prune":
             tensors, record = prune(stage, workbench, before)
@@ -79,7 +79,7 @@ def _train(
     zeros = _on(workbench, came.zeros)
     hooks, zeros_now = _hooks(stage, workbench, model, zeros)
     with watched_training(stage.method, workbench) if stage.method else nullcontext():
-        hooks.after_step(0.0)  # what a method attaches may have woken what was pruned
+        hooks.after_step(0.0)  # what a method attaches may have changed pruned weights
         snapshot = _Snapshot(model, stage.snapshot, listen)
         hooks = replace(hooks, parts={**hooks.parts, "early": snapshot.part}, saver=saver)
         trained = _run(stage, workbench, model, hooks, snapshot, _recipe(stage))
@@ -94,7 +94,7 @@ def _train(
 def _hooks(
     stage: Stage, workbench: Workbench, model: nn.Module, zeros: Tensors
 ) -> tuple[Hooks, Callable[[], Tensors]]:
-    """What a method adds to a training, and a function that says what is zero by then."""
+    """Return a method's hooks for a training, and a function for the current zeros."""
     method = stage.method
     if method is None:
         return Hooks(after_step=keep_masked(model, zeros)), lambda: zeros
@@ -132,7 +132,7 @@ class _Snapshot:
 
     @property
     def part(self) -> ExtraState:
-        """The copy, if it was made by now, to be saved with the training."""
+        """The copy, if it exists yet, as state to save with the training."""
         return ExtraState(lambda: self.early, self._take)
 
     def _take(self, saved: Tensors) -> None:
@@ -178,7 +178,7 @@ def _finetune(
 
 
 def _starting(stage: Stage, workbench: Workbench, came: State) -> nn.Module:
-    """The network that a pruned one is trained from."""
+    """Return the network that a finetuning starts with."""
     if stage.retrain in SCRATCH and stage.parent:
         return workbench.place(workbench.model(stage.model, stage.seed, "weights from scratch"))
     model = workbench.starting(stage.model, stage.seed, "" if stage.parent else stage.start)
@@ -195,7 +195,7 @@ def _run(
     listen: Listener,
     recipe: Recipe,
 ) -> Record:
-    """Train in place; return times, and what every epoch gave."""
+    """Train in place; return times and the curves over epochs."""
     torch.manual_seed(derive(stage.seed, f"{stage.kind}: noise"))
     seed = derive(stage.seed, stage.kind)
     hooks = replace(hooks, spread=workbench.spread)
@@ -218,7 +218,7 @@ def _on(workbench: Workbench, tensors: Tensors) -> Tensors:
 
 
 def _epochs(stage: Stage, recipe: Recipe) -> Record:
-    """How long was trained in the end: known only now where it depends on what was pruned."""
+    """Return the epochs trained: scratch-b knows its number only after pruning."""
     before = stage.parent.epochs_total if stage.parent else 0
     return {"epochs": recipe.epochs, "epochs_total": before + recipe.epochs}
 

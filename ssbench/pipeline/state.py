@@ -1,4 +1,4 @@
-"""What one stage leaves for the next: weights, what is held at zero, and earlier weights."""
+"""The tensors that one stage leaves for the next: weights, zeros and earlier weights."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class State:
     """The tensors of a finished stage.
 
     Attributes:
-        weights: the network's ``state_dict()``, after a training with what its method attached.
+        weights: the network's ``state_dict()``; after a training with the method's attachments.
         zeros: boolean, by parameter name of the plain network; False is held at zero.
-        early: the weights at the epoch that is rewound to; empty where no run asks for them.
+        early: the weights at the epoch to rewind to; empty if no run asks for them.
     """
 
     weights: Tensors
@@ -27,7 +27,7 @@ class State:
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> State:
-        """Take apart what ``pack`` put together."""
+        """Undo ``pack``."""
         parts: dict[str, Tensors] = {"": {}, _HELD: {}, _EARLY: {}}
         for name, tensor in tensors.items():
             mark = next((mark for mark in (_HELD, _EARLY) if name.startswith(mark)), "")
@@ -35,6 +35,6 @@ class State:
         return cls(parts[""], parts[_HELD], parts[_EARLY])
 
     def pack(self) -> Tensors:
-        """One flat mapping, as a checkpoint holds it."""
+        """Return one flat mapping for a checkpoint."""
         marked = ((_HELD, self.zeros), (_EARLY, self.early))
         return dict(self.weights) | {m + name: t for m, part in marked for name, t in part.items()}

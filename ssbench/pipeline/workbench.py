@@ -1,4 +1,4 @@
-"""A data set on a device, and what all stages that are carried out on it share."""
+"""A data set on a device, and what all stages on it share."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from ssbench.training.recipe import Recipe
 
 EVALUATION_BATCH = 1024
 FOLDER_EVALUATION_BATCH = 128
-"""Of images of 224 pixels."""
+"""For images of 224 pixels."""
 CERTIFIED_IMAGES = 32
-"""So many validation images, and some of noise, does every surgery have to pass."""
+"""Number of validation images, and of noise images, that every surgery must pass."""
 
 
 class ChangedDataError(RunFailedError):
@@ -47,7 +47,7 @@ class Workbench:
     """A data set on a device, with what all stages on it share.
 
     Attributes:
-        spread: those that train jointly with this process; by default none.
+        spread: the processes that train jointly; by default only this one.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Workbench:
         self._others: dict[Preprocessing, Workbench] = {}
 
     def fitted(self, how: Preprocessing) -> Workbench:
-        """Return the bench whose images are preprocessed so: this one, or another one made once."""
+        """Return the workbench with this preprocessing: this one, or another, made once."""
         dataset = self.dataset.prepared(how)
         if dataset is self.dataset:
             return self
@@ -79,19 +79,19 @@ class Workbench:
 
     @cached_property
     def certificate_images(self) -> Tensor:
-        """What networks before and after surgery are compared on: real images and noise."""
+        """Real and noise images on which networks before and after surgery are compared."""
         real, _ = next(self.loader(self.validation, CERTIFIED_IMAGES).in_order())
         return torch.cat([real, noise(real.shape).to(real.device)])
 
     def loader(self, split: Split | Files, batch_size: int, **augmentation: Any) -> Batches:
-        """Make a loader of normalised batches; without augmentation unless it is named."""
+        """Make a loader of normalised batches; by default without augmentation."""
         augmentation = {"shift": 0, "flip": False} | augmentation
         if isinstance(split, Files):
             return FolderLoader(split, self.normalisation, batch_size, **augmentation)
         return Loader(split, self.normalisation, batch_size, **augmentation)
 
     def augmented(self, recipe: Recipe) -> Batches:
-        """Make the loader of a training: what the recipe leaves open is the data set's standard."""
+        """Make the loader of a training; the data set's augmentation fills gaps of the recipe."""
         standard = self.dataset.standard
         shift = standard.shift if recipe.shift is None else recipe.shift
         flip = standard.flip if recipe.flip is None else recipe.flip
@@ -99,7 +99,7 @@ class Workbench:
         return self.loader(self.train, recipe.batch_size, shift=shift, flip=flip, share=share)
 
     def starting(self, name: str, seed: int, weights: str) -> nn.Module:
-        """Build the network that a run begins with; ``weights`` is an address, or empty."""
+        """Build the network that a run starts with; ``weights`` is an address, or empty."""
         model = self.model(name, seed)
         if weights:
             output = next(layer.name for layer in structure_of(model).layers if layer.is_output)
@@ -112,7 +112,7 @@ class Workbench:
         return build(name, self.dataset.channels, self.dataset.classes)
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Move a network to the device, in the memory format that convolutions are fastest in."""
+        """Move a network to the device, in the fastest memory format for convolutions."""
         model.to(self.device)
         for tensor in (*model.parameters(), *model.buffers()):
             if tensor.dim() == 4:  # torch has another format for the weights of a Conv3d
@@ -136,7 +136,7 @@ class Workbench:
         """Measure loss and errors on validation and test images.
 
         Raises:
-            ChangedDataError: images, labels or normalisation are not what they were.
+            ChangedDataError: images, labels or normalisation have changed.
         """
         self.check_data("the method", closely=True)
         record: dict[str, Any] = {}
@@ -148,7 +148,7 @@ class Workbench:
 
     @contextmanager
     def _test(self) -> Iterator[Split | Files]:
-        """The test images, which a process may hold back until here."""
+        """Yield the test images, which a process may hold back until now."""
         if isinstance(self.test, HeldBack):
             with self.test.opened() as split:
                 yield split
@@ -156,15 +156,15 @@ class Workbench:
             yield self.test
 
     def check_data(self, what: str, *, closely: bool = False) -> None:
-        """See that nobody has written to the images, labels and normalisation.
+        """Check that nobody wrote to the images, labels and normalisation.
 
         Args:
-            what: who would have done so, for the message.
-            closely: whether also what torch does not count (writes through numpy) is found, by a
-                checksum; only where the process carries out a stage of a method from elsewhere.
+            what: the suspect, for the message.
+            closely: whether to find also writes that torch does not count (through numpy), by a
+                checksum; only in a process that runs a stage of a method from elsewhere.
 
         Raises:
-            ChangedDataError: somebody has.
+            ChangedDataError: somebody did.
         """
         same = self._versions == self._counted_changes()
         if same and closely and self._checksum is not None:
@@ -176,21 +176,21 @@ class Workbench:
             )
 
     def _shared(self) -> list[Tensor]:
-        """What all methods of this process are trained and validated on."""
+        """Return the tensors that all methods of this process train and validate on."""
         parts = [self.train, self.validation]
         images = [part.images for part in parts if isinstance(part, Split)]
         return [*images, *(part.labels for part in parts), *self.normalisation]
 
     def _counted_changes(self) -> list[int]:
-        """How often torch wrote to each of them."""
+        """Return how many times torch wrote to each shared tensor."""
         return [tensor._version for tensor in self._shared()]
 
     def _summed(self) -> list[int]:
-        """A checksum of each of them, at about 1 GB per second."""
+        """Return a checksum of each shared tensor, at about 1 GB per second."""
         return [zlib.crc32(t.cpu().contiguous().numpy().tobytes()) for t in self._shared()]
 
     def _evaluated(self, model: nn.Module, split: Split | Files, size: int) -> Measured:
-        """Measure in batches of ``size``, or smaller ones that fit: a training is not lost here."""
+        """Measure in batches of ``size``, or smaller if memory is short, to save the training."""
         while True:
             try:
                 return evaluate(model, self.loader(split, size))
@@ -202,5 +202,5 @@ class Workbench:
 
 
 def evaluation_batch(split: Split | Files) -> int:
-    """So many images of a split are evaluated at once."""
+    """Return the number of images per batch of an evaluation."""
     return FOLDER_EVALUATION_BATCH if isinstance(split, Files) else EVALUATION_BATCH

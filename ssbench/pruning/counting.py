@@ -2,9 +2,9 @@
 
 >>> dense = count(model, torch.zeros(1, 3, 32, 32))
 >>> dense.params, dense.connections, dense.macs
->>> left = nonzero(dense, model, held(structure, model, masks))
+>>> left = nonzero(dense, model, zeroed_parameters(structure, model, masks))
 
-What cannot be counted raises: a number that is too small would look like a good result.
+Uncountable operations raise an error: a number that is too small looks like a good result.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _COUNTED = (
     "conv", "_convolution_mode", "linear", "addmm", "baddbmm", "bmm", "einsum", "matmul", "mm",
     "scaled_dot_product_attention",
 )  # fmt: skip
-"""fvcore's names of the operators whose multiply-adds are counted: convolutions, linear operators
-and the matrix products of attention."""
+"""fvcore's names of the operators that ``macs`` counts: convolutions, linear operators and the
+matrix products of attention."""
 
 _NORMS = ("batch_norm",)
 _POOLS = ("max_pool2d", "avg_pool2d", "adaptive_max_pool2d", "adaptive_avg_pool2d")
@@ -59,33 +59,38 @@ _FREE = frozenset(
         "avg_pool1d", "dropout", "dropout_", "feature_dropout", "upsample_bicubic2d",
     )
 )  # fmt: skip
-"""Operators without multiply-adds of a convolution, linear layer or matrix product."""
+"""Operators without a multiply-add of a convolution, linear layer or matrix product: the count
+misses nothing."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The size of a network, for one image."""
+    """The size of a network, for one image.
+
+    Attributes:
+        params: numbers in all parameters, without running statistics.
+        connections: 2-D kernels of the prunable convolutions plus weights of the prunable linear
+            layers.
+        macs: multiply-adds of all convolutions, linear layers and matrix products (as in
+            attention), without biases and batch norms.
+        layer_macs: those of the layers, by module name; the rest of ``macs`` cannot be pruned.
+        norm_ops: operations of batch norms in eval mode, two per element; not in ``macs``.
+        pool_ops: operations of pooling, one per element that it reads; not in ``macs``.
+        uncounted: operators without a count in fvcore (all free ones), with their calls.
+    """
 
     params: int
-    """Number of parameters (running statistics do not count)."""
     connections: int
-    """2-D kernels of the prunable convolutions plus weights of the prunable linear layers."""
     macs: int
-    """Multiply-adds of all convolutions, linear layers and matrix products (as in attention),
-    without biases and batch norms."""
     layer_macs: dict[str, int]
-    """Multiply-adds of layers, by module name; the rest of ``macs`` cannot be pruned."""
     norm_ops: int
-    """Operations of batch norms in eval mode, two per element; not in ``macs``."""
     pool_ops: int
-    """Operations of pooling, one per element read; not in ``macs``."""
     uncounted: dict[str, int]
-    """Operators without a count in fvcore (all free ones), and the number of their calls."""
 
 
 @dataclass(frozen=True)
 class Nonzero:
-    """The size of a network under masks."""
+    """A network's size with masks."""
 
     params: int
     connections: int
@@ -93,7 +98,7 @@ class Nonzero:
 
 
 def count(model: nn.Module, example: Tensor) -> Counts:
-    """Count a plain network in eval mode, on a copy of ``model``.
+    """Count a plain network, in eval mode, on a copy: ``model`` does not change.
 
     Args:
         model: the network, without gates or parametrizations.
@@ -125,7 +130,7 @@ def count(model: nn.Module, example: Tensor) -> Counts:
 
 
 def _analysed(model: nn.Module, example: Tensor) -> Any:
-    """Run fvcore's analysis on a CPU copy of a network; counts do not depend on the device."""
+    """Return fvcore's analysis of a copy of a network, on the CPU as counts need no device."""
     network = copy.deepcopy(model).cpu().eval()
     analysis = flop_count_analysis()(network, example.cpu())
     for name in _POOLS:
@@ -134,31 +139,31 @@ def _analysed(model: nn.Module, example: Tensor) -> Any:
     analysis.set_op_handle("aten::scaled_dot_product_attention", _of_attention)
     analysis.set_op_handle("aten::baddbmm", _of_batched_product)
     analysis.set_op_handle("aten::einsum", _of_einsum)
-    # Both are checked later, so fvcore need not log them.
+    # `_refuse_gaps` reads both later, so fvcore need not log them.
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # a single operator that hides its parts
+    torch.backends.mha.set_fastpath_enabled(False)  # one operator that hides its parts
     try:
         with torch.no_grad():
-            analysis.by_module_and_operator()  # the analysis caches it
+            analysis.by_module_and_operator()  # cached in the analysis
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     return analysis
 
 
 def _elements_read(inputs: list[Any], _: list[Any]) -> int:
-    """Count the elements of the first input, in fvcore's form of a counter."""
+    """Count the elements that pooling reads, in fvcore's form: traced values in, a number out."""
     return math.prod(_sizes(inputs[0]))
 
 
 def _of_convolution(inputs: list[Any], outputs: list[Any]) -> int:
-    """Count a convolution with padding as a word, which fvcore does not count."""
+    """Count a convolution whose padding is a word, which fvcore does not count."""
     images, _, *places = _sizes(outputs[0])
     return images * math.prod(places) * math.prod(_sizes(inputs[1]))
 
 
 def _of_attention(inputs: list[Any], _: list[Any]) -> int:
-    """Count queries [.., L, E] times keys [.., S, E], and the result times values."""
+    """Count products of queries [.., L, E] with keys [.., S, E], and of the result with values."""
     *heads, queries, width = _sizes(inputs[0])
     *_, keys, of_values = _sizes(inputs[2])
     return math.prod(heads) * queries * keys * (width + of_values)
@@ -185,7 +190,7 @@ def _sizes(value: Any) -> list[int]:
 
 
 def _refuse_gaps(network: nn.Module, analysis: Any, structure: Structure) -> None:
-    """Raise if an operator with possible multiply-adds has not been counted."""
+    """Refuse operators and modules that may multiply and add but were not counted."""
     kind, graph = type(network).__name__, structure.graph
     layers = {layer.name for layer in structure.layers}
     unknown = sorted(set(analysis.unsupported_ops()) - _FREE)
@@ -193,7 +198,7 @@ def _refuse_gaps(network: nn.Module, analysis: Any, structure: Structure) -> Non
         where = [f"{name} in {_innermost(analysis, name) or 'forward()'}" for name in unknown]
         raise RunFailedError(f"{kind}: the multiply-adds of {', '.join(where)} cannot be counted")
     modules = dict(network.named_modules())
-    # Modules whose weights are used by functions, without a call of the module.
+    # Modules that are never called, but whose weights a function uses.
     used = {str(n.target).rpartition(".")[0] for n in graph.nodes if n.op == "get_attr"}
     called_for = tuple(f"{n}." for n, m in modules.items() if isinstance(m, nn.MultiheadAttention))
     uncalled = sorted(
@@ -208,25 +213,25 @@ def _refuse_gaps(network: nn.Module, analysis: Any, structure: Structure) -> Non
     )
     if uncalled:
         raise RunFailedError(
-            f"{kind}: {', '.join(uncalled)} has parameters but is not called, so that its "
-            "multiply-adds cannot be counted"
+            f"{kind}: {', '.join(uncalled)} has parameters but is not called, so its multiply-adds "
+            "cannot be counted"
         )
 
 
 def _innermost(analysis: Any, operator: str) -> str:
-    """Return the innermost module that calls an operator; the first one if there are several."""
+    """Return the innermost module that calls an operator; of several the first."""
     names = [n for n in analysis.by_module() if analysis.unsupported_ops(n)[operator]]
     return str(max(names, key=lambda name: name.count(".") + bool(name)))
 
 
 def nonzero(dense: Counts, model: nn.Module, held: Mapping[str, Tensor]) -> Nonzero:
-    """Count a network under keep masks.
+    """Count a network with known zeros.
 
     Args:
         dense: the result of ``count`` for the same network.
         model: the network, in its dense shapes.
-        held: boolean, by parameter name, in the parameter's shape; True: may be nonzero. Parameters
-            without an entry count whole.
+        held: boolean, by parameter name, in the parameter's shape: True = may be nonzero. A
+            parameter without an entry counts completely.
 
     Raises:
         RunFailedError: an entry names no parameter or has another shape.
@@ -245,7 +250,7 @@ def nonzero(dense: Counts, model: nn.Module, held: Mapping[str, Tensor]) -> Nonz
     macs = dense.macs
     for layer in structure.layers:
         if layer.weight in held:
-            # Every weight of a layer is used equally often, so this division is exact.
+            # Every weight of a layer is used the same number of times, so the division is exact.
             uses = dense.layer_macs[layer.name] // held[layer.weight].numel()
             macs -= uses * zeros[layer.weight]
     return Nonzero(dense.params - sum(zeros.values()), connections, macs)

@@ -1,13 +1,13 @@
-"""What surgery leaves of a masked network: which channels stay, and how large the rest is.
+"""Plan surgery on a masked network: which channels stay, and how large the rest is.
 
 >>> cut = plan(structure, masks)
 >>> cut.outputs("conv1"), cut.inputs("conv2")      # boolean, True: stays
 >>> sizes(cut, dense, shapes).macs
 
-A channel goes where it is silent (always zero) or unneeded (nobody reads it), with all channels of
-its class, and only if these may go too. A grouped convolution loses whole groups, and then as many
-channels in each group as in the fullest one. `ssbench.pruning.surgery` carries out the same plan,
-so what is counted here is what is left there.
+A channel goes if it is silent (always zero) or unneeded (no layer reads it), with all channels of
+its class, and only if all of them may go. A grouped convolution loses whole groups, and then each
+group keeps as many channels as the fullest one. `ssbench.pruning.surgery` follows the same plan, so
+the sizes here are those of its network.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from ssbench.pruning.graph.structure import Structure
 
 @dataclass(frozen=True)
 class Cut:
-    """Which channels stay.
+    """The channels that stay.
 
     Attributes:
-        alive: by class of channels, whether it stays.
+        alive: whether each class of channels stays.
     """
 
     structure: Structure
@@ -39,35 +39,35 @@ class Cut:
 
     @property
     def channels(self) -> Channels:
-        """The classes that ``alive`` speaks of."""
+        """The classes of channels that ``alive`` refers to."""
         return self.structure.channels
 
     def outputs(self, layer: str) -> Tensor:
-        """Which output channels [outputs] of a layer stay."""
+        """Return which output channels [outputs] of a layer stay."""
         return self.alive[self.channels.outputs[layer]]
 
     def inputs(self, layer: Layer) -> Tensor:
-        """Which inputs [inputs] of a layer stay; of a linear one, places behind a flattening."""
+        """Return which inputs [inputs] of a layer stay; for a linear one, flattened places."""
         classes = self.channels.inputs[layer.name]
         if classes is None:
             return torch.ones(layer.inputs, dtype=torch.bool)
         return self.alive[classes]
 
     def groups(self, layer: Layer) -> Tensor:
-        """Which groups [groups] of a convolution stay."""
+        """Return which groups [groups] of a convolution stay."""
         rows = self.outputs(layer.name).reshape(layer.groups, -1).any(1)
         return rows | self.inputs(layer).reshape(layer.groups, -1).any(1)
 
     def kernels(self, layer: Layer) -> Tensor:
-        """Which kernels [out, in/groups] of a layer stay."""
+        """Return which kernels [out, in/groups] of a layer stay."""
         columns = self.inputs(layer).reshape(layer.groups, -1)
         columns = columns.repeat_interleave(layer.outputs // layer.groups, 0)
         return self.outputs(layer.name).unsqueeze(1) & columns
 
     def selected(self, point: str) -> Tensor | None:
-        """The index of what a selection point reads among the channels in front of it; None: all.
+        """Return the indices that a selection point reads of the channels before it; None: all.
 
-        Behind a flattening the index is among the places of the channels that stay.
+        After a flattening they are indices of the places of the channels that stay.
         """
         source = self.alive[self.channels.sources[point]]
         own = self.channels.norms.get(point, self.channels.inputs.get(point))
@@ -82,15 +82,15 @@ def plan(
     *,
     one_each: bool = True,
 ) -> Cut:
-    """Say what surgery leaves.
+    """Plan what surgery leaves.
 
     Args:
         structure: of the network.
         masks: boolean, by weight name, in the weight's shape: True = kept.
-        prefer: by class of channels, which of several dead ones stay first where some must, the
-            higher first [count]; by default those that come first.
-        one_each: leave one channel to every layer, so that the network can be run. Without it the
-            sizes are those of what computes something.
+        prefer: by class of channels [count]: of dead ones, the higher stay first if some must
+            stay; by default the first in order.
+        one_each: keep one channel of every layer, so that the network can run. Without it the sizes
+            count only what computes something.
     """
     channels, flow = structure.channels, structure.flow(masks)
     alive = channels.fixed.clone()
@@ -112,10 +112,10 @@ def plan(
 
 
 def sizes(cut: Cut, dense: Counts, shapes: Mapping[str, torch.Size]) -> Nonzero:
-    """Count what is left without building it.
+    """Count the remaining network without building it.
 
     Args:
-        cut: what stays.
+        cut: the channels that stay.
         dense: the counts of the dense network.
         shapes: of its parameters, by name.
     """
@@ -138,9 +138,9 @@ def sizes(cut: Cut, dense: Counts, shapes: Mapping[str, torch.Size]) -> Nonzero:
 
 
 def _living(structure: Structure, flow: Flow) -> dict[str, Tensor]:
-    """By layer, the output channels that are needed and not silent.
+    """Return the output channels, by layer, that are needed and not silent.
 
-    Where a silent channel wakes (a sigmoid), it is a constant that others may need.
+    A silent channel that an operation makes nonzero (a sigmoid) is a constant that others may need.
     """
     woken = structure.read_by(Role.CHANNELWISE)
     return {
@@ -152,7 +152,7 @@ def _living(structure: Structure, flow: Flow) -> dict[str, Tensor]:
 
 
 def _settle(cut: Cut, ranks: Tensor, *, one_each: bool) -> None:
-    """Keep what has to stay for the sake of what stays, in place; to be repeated."""
+    """Keep, in place, what the living channels require; call until nothing changes."""
     alive, channels = cut.alive, cut.channels
     for point, source in channels.sources.items():
         own = channels.norms.get(point, channels.inputs.get(point))
@@ -171,7 +171,7 @@ def _settle(cut: Cut, ranks: Tensor, *, one_each: bool) -> None:
 
 
 def _level(alive: Tensor, ranks: Tensor, classes: Tensor) -> None:
-    """Let as many channels stay in each group [groups, channels] as in the fullest one."""
+    """Keep as many channels in each group [groups, channels] as in the fullest one."""
     counts = alive[classes].sum(1)
     most = max(int(counts.max()), 1)
     if int(counts.min()) == most:

@@ -1,4 +1,4 @@
-"""Whether a zero in a layer's weight is a zero in the network, as every mask takes for granted."""
+"""Check that a zero in a layer's weight is a zero in the network, as every mask assumes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ssbench.pruning.graph.structure import Structure
 
 _FORWARD = (nn.Conv2d.forward, nn.Linear.forward)
 _SAME = 1e-6
-"""The largest relative difference at which a layer counts as linear in its weight."""
+"""Largest relative difference at which a layer counts as linear in its weight."""
 
 
 def check_weights(network: nn.Module, structure: Structure) -> None:
-    """See that every layer has a weight of its own, and does no more than multiply with it.
+    """Check that every layer has its own weight and only multiplies with it.
 
     Raises:
-        RunFailedError: names the layer: its weight is computed (weight norm, spectral norm), is
-            another layer's too, or is rescaled before it is used.
+        RunFailedError: names the layer: its weight is computed (weight norm, spectral norm),
+            shared with another layer, or rescaled before use.
     """
     owners: dict[int, list[str]] = {}
     for name, module in network.named_modules():
@@ -39,8 +39,8 @@ def check_weights(network: nn.Module, structure: Structure) -> None:
             raise RunFailedError(f"it shares its weight: {' and '.join(owners[id(weight)])}")
         if type(module).forward not in _FORWARD and not _is_linear(module, layer):
             raise RunFailedError(
-                f"{where}: its result is not linear in its weight, so that a weight of zero is no "
-                "zero in the network"
+                f"{where}: its result is not linear in its weight, so a weight of zero is not zero "
+                "in the network"
             )
 
 

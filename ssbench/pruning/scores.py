@@ -1,4 +1,4 @@
-"""What a method returns as scores, checked before anything is selected by it."""
+"""Check a method's scores before selecting units by them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ssbench.pruning.graph.layers import Layer
 from ssbench.pruning.graph.structure import Structure
 
 LARGEST = 1e300
-"""A mean of larger scores could leave double precision."""
+"""Means of larger scores could exceed double precision."""
 _SINGLE = (torch.float32, torch.float16, torch.bfloat16, torch.bool)
-"""Single precision holds all their values."""
+"""Types whose values single precision holds exactly."""
 Shapes = Mapping[str, torch.Size]
 
 
@@ -24,14 +24,14 @@ def checked(
     """Check all scores of a method.
 
     Args:
-        scores: what it returned.
+        scores: the method's result.
         structure: of the plain network.
         shapes: of the plain network's parameters, by name.
-        grain: the unit that one score stands for, as the method declares it.
-        leaves_out: which prunable layers may have no scores, in words; empty: none.
+        grain: the unit of one score, as the method declares it.
+        leaves_out: the prunable layers that may lack scores, in words; empty: none.
 
     Returns:
-        The scores as `real` gives them.
+        The scores as `real` returns them.
 
     Raises:
         RunFailedError: names the layer, what is wrong and the remedy.
@@ -51,16 +51,16 @@ def checked(
     if lacking and not leaves_out:
         raise RunFailedError(
             f"scores lack {', '.join(lacking[:3])}{' and others' if len(lacking) > 3 else ''}: "
-            "what has no score is never pruned; score every prunable layer, or say in the "
-            "method's class variable leaves_out which ones it leaves out"
+            "layers without scores are never pruned; score every prunable layer, or name those "
+            "without scores in the method's class variable leaves_out"
         )
-    found = real(scores)
-    if not any(bool((score > -torch.inf).any()) for score in found.values()):
+    checked_scores = real(scores)
+    if not any(bool((score > -torch.inf).any()) for score in checked_scores.values()):
         raise RunFailedError(
             f"all scores are minus infinity, those of {next(iter(scores), 'no layer')} first; give "
             "finite ones, so that one unit is worth more than another"
         )
-    return found
+    return checked_scores
 
 
 def check_one(name: str, score: Tensor, layers: Mapping[str, Layer], shapes: Shapes) -> None:
@@ -71,7 +71,7 @@ def check_one(name: str, score: Tensor, layers: Mapping[str, Layer], shapes: Sha
     """
     if name not in layers:
         raise RunFailedError(
-            f"scores name {name!r}, which is no convolution's or linear layer's weight"
+            f"scores name {name!r}, which is not the weight of a convolution or linear layer"
         )
     shape = shapes[name]
     fits = score.dim() == len(shape) and all(
@@ -87,14 +87,14 @@ def check_one(name: str, score: Tensor, layers: Mapping[str, Layer], shapes: Sha
     if score.is_complex() or score.is_quantized or score.layout != torch.strided or score.is_meta:
         kind = f"{score.dtype}, {score.layout}, on {score.device}".replace("torch.", "")
         raise RunFailedError(
-            f"scores of {name} are no plain real numbers ({kind}); give their magnitudes, or a "
+            f"scores of {name} are not plain real numbers ({kind}); give their magnitudes, or a "
             "dense tensor of floats"
         )
     if torch.isnan(score).any():
         raise RunFailedError(f"scores of {name} contain NaN; give a number for each unit")
     if torch.isposinf(score).any():
         raise RunFailedError(
-            f"scores of {name} contain infinity; what must stay gets the largest finite score"
+            f"scores of {name} contain infinity; give units that must stay the largest finite score"
         )
     _check_size(name, score)
 
@@ -112,14 +112,15 @@ def _check_size(name: str, score: Tensor) -> None:
 
 
 def real(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give scores as floats, detached and on the CPU; no two that differ become equal.
+    """Return scores as floats, detached and on the CPU; different scores stay different.
 
-    They are float32 where all of them are exactly that, as integers below 2^24 are; else float64.
+    They are float32 if that holds all values exactly (as it does integers below 2^24), else
+    float64.
     """
-    found = {name: score.detach().cpu() for name, score in scores.items()}
-    exact = all(_single(score) for score in found.values())
+    plain = {name: score.detach().cpu() for name, score in scores.items()}
+    exact = all(_single(score) for score in plain.values())
     dtype = torch.float32 if exact else torch.float64
-    return {name: score.to(dtype) for name, score in found.items()}
+    return {name: score.to(dtype) for name, score in plain.items()}
 
 
 def _single(score: Tensor) -> bool:
@@ -130,7 +131,7 @@ def _single(score: Tensor) -> bool:
 
 
 def _shapes_of(grain: str, weight: torch.Size) -> list[tuple[int, ...]]:
-    """The shapes that the scores of one grain may have, for a weight [out, in/groups, ...]."""
+    """Return the allowed shapes of one grain's scores for a weight [out, in/groups, ...]."""
     ones = (1,) * (len(weight) - 2)
     if grain == "connection":
         return [(*weight[:2], *ones)]

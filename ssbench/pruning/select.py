@@ -1,4 +1,4 @@
-"""Which units stay: one cut through the units in order of score, where it meets the budget."""
+"""Choose the units to keep: cut the order of scores where it meets the budget."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from ssbench.pruning.threshold import crossing
 from ssbench.pruning.units import Kept, Units
 
 Share = Callable[[Mapping[str, Tensor]], float]
-"""The share of the budget's unit that a set of masks leaves."""
+"""Returns the share of the budget's unit that a set of masks leaves."""
 Levels = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Masks by weight name, in the weights' shapes (True: kept), and how they came about.
+    """Masks by weight name, in the weights' shapes (True: kept), with facts about the choice.
 
     Attributes:
-        reached: the share of the budget's unit that is kept, counted on the masks, or, where
-            whole filters go, on the network after surgery.
-        threshold: the largest score among the pruned units; None where nothing was pruned.
+        reached: the kept share of the budget's unit, counted on the masks, or, for whole filters,
+            on the network after surgery.
+        threshold: the largest score among the pruned units; None if no unit was pruned.
         protected: the number of layers that kept units only because of the protection.
         scores: the histogram of all units' scores, see `ssbench.pruning.histogram`.
-        units: what was selected from.
+        units: all units.
     """
 
     masks: dict[str, Tensor]
@@ -49,18 +49,18 @@ class Selection:
 def select(
     units: Units, budget: Budget, dense: Counts, share: Share, own: float | None
 ) -> Selection:
-    """Keep the best units until the budget is met as closely as the grain allows.
+    """Keep the best units, as close to the budget as the grain allows.
 
-    Units of equal score are taken in the order of layers and positions, so that the same scores
-    always give the same masks. Of the two cuts next to the budget the nearer one is taken, of
-    two equally near ones the smaller network. At least one unit stays.
+    Equal scores keep the order of layers and positions, so the same scores always give the same
+    masks. Of the two cuts next to the budget the nearer one wins; if both are equally near, the
+    smaller network. At least one unit stays.
 
     Args:
         units: the scored units.
-        budget: how much may stay.
+        budget: the share to keep.
         dense: the counts of the dense network.
-        share: measures a set of masks in the budget's unit; where whole filters go, the network
-            after surgery is measured instead.
+        share: measures a set of masks in the budget's unit; for whole filters the network after
+            surgery is measured instead.
         own: the method's own threshold, for the budget "own".
 
     Raises:
@@ -86,13 +86,13 @@ def select(
     else:
         kept = keep(levels)
     masks = {name: mask.clone() for name, mask in units.masks(kept).items()}
-    found = histogram(units.values)
+    scores = histogram(units.values)
     reached = left(units, masks, budget, dense) if units.whole_filters else share(masks)
-    return Selection(masks, reached, _threshold(units, kept), protected, found, units)
+    return Selection(masks, reached, _threshold(units, kept), protected, scores, units)
 
 
 def least_share(units: Units, budget: Budget, dense: Counts, share: Share) -> float:
-    """The smallest share that the grain can reach: one unit is kept, or one in every layer."""
+    """Return the smallest reachable share: one unit stays, or one in every layer."""
     largest = max(units.own, key=lambda name: units.own[name].numel())
     kept = {}
     for name, score in units.own.items():
@@ -104,7 +104,7 @@ def least_share(units: Units, budget: Budget, dense: Counts, share: Share) -> fl
 
 
 def left(units: Units, masks: Mapping[str, Tensor], budget: Budget, dense: Counts) -> float:
-    """The share of the budget's unit that surgery leaves of what masks keep."""
+    """Return the share of the budget's unit that remains after surgery with these masks."""
     return _share(units, units.cut(masks), budget, dense)
 
 
@@ -119,8 +119,8 @@ def after_surgery(
 ) -> Kept:
     """Move a cut to where the network after surgery meets the budget.
 
-    Surgery leaves what the cut leaves, unless there are groups, or operations that need all
-    channels, so that mostly ``chosen`` is right. If not, the number of units is bisected.
+    Surgery leaves exactly the chosen units unless there are groups, or operations that need all
+    channels; so mostly ``chosen`` is right. If not, bisect the number of units.
     """
     assert budget.kept != "own"
     if not units.whole_filters or units.goes_alone(chosen):
@@ -139,7 +139,7 @@ def after_surgery(
         return _share(units, units.left_of(best(count)), budget, dense)
 
     low, high = fewest, flat.numel()
-    while low < high:  # the most units with no more than the budget, or the fewest there are
+    while low < high:  # most units within the budget, or the fewest possible
         middle = (low + high + 1) // 2
         low, high = (middle, high) if share(middle) <= budget.kept else (low, middle - 1)
     more = min(low + 1, flat.numel())
@@ -148,7 +148,7 @@ def after_surgery(
 
 
 def _cut(units: Units, levels: Levels, kept: float, budget: Budget, dense: Counts) -> Kept:
-    """Keep the units over the level at which the budget is met."""
+    """Keep the units above the level that meets the budget."""
     cost = price(units, _spread(units, levels), budget.unit, dense)
     target = kept * cost.whole
     amount = target - cost.constant
@@ -156,7 +156,7 @@ def _cut(units: Units, levels: Levels, kept: float, budget: Budget, dense: Count
     if total <= amount:
         return _all(levels)
     at = crossing(cost.entries, max(amount, 0.0))
-    if at.level == math.inf:  # what stays in any case exceeds the budget: take the least beyond
+    if at.level == math.inf:  # the fixed part exceeds the budget: take the least more
         if total == at.reaching:
             return _all(levels)
         at = crossing(cost.entries, at.reaching)
@@ -175,7 +175,7 @@ def _all(levels: Levels) -> Kept:
 
 
 def _spread(units: Units, levels: Levels) -> Levels:
-    """Give all members of a tied group the levels of its leader."""
+    """Give all members of a tied group its leader's levels."""
     return {
         name: levels[leader].reshape(units.scores[name].shape)
         for name, leader in units.leaders.items()
@@ -183,39 +183,39 @@ def _spread(units: Units, levels: Levels) -> Levels:
 
 
 def _by_position(over: Kept, ties: Kept) -> Levels:
-    """Order units of equal level by their position; all others stay or go."""
-    found, before = {}, 0
+    """Order units of equal level by position; the other units are decided."""
+    levels, before = {}, 0
     exact = _exact(sum(int(tie.count_nonzero()) for tie in ties.values()))
     for name, tie in ties.items():
         level = torch.full(tie.shape, -math.inf, dtype=exact).masked_fill_(over[name], math.inf)
         count = int(tie.count_nonzero())
         level[tie] = -torch.arange(before, before + count, dtype=exact)
-        found[name] = level
+        levels[name] = level
         before += count
-    return found
+    return levels
 
 
 def _ranked(scores: Mapping[str, Tensor]) -> Levels:
-    """Each unit's rank within its layer as a share of the layer, negative: 0 for the best."""
-    found = {}
+    """Return each unit's negative rank in its layer as a share of the layer; 0 for the best."""
+    levels = {}
     exact = _exact(2 * max(score.numel() for score in scores.values()))
     for name, score in scores.items():
         places = order(score.reshape(-1))
         ranks = torch.empty(score.numel(), dtype=exact)
         ranks[places] = torch.arange(score.numel(), dtype=exact)
-        found[name] = -(ranks / score.numel()).reshape(score.shape)
-    return found
+        levels[name] = -(ranks / score.numel()).reshape(score.shape)
+    return levels
 
 
 def order(scores: Tensor) -> Tensor:
-    """The places of scores [units], from the highest score down; of equals in order.
+    """Return the positions of scores [units], highest score first; equal ones keep their order.
 
-    For float32 a stable sort, but numpy's of whole numbers, several times as fast as torch's: the
-    upper half of each number has the order of the scores, the lower half is the place.
+    For float32 this is a stable sort, but by numpy's sort of integers, several times as fast as
+    torch's: each integer's upper half has the order of the scores, its lower half the position.
     """
     if scores.dtype != torch.float32:
         return scores.sort(descending=True, stable=True).indices
-    bits = (scores + 0.0).numpy().view(np.int32)  # of two zeros one is not less than the other
+    bits = (scores + 0.0).numpy().view(np.int32)  # turns -0.0 into 0.0: both are equal
     ascending = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     keys = (~ascending).astype(np.int64) << 32
     keys |= np.arange(len(keys))
@@ -224,17 +224,17 @@ def order(scores: Tensor) -> Tensor:
 
 
 def _exact(count: int) -> torch.dtype:
-    """A type that tells ``count`` whole numbers, or shares of half as many, from each other."""
+    """Return a type that separates ``count`` integers, or shares of half as many."""
     return torch.float32 if count < 1 << 24 else torch.float64
 
 
 def _floor(scores: Tensor, budget: Budget) -> int:
-    """The number of units that the protection keeps, of those that no earlier pass has pruned."""
+    """Return how many units the protection keeps of those that no earlier pass pruned."""
     return math.ceil(budget.protection * int((scores > -math.inf).sum()))
 
 
 def _best(scores: Tensor, count: int) -> Tensor:
-    """Mark the ``count`` best of a layer; of equals the first."""
+    """Mark the ``count`` best units of a layer; of equal ones the first."""
     flat = scores.reshape(-1)
     if not count:
         return torch.zeros(scores.shape, dtype=torch.bool)

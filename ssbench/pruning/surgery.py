@@ -1,9 +1,9 @@
-"""From masks to a smaller network that computes the same.
+"""Turn masks into a smaller network that computes the same.
 
 >>> zeros = zeroed_parameters(structure, model, masks)  # apply these to the parameters first
 >>> small = compact(model, structure, masks)
 
-Which channels go is planned in `ssbench.pruning.cuts`; it changes no output.
+`ssbench.pruning.cuts` plans which channels go; removing them changes no output.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from ssbench.pruning.graph.structure import Structure
 def zeroed_parameters(
     structure: Structure, model: nn.Module, masks: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Say which parameters must be zero for the masked network to be what the masks mean.
+    """Return which parameters must be zero so that the network computes what the masks mean.
 
-    A channel without incoming weights still emits its bias or the shift of its batch norm; both
-    are held at zero with it.
+    A channel without incoming weights still emits its bias or the shift of its batch norm, so both
+    become zero with it.
 
     Args:
-        structure: that of ``model``.
+        structure: of ``model``.
         model: the plain network.
         masks: boolean, by weight name, in the weight's shape: True = kept.
 
     Returns:
-        ``masks`` and, for parameters of batch norms and biases of which something is held at zero,
-        a mask in their shape, on their device.
+        ``masks`` and, for batch norms and biases with zeros, a mask in their shape, on their
+        device.
     """
     flow = structure.flow(masks)
     parameters = dict(model.named_parameters())
@@ -45,7 +45,7 @@ def zeroed_parameters(
     result = dict(masks)
     for name, alive in vectors.items():
         if name in parameters and not alive.all():
-            # A batch norm behind a flattening has several places for each channel.
+            # A batch norm after a flattening has several places per channel.
             places = parameters[name].numel() // alive.numel()
             result[name] = alive.repeat_interleave(places).to(parameters[name].device)
     return result
@@ -58,7 +58,7 @@ def compact(model: nn.Module, structure: Structure, masks: Mapping[str, Tensor])
 
     Args:
         model: the plain network, its parameters zero wherever ``zeroed_parameters`` says so.
-        structure: that of ``model``.
+        structure: of ``model``.
         masks: boolean, by weight name, in the weight's shape: True = kept.
 
     Returns:
@@ -83,7 +83,7 @@ def _cut_layer(module: nn.Module, layer: Layer, cut: Cut) -> None:
     columns = cut.inputs(layer).reshape(layer.groups, -1)[groups]
     each = layer.outputs // layer.groups
     weight = module.weight[groups.repeat_interleave(each).to(module.weight.device)]
-    # Every group has as many columns as the others, but not the same.
+    # All groups have equally many columns, but different ones.
     parts = zip(torch.split(weight, each), columns, strict=True)
     left = torch.cat([part[:, chosen.to(part.device)] for part, chosen in parts])
     within = rows[groups.repeat_interleave(each)].to(left.device)
@@ -96,10 +96,10 @@ def _cut_layer(module: nn.Module, layer: Layer, cut: Cut) -> None:
 
 
 def _cut_vectors(module: nn.Module, lives: Tensor) -> None:
-    """Cut the parameters and running statistics that a module has for each channel."""
+    """Cut a module's per-channel parameters and running statistics."""
     own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
     for name, tensor in own:
-        # Behind a flattening there are several places for each channel.
+        # After a flattening there are several places per channel.
         places, left = divmod(tensor.numel(), lives.numel())
         if tensor.dim() == 1 and places and not left:
             _put(module, name, tensor[lives.repeat_interleave(places).to(tensor.device)])

@@ -1,4 +1,4 @@
-"""A method's scores, checked, and pooled over units that must be pruned together."""
+"""A method's scores, checked, and pooled over units that can only be pruned together."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from ssbench.pruning.graph.structure import Structure
 from ssbench.pruning.scores import check_one, real
 
 Kept = Mapping[str, Tensor]
-"""Which units to keep: boolean, by the leader's weight name, in the score's shape."""
+"""Units that stay: boolean, by the leader's weight name, in the score's shape."""
 
 
 @dataclass(frozen=True)
 class Units:
     """All prunable units.
 
-    If whole filters (or input channels) are scored, those of tied layers
-    (`ssbench.pruning.graph.coupling`) form one unit with the mean of their scores: a channel of a
-    residual stream can be removed only with all filters that write it.
+    If scores are for whole filters (or input channels), tied filters of several layers
+    (`ssbench.pruning.graph.coupling`) are one unit, with the mean of its members' scores: a channel
+    of a residual stream leaves the network only with all filters that write it.
 
     Attributes:
         scores: by weight name, on the CPU, float32 or float64 (`ssbench.pruning.scores.real`),
-            each broadcasting over its weight; the same for all members of a tied group.
-            leaders: by weight name, the member that represents its tied group; usually itself.
+            each broadcasting over its weight; members of a tied group have the same.
+        leaders: by weight name, the member that represents its tied group; mostly itself.
         shapes: the parameters' shapes.
     """
 
@@ -44,7 +44,7 @@ class Units:
     def of(
         cls, structure: Structure, scores: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]
     ) -> Units:
-        """Check a method's scores against their weights, and pool tied ones.
+        """Check a method's scores against the weights, and pool tied ones.
 
         Raises:
             RunFailedError: as `ssbench.pruning.scores.check_one`, or there is no score at all.
@@ -62,24 +62,24 @@ class Units:
 
     @cached_property
     def own(self) -> dict[str, Tensor]:
-        """The scores of the leaders, so that every unit counts once."""
+        """The leaders' scores: every unit once."""
         return {name: self.scores[name] for name in self.scores if self.leaders[name] == name}
 
     @cached_property
     def values(self) -> Tensor:
-        """The scores of all units in one vector [units]."""
+        """The score of every unit in one vector [units]."""
         return torch.cat([score.reshape(-1) for score in self.own.values()])
 
     @cached_property
     def whole_filters(self) -> bool:
-        """Whether each unit is a whole filter or input channel."""
+        """Whether a unit is a whole filter or input channel."""
         return all(_is_whole(score) for score in self.scores.values())
 
     def masks(self, kept: Kept) -> dict[str, Tensor]:
         """Expand a choice of units to boolean masks in the weights' shapes.
 
-        If whole filters are pruned, kernels without a live input or reader go with them, and
-        filters that surgery cannot remove stay.
+        For whole filters, also prune the kernels that read or feed only silent channels, and keep
+        the filters that surgery cannot remove.
         """
         masks = self._spread(kept)
         return self._closed(masks) if self.whole_filters else masks
@@ -92,7 +92,7 @@ class Units:
         return self.cut(self._spread(kept))
 
     def cut(self, masks: Mapping[str, Tensor]) -> Cut:
-        """Return what surgery leaves of masks."""
+        """Return what surgery leaves of a network with these masks."""
         return plan(self.structure, masks, self._ranks, one_each=False)
 
     def goes_alone(self, kept: Kept) -> bool:
@@ -112,7 +112,7 @@ class Units:
 
     @cached_property
     def _ranks(self) -> Tensor:
-        """The highest score of each class of channels; -inf for classes without a score."""
+        """The highest score of each class of channels; classes without one come last."""
         channels = self.structure.channels
         ranks = torch.full((channels.count,), -math.inf)
         for layer in self.structure.layers:
@@ -136,14 +136,14 @@ class Units:
 
 
 def _is_whole(score: Tensor) -> bool:
-    """Whether a score has one value per filter or per input channel."""
+    """Whether a score has one value per filter, or one per input channel."""
     return score.numel() in score.shape[:1] or score.numel() in score.shape[1:2]
 
 
 def _pooled(
     structure: Structure, scores: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Give tied filters and tied input channels the mean of their scores."""
+    """Replace the scores of tied filters and tied input channels by their mean."""
     groups: dict[tuple[str, str, int], list[str]] = defaultdict(list)
     for layer in structure.layers:
         if layer.weight in scores:

@@ -1,8 +1,8 @@
-"""What a method cannot prune of a network, whatever its scores are.
+"""Find the layers of a network that a method cannot prune, whatever its scores are.
 
-A layer is out of reach where the method gives it no score, and, where whole filters go, where
-surgery can take out neither its filters nor the channels that it reads: a group norm counts them,
-a shuffle mixes them, a sum with such a result ties them.
+A layer is out of reach if the method gives it no score, or if, for whole filters, surgery can
+remove neither its filters nor the channels that it reads: a group norm counts them, a shuffle mixes
+them, a sum with such a result ties them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Untouched:
     """Prunable layers that a method cannot prune.
 
     Attributes:
-        layers: by name, why.
+        layers: the reasons, by name.
         params: numbers in their parameters.
         macs: their multiply-adds.
         of: the sizes of the dense network.
@@ -37,7 +37,7 @@ class Untouched:
     of: Counts
 
     def __str__(self) -> str:
-        """What is out of reach, in one line, with the first reasons; empty where nothing is."""
+        """The layers out of reach in one line, with the first reasons; empty if there are none."""
         if not self.layers:
             return ""
         count = len(self.layers)
@@ -45,36 +45,37 @@ class Untouched:
         for name, why in self.layers.items():
             reasons.setdefault(why, []).append(name)
         most = sorted(reasons.items(), key=lambda item: -len(item[1]))[:3]
-        said = [
+        phrases = [
             f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {why}"
             for why, names in most
         ]
         return (
             f"{count} layer{'' if count == 1 else 's'} ({self.params / self.of.params:.1%} of "
-            f"params, {self.macs / self.of.macs:.1%} of MACs) cannot be pruned ({'; '.join(said)}"
+            f"params, {self.macs / self.of.macs:.1%} of MACs) cannot be pruned "
+            f"({'; '.join(phrases)}"
             f"{'; …' if len(reasons) > len(most) else ''})"
         )
 
 
 def untouched(units: Units, dense: Counts) -> Untouched:
-    """Find the layers out of reach: half of all that has a score is taken out, to see what moves.
+    """Find the layers out of reach: prune half of every scored layer and compare.
 
     Args:
         units: the scored units; their scores do not matter.
         dense: the counts of the dense network.
     """
     moved = _moved(units) if units.whole_filters else _scored(units)
-    found = [layer for layer in units.structure.prunable if layer.name not in moved]
+    untouched_layers = [layer for layer in units.structure.prunable if layer.name not in moved]
     params = sum(
         units.shapes[name].numel()
-        for layer in found
+        for layer in untouched_layers
         for name in (layer.weight, layer.bias)
         if name in units.shapes
     )
     return Untouched(
-        {layer.name: _why(units, layer) for layer in found},
+        {layer.name: _why(units, layer) for layer in untouched_layers},
         params,
-        sum(dense.layer_macs[layer.name] for layer in found),
+        sum(dense.layer_macs[layer.name] for layer in untouched_layers),
         dense,
     )
 
@@ -84,7 +85,7 @@ def _scored(units: Units) -> set[str]:
 
 
 def _moved(units: Units) -> set[str]:
-    """Layers that surgery makes smaller when every other class of channels is pruned."""
+    """Return the layers that shrink when every other class of channels is pruned."""
     cut = units.cut(_half(units))
     return {
         layer.name
@@ -111,7 +112,7 @@ def _half(units: Units) -> Mapping[str, Tensor]:
 
 
 def _read(units: Units, layer: Layer) -> Tensor | None:
-    """The classes that a layer reads; where a batch norm selects them, those in front of it."""
+    """Return the classes that a layer reads; if a batch norm selects them, those before it."""
     channels = units.structure.channels
     for point in (layer.name, layer.norm_read):
         if point in channels.sources:
@@ -123,4 +124,4 @@ def _why(units: Units, layer: Layer) -> str:
     if layer.weight not in units.scores:
         return NO_SCORE
     why = units.structure.channels.why[layer.name]
-    return f"needed whole by {', '.join(why)}" if why else "what it reads stays whole"
+    return f"{', '.join(why)} needs all of it" if why else "all its inputs stay"

@@ -24,7 +24,7 @@ Pairs = list[tuple[str, Any]]
 LIMIT = 64 * 2**20
 """Maximum size of a file of records in bytes; 3,000 epochs and 1,000 layers take 1 % of it."""
 MANIFEST_LIMIT = 2**20
-REMEDY = "run the experiment again, which sets the file aside and computes it anew, or remove it"
+REMEDY = "run the experiment again, which sets the file aside and computes it again, or remove it"
 SEALED = 2
 """The first format of records with a checksum in every line."""
 _ALTERED = "altered or cut after it was written"
@@ -124,7 +124,7 @@ def _version(line: Line, place: str) -> None:
             f"a record of format {version}, of which this version of ssbench reads those up to "
             f"{SEALED}",
             "read it with the version that wrote it, or run the experiment again, which sets the "
-            "file aside and computes it anew",
+            "file aside and computes it again",
             "other-version",
         )
 

@@ -1,4 +1,4 @@
-"""What the schema of records says of a key beside its type: its meaning, and where it is shown."""
+"""What the schema says about a key besides its type: its meaning, and where it is shown."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Csv = Literal["error", "spread", "size", "total", "joules", "last", ""]
 
 @dataclass(frozen=True)
 class Key:
-    """What the schema says of a key beside its type.
+    """What the schema says about a key besides its type.
 
     Attributes:
-        meaning: in one sentence, for docs/metrics.md.
-        group: which table explains it.
+        meaning: one sentence for docs/metrics.md.
+        group: the table that explains it.
         measured: a stage measures it; the pipeline writes it with every record, empty if need be.
-        kept: a finetuning leaves it as the pruning before measured it, as the masks stay.
-        csv: how the CSV writes it.
+        kept: a finetuning keeps the value of the pruning before it, as the masks stay.
+        csv: the form in the CSV.
         details: the page shows it among the further details of a run.
     """
 
@@ -44,7 +44,7 @@ class Key:
 def key(
     meaning: str, group: Group = "", *, kept: bool = False, csv: Csv = "", details: bool = False
 ) -> Any:
-    """Make a key that a stage measures; None where it does not apply."""
+    """Make a key that a stage measures; None if it does not apply."""
     return field(Key(meaning, group, True, kept, csv, details), default=None)
 
 
@@ -65,13 +65,13 @@ def field(about: Key, **more: Any) -> Any:
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys of a model whose fields are made by `key`, `said` and `always`, in their order."""
+    """The keys of a model with fields from `key`, `said` and `always`, in order."""
 
     model: type[BaseModel]
 
     @cached_property
     def about(self) -> dict[str, Key]:
-        """What the schema says of every key."""
+        """What the schema says about every key."""
         return {name: Key(**_extra(field)) for name, field in self.model.model_fields.items()}
 
     @cached_property
@@ -81,7 +81,7 @@ class Keys:
 
     @cached_property
     def kept(self) -> tuple[str, ...]:
-        """The keys that a finetuning leaves as the pruning before measured them."""
+        """The keys whose value a finetuning takes from the pruning before it."""
         return tuple(name for name, about in self.about.items() if about.kept)
 
     @cached_property
@@ -91,7 +91,7 @@ class Keys:
         return frozenset(name for name, field in fields if _holds_many(field.annotation))
 
     def in_csv(self, kind: Csv) -> tuple[str, ...]:
-        """Return the keys that the CSV writes in one way."""
+        """Return the keys with one form in the CSV."""
         return tuple(name for name, about in self.about.items() if about.csv == kind)
 
     def table(self, group: Group) -> str:

@@ -12,7 +12,7 @@ from ssbench.errors import DamagedError
 from ssbench.storage.files import checksum
 
 MANIFEST = "manifest.json"
-REMEDY = "run the experiment again: it is computed anew"
+REMEDY = "run the experiment again to compute it again"
 
 
 class File(BaseModel):

@@ -155,7 +155,7 @@ def read_file(path: Path) -> Lines:
     return lines
 
 
-_REMEDY = "run the experiment again, which computes it anew"
+_REMEDY = "run the experiment again, which computes it again"
 
 
 def _line(raw: dict[str, Any], place: str) -> tuple[dict[str, Any], Record]:

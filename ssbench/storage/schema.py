@@ -1,8 +1,8 @@
-"""The schema of a record: every key that one stage measures, what it means, and where it is shown.
+"""The schema of a record: every key that a stage measures, its meaning, and where it is shown.
 
 This is the only list of keys. The pipeline's empty record, the CSV, the DataFrame, the page's
-details of a run and the tables of docs/metrics.md are derived from it. A new metric is one field
-here, beside the line that measures it:
+details of a run and the tables of docs/metrics.md all use it. A new metric is one field here,
+besides the line that measures it:
 
     images_seen: Count | None = key("training images that passed through the network", "cost",
                                     csv="last")
@@ -65,7 +65,7 @@ class Tuning(_Part):
 
 
 class Record(BaseModel):
-    """One line of a result file: what one stage measured. Further keys of any kind may follow.
+    """One line of a result file: the measurements of one stage. Further keys may follow.
 
     Errors are in percent, shares in [0, 1], times in seconds; None where a key does not apply.
     """
@@ -73,7 +73,7 @@ class Record(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="allow", allow_inf_nan=False)
 
     format: Literal[1, 2] = always(
-        "2; 1 in records from before there were checksums, which are read too", "file"
+        "2; 1 in older records without checksums, which ssbench still reads", "file"
     )
     run: str = always()
     experiment: str = always()
@@ -94,7 +94,7 @@ class Record(BaseModel):
     status: Literal["done", "failed"] = always()
     reason: str | None = always()
     epochs_total: Count | None = always(
-        "epochs of all stages up to this one, also those whose weights were given up (rewinding, "
+        "epochs of all stages up to this one, also those whose weights were discarded (rewinding, "
         "scratch)",
         "quality",
         csv="last",
@@ -107,7 +107,7 @@ class Record(BaseModel):
         "the share of its units that every layer keeps at least", "budget"
     )
     passes: Count | None = said(
-        "number of times the network was trained and pruned before it was finetuned", "budget"
+        "number of times the network was trained and pruned before the finetuning", "budget"
     )
     retrain: str | None = said(
         "what followed the pruning: `finetune`, `lr-rewind`, `weight-rewind`, `scratch-e`, "
@@ -116,23 +116,23 @@ class Record(BaseModel):
     )
     tuning: Tuning | None = said(
         "how the hyper-parameters were chosen on validation: number of trials, how many differ and "
-        "how many failed, their seeds and shares, the space in words and its hash, the values "
-        "chosen; none: not tuned",
+        "how many failed, their seeds and shares, the space in words and its hash, the chosen "
+        "values; none: not tuned",
         "budget",
     )
     start: str | None = said("`random`, or the file of the published weights to start from", "run")
     stage_id: str | None = said(
-        "a hash of all that can change the stage's result; all of it is in the record, too", "run"
+        "a hash of everything that can change the stage's result; the record has all of it", "run"
     )
     row_id: str | None = said(
-        "the hash of the run's last stage with the seed left open: runs of one `row_id` differ in "
-        "the seed alone",
+        "the hash of the run's last stage without the seed: runs with one `row_id` differ only in "
+        "the seed",
         "run",
     )
     data_fingerprint: str | None = said(
-        "a hash of all images and labels in their order (of a folder over 2 GiB, of the names and "
-        "sizes of its files). Rows of different images stand in different tables, and no claim "
-        "compares them",
+        "a hash of all images and labels in order (for a folder over 2 GiB, of the names and sizes "
+        "of its files). Rows of different images are in different tables, and no claim compares "
+        "them",
         "run",
         details=True,
     )
@@ -140,21 +140,21 @@ class Record(BaseModel):
         "all settings of the stage's training; none for a pruning", "run", details=True
     )
     budget_of_stage: Annotated[float, Field(gt=0, le=1)] | Literal["own"] | None = said(
-        "the share asked for at this stage: each of several passes has its own", "run", details=True
+        "the requested share at this stage: each of several passes has its own", "run", details=True
     )
     snapshot: Count | None = said(
-        "the epoch of the training whose weights are kept to be rewound to", "run", details=True
+        "the epoch of the training whose weights are kept to rewind to", "run", details=True
     )
     scratch_limit: float | None = said(
-        "the most that `scratch-b` multiplies its epochs by", "run", details=True
+        "the largest factor by which `scratch-b` multiplies its epochs", "run", details=True
     )
     method_file: str | None = said("a hash of the method's file", "run", details=True)
     protocol: Count | None = said(
-        "a number that is raised when the harness changes results", "run", details=True
+        "a number that increases when ssbench changes results", "run", details=True
     )
     command: list[str] | None = said(
         "the arguments of `ssbench run`, paths as given, without seeds, device and folders: with "
-        "`seed`, `device` and `threads` they make the run again",
+        "`seed`, `device` and `threads` they repeat the run",
         "run",
     )
     lr: float | None = said("the learning rate of the recipe, before its schedule", "quality")
@@ -163,15 +163,13 @@ class Record(BaseModel):
     epochs: Count | None = said("epochs of the stage", "quality")
 
     budget_reached: Share | None = key(
-        "the share that is left: where whole filters go, of the network after surgery (but for the "
-        "one channel that a dead layer keeps), else counted on the masks",
+        "the remaining share: for whole filters, of the network after surgery (except for the one "
+        "channel that a dead layer keeps), otherwise counted on the masks",
         "budget",
         kept=True,
         csv="spread",
     )
-    threshold: float | None = key(
-        "the largest score that was pruned", "budget", kept=True, csv="spread"
-    )
+    threshold: float | None = key("the largest pruned score", "budget", kept=True, csv="spread")
     protected: Count | None = key(
         "layers that `protection` made keep more than their scores alone would",
         "budget",
@@ -182,14 +180,14 @@ class Record(BaseModel):
         Key("the share of weights kept, by layer", "budget", measured=True, kept=True), default={}
     )
     layer_order: list[str] | None = key(
-        "the prunable layers in the order of their calls: `layers` is sorted by name",
+        "the prunable layers in call order: `layers` is sorted by name",
         "budget",
         kept=True,
     )
     uncounted: dict[str, int] = field(
         Key(
-            "operators without a count, and the number of their calls: additions, reshaping and "
-            "activations only; any other one is an error",
+            "operators without a count, and the number of their calls: only additions, reshaping "
+            "and activations; any other one is an error",
             "size",
             measured=True,
             kept=True,
@@ -204,20 +202,20 @@ class Record(BaseModel):
     )
     layers_untouched: Count | None = key(
         "prunable layers that the method cannot prune: it has no score for them, or surgery can "
-        "cut neither their filters nor what they read",
+        "remove neither their filters nor their inputs",
         "size",
         kept=True,
     )
     params_untouched: Count | None = key("parameters of these layers", "size", kept=True)
     macs_untouched: Count | None = key("multiply-adds of these layers", "size", kept=True)
     params_dense: Count | None = key(
-        "numbers in all parameters, batch norm and biases included, running statistics not",
+        "numbers in all parameters, with batch norms and biases, without running statistics",
         "size",
         kept=True,
         csv="size",
     )
     params_nonzero: Count | None = key(
-        "parameters that neither masks nor the silence behind them hold at zero",
+        "parameters that are not zero because of masks or of the silent channels behind them",
         "size",
         kept=True,
         csv="size",
@@ -227,7 +225,7 @@ class Record(BaseModel):
     )
     connections_dense: Count | None = key(
         "2-D kernels of all prunable convolutions plus weights of all prunable linear layers; all "
-        "layers are prunable but the output's",
+        "layers except the output's are prunable",
         "size",
         kept=True,
         csv="size",
@@ -258,7 +256,7 @@ class Record(BaseModel):
     )
     norm_ops_compact: Count | None = key("the same after surgery", "size", kept=True)
     pool_ops_dense: Count | None = key(
-        "operations of pooling, 1 per element that is read; never part of MACs", "size", kept=True
+        "operations of pooling, 1 per element that it reads; never part of MACs", "size", kept=True
     )
     pool_ops_compact: Count | None = key("the same after surgery", "size", kept=True)
     bytes_dense: Count | None = key("4 bytes x `params_dense` (float32)", "size", kept=True)
@@ -266,7 +264,7 @@ class Record(BaseModel):
     bytes_sparse: Count | None = key(
         "the compact network with each tensor in the smallest of five formats: all values; "
         "bitmask or list of positions over weights; bitmask or list over 2-D kernels. A position "
-        "takes as many whole bytes as the tensor's largest one needs",
+        "takes as many whole bytes as the tensor's largest position needs",
         "size",
         kept=True,
     )
@@ -275,9 +273,9 @@ class Record(BaseModel):
     )
     score_histogram: Histogram | None = key(
         "at the prune stage: the scores of all units in 64 bins between `low` and `high`, equally "
-        'wide on `scale` ("linear"; "log" where scores are positive and span more than a factor '
-        "of 100, at most eight decades); `below`: units under `low`, zeros among them; `gone`: "
-        "units that an earlier pass had pruned",
+        'wide on `scale` ("linear"; "log" if scores are positive and span more than a factor '
+        "of 100, at most eight decades); `below`: units under `low`, including zeros; `gone`: "
+        "units that an earlier pass pruned",
         "budget",
     )
     mask_sample: MaskSample | None = key(
@@ -296,10 +294,10 @@ class Record(BaseModel):
         "% of test images whose label is not among the five highest logits", "quality", csv="error"
     )
     validation_top1_error: Percent | None = key(
-        "`test_top1_error`, on the images that choices are made on", "quality", csv="error"
+        "`test_top1_error`, on the images for choices", "quality", csv="error"
     )
     validation_top5_error: Percent | None = key(
-        "`test_top5_error`, on the images that choices are made on", "quality"
+        "`test_top5_error`, on the images for choices", "quality"
     )
     train_loss: float | None = key(
         "mean cross-entropy over the last epoch, while training, without penalties",
@@ -311,12 +309,12 @@ class Record(BaseModel):
     )
     test_loss: float | None = key("mean cross-entropy over the test images", "quality", csv="last")
     curve_loss: list[float] | None = key(
-        "`train_loss` of every epoch of the stage. No epoch passes over the validation images: "
-        "nothing is chosen by it, and it would cost time",
+        "`train_loss` of every epoch of the stage. No epoch evaluates the validation images: no "
+        "choice needs it, and it would cost time",
         "quality",
     )
     curve_error: list[Percent] | None = key(
-        "% of wrong answers in every epoch, on the (augmented) images as they were trained on",
+        "% of wrong answers in every epoch, on the (augmented) training images",
         "quality",
     )
 
@@ -330,13 +328,13 @@ class Record(BaseModel):
         "wall clock of scoring, selecting and masking", "cost", csv="total"
     )
     energy_joules: Annotated[float, Field(ge=0)] | None = key(
-        "what the device (of several that train jointly, all of them) took during the stage, by "
-        "its own counter: an NVIDIA GPU's (NVML, with the extra `energy`; Volta or newer), else "
-        "all packages of the CPU (Linux, `/sys/class/powercap/intel-rapl:N`, which often only "
-        "root may read). None where it cannot be read. Host and memory of a GPU run are not in "
-        "it; **all that ran on the device is**, so that stages side by side, or other people's "
-        "work, are counted in each. A run's energy is the sum over its stages, and none where one "
-        "lacks it",
+        "energy of the device (of all devices in a joint training) during the stage, by its own "
+        "counter: an NVIDIA GPU's (NVML, with the extra `energy`; Volta or newer), otherwise all "
+        "packages of the CPU (Linux, `/sys/class/powercap/intel-rapl:N`, which often only root may "
+        "read). None if it cannot be read. Host and memory of a GPU run are not included; "
+        "**everything that ran on the device is**, so each stage also counts stages side by side "
+        "and other people's work. A run's energy is the sum over its stages, and none if one lacks "
+        "it",
         "cost",
         csv="joules",
     )
@@ -344,36 +342,36 @@ class Record(BaseModel):
         "training images x epochs / `seconds_train`", "cost", csv="last"
     )
     peak_memory_bytes: Count | None = key(
-        "highest allocation on the GPU; on a CPU the process' largest resident size; of several "
-        "that train jointly the first one's",
+        "highest allocation on the GPU; on a CPU the process' largest resident size; in a joint "
+        "training, of the first process",
         "cost",
         csv="last",
     )
     devices: Count | None = key(
-        "number of devices that trained the stage jointly; 1 where nothing is trained",
+        "number of devices that trained the stage jointly; 1 without a training",
         "cost",
         details=True,
     )
     resumed: Count | None = key(
-        "number of times another process went on with the training from a saved epoch; "
-        "`seconds_train` adds up all parts, without what was lost between the last save and a kill",
+        "number of times another process resumed the training from a saved epoch; "
+        "`seconds_train` adds up all parts, without the time lost between the last save and a kill",
         "cost",
     )
     trained_on: list[dict[str, Any]] | None = key(
-        "where a training went on with another number of threads or devices or on other hardware: "
+        "if a training resumed with another number of threads or devices or on other hardware: "
         "for each part, in order, its `epochs`, `threads` (none on a GPU), `devices` and "
-        "`device_name`; none: all epochs were computed alike",
+        "`device_name`; none: the same for all epochs",
         "cost",
     )
     micro_batch: Count | None = key(
-        "images per pass through the network where a whole batch did not fit into memory, so that "
+        "images per pass through the network if a whole batch did not fit into memory and "
         "gradients were summed over its parts; none: whole batches fitted",
         "cost",
         details=True,
     )
     diverged_epoch: Count | None = key(
-        "of a failed record: the first epoch of the stage whose mean loss is not a finite number; "
-        "none: it failed otherwise",
+        "in a failed record: the first epoch of the stage whose mean loss is not a finite number; "
+        "none: it failed for another reason",
         "cost",
         details=True,
     )
@@ -390,16 +388,16 @@ class Record(BaseModel):
         details=True,
     )
     test_guess_error: Percent | None = key(
-        "% of test images that are not of their most frequent class: the error of who always "
-        "answers with that class",
+        "% of test images that are not of their most frequent class: the error of always answering "
+        "with that class",
         details=True,
     )
     mean: list[float] | None = key("subtracted from the pixels, by channel", details=True)
-    sd: list[float] | None = key("the pixels are divided by it, by channel", details=True)
+    sd: list[float] | None = key("divides the pixels, by channel", details=True)
     device: str | None = key("cpu or cuda")
     device_name: str | None = key("the hardware's name")
     threads: int | None = key("number of threads on a CPU")
-    versions: dict[str, str] | None = key("of Python and the libraries that compute")
+    versions: dict[str, str] | None = key("of Python and the computing libraries")
     commit: str | None = key("of the checkout that ssbench ran from")
     time: str | None = key("when the stage ended, UTC")
 

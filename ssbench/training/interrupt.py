@@ -1,7 +1,7 @@
-"""A process that is asked to end: at once, or when what it is in the middle of is done.
+"""End a process on request: at once, or after the current epoch.
 
-with STOP.signals():            # SIGINT, SIGTERM and SIGHUP ask
-    with STOP.deferred():       # a first one is noted here, a second one ends at once
+with STOP.signals():            # SIGINT, SIGTERM and SIGHUP are requests
+    with STOP.deferred():       # the first one waits here, a second one ends at once
         ...
         STOP.check()            # a good place to end
 """
@@ -17,18 +17,18 @@ from contextlib import contextmanager
 from types import FrameType
 
 SAVE_EVERY = 60.0
-"""Seconds of training that are lost at most when a process is killed, one epoch apart."""
+"""Seconds of training that a killed process loses at most, plus one epoch."""
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a scheduler, a terminal that is closed."""
+"""Ctrl-C, a scheduler's signal, a closed terminal."""
 HINT = b"\nstopping after this epoch, which will be saved; once more to stop at once\n"
 
 
 class Stopped(KeyboardInterrupt):
-    """The process ends as it was asked to; like an interrupt it is no error that is dealt with.
+    """The process ends as asked; like an interrupt it is not an error to handle.
 
     Attributes:
-        signal: which signal asked.
-        saved: what was saved of the stages under way, each in a few words.
+        signal: the signal that asked.
+        saved: what was saved of the current stages, each in a few words.
     """
 
     def __init__(self, number: int, saved: Sequence[str] = ()) -> None:
@@ -37,19 +37,21 @@ class Stopped(KeyboardInterrupt):
 
     def __str__(self) -> str:
         if not self.saved:
-            return "stopped; finished stages are kept: start again to go on"
-        return f"stopped; saved: {', '.join(self.saved)}, and finished stages: start again to go on"
+            return "stopped; finished stages are kept: start again to continue"
+        return (
+            f"stopped; saved: {', '.join(self.saved)}, and finished stages: start again to continue"
+        )
 
 
 class Ended(SystemExit):
-    """The process that handed out the work wants this one to end at once."""
+    """The parent process wants this one to end at once."""
 
 
 class Stop:
-    """Whether this process was asked to end.
+    """The requests to end this process.
 
     Attributes:
-        asked: the signal that did, None as long as there was none.
+        asked: the first signal that asked; None: no request.
     """
 
     def __init__(self) -> None:
@@ -66,14 +68,14 @@ class Stop:
         *,
         insists: bool = True,
     ) -> Iterator[None]:
-        """Within it signals ask; what handled them before does so again behind it.
+        """Make signals requests; restore their earlier handlers afterwards.
 
-        A signal that is ignored (a background job's SIGINT) stays so. Outside of the main thread,
-        which alone can handle signals, nothing happens.
+        Ignored signals (a background job's SIGINT) stay ignored. Has no effect outside of the main
+        thread, the only one that can handle signals.
 
         Args:
             numbers: the signals.
-            insists: whether a second one ends at once; else it is as if it had not come.
+            insists: whether a second signal ends at once; otherwise it has no effect.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -98,9 +100,9 @@ class Stop:
 
     @contextmanager
     def unheard(self) -> Iterator[None]:
-        """Within it nothing is heard of requests: what ends a process is not to be cut short.
+        """Ignore requests, to protect the ending of processes.
 
-        They are not noted either, so that it has to be short.
+        They are lost, so the body must be short.
         """
         if self._ends is None:
             yield
@@ -113,10 +115,10 @@ class Stop:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within it a first request is noted; what then reaches the end of it stops there.
+        """Note the first request instead of ending; end after the body.
 
         Raises:
-            Stopped: behind the outermost one, where nobody has answered the request.
+            Stopped: after the outermost one, if the request is not answered yet.
         """
         self._depth += 1
         try:
@@ -127,7 +129,7 @@ class Stop:
             self.check()
 
     def check(self, saved: Sequence[str] = ()) -> None:
-        """End here if that was asked for.
+        """End here if asked.
 
         Raises:
             Stopped: with what is ``saved``.
@@ -139,7 +141,7 @@ class Stop:
         """Whether an exception answers a request to this process.
 
         Others of its kind (``sys.exit``, ``raise KeyboardInterrupt``) come from code that the
-        process runs for somebody, and are failures of that code.
+        process runs, and are failures of that code.
         """
         if isinstance(error, Stopped):
             return self.asked is not None
@@ -148,9 +150,9 @@ class Stop:
 
     @property
     def waits(self) -> list[int]:
-        """What becomes readable when the process is asked: for `multiprocessing.connection.wait`.
+        """A file that becomes readable at a request, for `multiprocessing.connection.wait`.
 
-        A wait that a signal interrupts goes on, so that it has to wait for this too.
+        A wait goes on after a signal, so it must wait for this, too.
         """
         return [self._ends[0]] if self._ends else []
 
@@ -163,19 +165,19 @@ class Stop:
             if self._ends:
                 os.write(self._ends[1], b"\0")
             if self._insists and os.isatty(2):
-                os.write(2, HINT)  # print could be in the middle of printing
+                os.write(2, HINT)  # the signal may have interrupted a print
         elif first or self._insists:
             raise Stopped(self.asked)
 
 
 def _told(what: sys.UnraisableHookArgs, tell: Callable[[sys.UnraisableHookArgs], object]) -> None:
-    """Tell of an exception that cannot be raised, as in a destructor, unless it is a request.
+    """Report an exception that cannot be raised, as in a destructor, unless it is a request.
 
-    That is noted, and answered at the next `Stop.check`.
+    A request is noted, and answered at the next `Stop.check`.
     """
     if not isinstance(what.exc_value, Stopped):
         tell(what)
 
 
 STOP = Stop()
-"""That of this process: it has one set of signal handlers."""
+"""The requests to this process: it has one set of signal handlers."""

@@ -1,4 +1,4 @@
-"""How a network is trained: the settings of one stage, and the learning rate over its course."""
+"""Training recipes: the settings of one stage, and the course of its learning rate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,15 @@ norms, penalties and the optimiser stay in float32."""
 
 
 class Recipe(BaseModel):
-    """One stage of training. The defaults are network slimming's CIFAR recipe (Liu et al. 2017)."""
+    """One stage of training. The defaults are network slimming's CIFAR recipe (Liu et al. 2017).
+
+    Attributes:
+        begin: the progress at which the schedule starts: a rewound one runs only its last part.
+        shift: largest random translation in pixels; None: the data set's standard.
+        flip: random mirroring, left to right; None: the data set's standard.
+        precision: number format of training; evaluation is always in float32.
+        compile: whether torch.compile makes the forward pass and its gradient.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -44,49 +52,47 @@ class Recipe(BaseModel):
     ] = 1e-4
     schedule: Schedule = "step"
     begin: Annotated[float, within(0, 0.9999, "something of the schedule must be left")] = 0.0
-    """The progress at which the schedule begins: a rewound one runs its last part only."""
     shift: Annotated[int, within(0, 1000, "no image moves by more than its own size")] | None = None
-    """Random translation by up to so many pixels; None: the data set's standard."""
     flip: bool | None = None
-    """Random mirroring, left to right; None: the data set's standard."""
     precision: Precision = "fp32"
-    """The number format of training; evaluation is in float32 whatever stands here."""
     compile: bool = False
-    """Whether torch.compile makes the forward pass and its gradient."""
 
     @model_validator(mode="after")
     def _has_effect(self) -> Recipe:
-        """Refuse what would give a stage another id and change nothing."""
+        """Refuse settings that would change a stage's id but not its result."""
         given = self.model_fields_set & {"momentum", "nesterov"}
         if self.optimizer == "adam" and given:
-            raise ValueError(f"adam has no {min(given)}; take it out")
+            raise ValueError(f"adam has no {min(given)}; remove it")
         if self.momentum == 0 and self.nesterov and "nesterov" in given:
-            raise ValueError("nesterov changes nothing where momentum is 0; take it out")
+            raise ValueError("nesterov changes nothing if momentum is 0; remove it")
         return self
 
     def rate(self, progress: float) -> float:
-        """The factor on the learning rate at a progress of this stage from 0 to 1."""
+        """Return the factor of the learning rate at a progress of this stage from 0 to 1."""
         return SCHEDULES[self.schedule](self.begin + (1 - self.begin) * progress)
 
     def changed(self) -> dict[str, Any]:
-        """The settings that differ from their default."""
+        """Return the settings that differ from their default."""
         return self.model_dump(exclude_defaults=True)
 
     def manifest(self) -> dict[str, Any]:
-        """All settings; empty where it says only what older versions did without being asked."""
+        """Return all settings; a precision of fp32 is empty, as in older versions."""
         plain = {"precision": ""} if self.precision == "fp32" else {}
         return self.model_dump() | plain
 
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters with a learning rate or weight decay of their own."""
+    """Parameters with their own learning rate or weight decay.
+
+    Attributes:
+        weight_decay: None: the recipe's.
+        lr_scale: factor of the recipe's learning rate.
+    """
 
     params: list[nn.Parameter] = field(repr=False)
     weight_decay: float | None = None
-    """None: as the recipe says."""
     lr_scale: float = 1.0
-    """Times the recipe's learning rate."""
 
 
 def _one_cycle(progress: float) -> float:
@@ -108,4 +114,4 @@ SCHEDULES: dict[Schedule, Callable[[float], float]] = {
     "cosine": lambda progress: (1 + math.cos(math.pi * progress)) / 2,
     "constant": lambda _: 1.0,
 }
-"""By name, the factor on the learning rate at each progress from 0 to 1."""
+"""By name, the factor of the learning rate at each progress from 0 to 1."""

@@ -86,7 +86,9 @@ def test_a_claim_cannot_rest_on_a_collapse(fair: Folder) -> None:
     assert ending("kernels@0.5", "other@0.5")[0] == "supported"
     said, why = ending("other@0.5", f"{BARE}@0.5")
     assert said == "undecided"
-    assert why.startswith(f"{BARE} at 50 % of params collapsed; claim it of a row with a floor")
+    assert why.startswith(
+        f"{BARE} at 50 % of params collapsed; make the claim about a row with a floor"
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_a_budget_that_is_missed_either_way_is_another_size(
     rows = rows_of(folder)
     assert ("off" in {row.name for row in rivals(rows)}) is able
     note = next(n.text for n in folder.page().sections[0].table.notes if n.mark == "§")
-    assert ("to compete; protection or scope = 'layerwise' may come nearer" in note) is not able
+    assert ("to compete; protection or scope = 'layerwise' may come closer" in note) is not able
     assert ("too little" in note) is (reached < 0.48)
     (settled,) = settle([Claim(says="so", better="off@0.5", than="fair@0.5")], rows)
     assert (settled.ending == "supported") is able

@@ -81,7 +81,7 @@ def test_only_the_runs_of_the_newest_code_count(folder: Folder) -> None:
     found, older = make_rows(read_runs(folder.path))
     assert [(row.name, row.values("test_top1_error")) for row in found] == [("magnitude", {0: 1.0})]
     assert len(older) == 3
-    assert "older ones are left out: run-000, run-001, run-002" in folder.page().warnings[0]
+    assert "older ones do not count: run-000, run-001, run-002" in folder.page().warnings[0]
 
 
 def test_a_run_that_failed_belongs_to_the_row_that_it_was_to_be_of(folder: Folder) -> None:

@@ -48,13 +48,13 @@ def test_nobody_wins_over_a_network_that_lost_a_layer(folder: Folder) -> None:
     folder.row("b", [90.0, 90.1, 90.0], method="b", layers={"a.2": 0.0})
     first, _ = folder.page().headline
     assert first == (
-        "No two rows compete at one budget; 1 row that collapsed or missed the budget is left "
-        "out, so none is better than another."
+        "No two rows compete at one budget; without 1 row that collapsed or missed the budget, "
+        "so none is better than another."
     )
     folder.row("c", [80.0, 80.1, 80.0], method="c")
     first, second = folder.page().headline
     assert "below the next, c, 95 % interval" in first
-    assert "1 row that collapsed or missed the budget is left out" in second
+    assert "without 1 row that collapsed or missed the budget" in second
 
 
 def test_where_nothing_separates_nobody_wins(folder: Folder) -> None:
@@ -63,8 +63,8 @@ def test_where_nothing_separates_nobody_wins(folder: Folder) -> None:
         folder.row("b", [2.3, 2.1, 2.4], budget_asked=share)
     who, sure = said(folder)
     assert who == (
-        "At none of 2 budgets is one row's test error lower than every other's beyond doubt; the "
-        "lowest mean, and at how many of them: a (2)."
+        "At none of 2 budgets is one row's test error clearly lower than every other's; the "
+        "rows with the lowest mean, and at how many budgets: a (2)."
     )
     assert "At 2 of 2 budgets the lowest error cannot be told apart" in sure
 
@@ -85,8 +85,8 @@ def test_few_seeds_win_nothing(folder: Folder, seeds: int) -> None:
     folder.row("high", [50.0] * seeds)
     who, sure = said(folder)
     assert who == (
-        "At 50 % of params, the one budget, no row's test error is lower than every other's beyond "
-        "doubt; the lowest mean is that of low (1.00 %)."
+        "At 50 % of params, the one budget, no row's test error is clearly lower than every "
+        "other's; the lowest mean is that of low (1.00 %)."
     )
     assert f"share only {seeds} seed" in sure
     assert any("fewer than 3 seeds" in limit for limit in folder.page().limits)
@@ -115,7 +115,7 @@ def test_who_is_lower_at_every_seed_but_not_separable_does_not_win(folder: Folde
     page = folder.page()
     (lead,) = headline([("", page.rows)]).leads
     assert (lead.wins, lead.steady, lead.open) == (False, True, ("broken",))
-    assert "no row's test error is lower than every other's beyond doubt" in page.headline[0]
+    assert "no row's test error is clearly lower than every other's" in page.headline[0]
     assert (
         "told apart from 1 other row; it is lower at every seed, but not separable ("
         in page.headline[1]
@@ -168,11 +168,11 @@ def test_what_stays_open_is_said(folder: Folder) -> None:
     folder.fail(1, "no luck", label="short", method="short")
     limits = "\n".join(folder.page().limits)
     for words in (
-        "vgg6 on digits: which of two neighbours errs less is open for 2 of 2 pairs",
+        "vgg6 on digits: which of two neighbours has the lower error is open for 2 of 2 pairs",
         "2 runs of short have no result (1 failed)",
-        "Every seed is tested on 5,000 images; not all records say on which ones.",
+        "Every seed was tested on 5,000 images; not all records say which ones.",
         "different numbers of epochs (20 to 40)",
-        "were parted, among devices or where memory was short",
+        "were divided, among devices or because memory was short",
         "No method's hyper-parameters were tuned",
         "one network (vgg6) and one data set (digits)",
     ):
@@ -282,7 +282,7 @@ def test_batches_that_were_parted_are_said(folder: Folder) -> None:
     page = folder.page()
     caption = page.sections[0].table.caption
     assert "Trained on 4 x cuda: a. In micro-batches of 64: b." in caption
-    assert any(limit.startswith("The batches of a and b were parted") for limit in page.limits)
+    assert any(limit.startswith("The batches of a and b were divided") for limit in page.limits)
 
 
 def test_the_first_and_the_last_words_are_in_every_format(folder: Folder) -> None:

@@ -44,7 +44,7 @@ def test_rows_of_different_images_share_no_table(folder: Folder) -> None:
 
 
 def test_the_same_images_are_said_only_where_records_say_so(folder: Folder) -> None:
-    same = "All seeds are tested on the same 5,000 images."
+    same = "All seeds were tested on the same 5,000 images."
 
     def limits() -> str:
         return " ".join(folder.page().limits)
@@ -55,8 +55,8 @@ def test_the_same_images_are_said_only_where_records_say_so(folder: Folder) -> N
     assert said(folder) == ""
     folder.row("older", [2, 2.1, 2.2])
     assert same not in limits()
-    assert "Every seed is tested on 5,000 images; not all records say on which ones." in limits()
-    assert "was not recorded: older." in said(folder)
+    assert "Every seed was tested on 5,000 images; not all records say which ones." in limits()
+    assert "do not name their images: older." in said(folder)
     folder.row("c", [2, 2.1, 2.2], data_fingerprint=OTHER, **PHOTOS)
     assert f"digits: {same}" not in limits()
     assert f"imagefolder:x: {same}" in limits()
@@ -66,7 +66,7 @@ def test_older_records_among_themselves_need_no_warning(folder: Folder) -> None:
     folder.row("a", [1, 1.1, 1.2])
     folder.row("b", [2, 2.1, 2.2])
     assert said(folder) == ""
-    assert "All seeds are tested on the same" not in " ".join(folder.page().limits)
+    assert "All seeds were tested on the same" not in " ".join(folder.page().limits)
 
 
 def test_claims_compare_no_rows_of_different_images(folder: Folder) -> None:
@@ -94,7 +94,7 @@ def folders(tmp_path: Path, second: str | None, **changed: object) -> list[Path]
 
 @pytest.mark.parametrize(
     ("images", "parts", "warns"),
-    [(ONE, 1, ""), (OTHER, 2, "on different images"), (None, 1, "was not recorded: two")],
+    [(ONE, 1, ""), (OTHER, 2, "on different images"), (None, 1, "do not name their images: two")],
 )
 def test_folders_are_merged_by_their_images(
     tmp_path: Path, images: str | None, parts: int, warns: str

@@ -30,16 +30,16 @@ EDITS = {
     "budget over 1": ("kept = [0.5, 0.1]", "kept = [1.5]", "budget.kept", "outside (0, 1]"),
     "budget 0": ("kept = [0.5, 0.1]", "kept = [0.0]", "budget.kept", "outside (0, 1]"),
     "budget out of reach": ("kept = [0.5, 0.1]", "kept = [0.00001]", "budget.kept",
-                            "cannot be reached"),
+                            "is out of reach"),
     "no own threshold": ("kept = [0.5, 0.1]", 'kept = ["own"]', "budget.kept", "threshold"),
     "duplicate runs": ('grain = "connection"', 'grain = ["connection", "connection"]',
-                       "both ask for the run", "take one of them out"),
+                       "both ask for the run", "remove one of them"),
     "duplicate seeds": ("seeds = [0]", "seeds = [0, 0]", "seeds: names the seed 0 twice", "once"),
     "a share twice": ("[0.5, 0.1]", "[0.1, 0.10]", "budget.kept: 0.1 and 0.1 both read 10 %",
                       "name each once"),
     "shares that read alike": ("[0.5, 0.1]", "[0.1, 0.1000001]", "both read 10 %", "each once"),
     "a network under two names": ('["vgg6"]', '["resnet50", "torchvision:resnet50"]', "models.1",
-                                  "is the network of models.0 (resnet50); take one out"),
+                                  "is the network of models.0 (resnet50); remove one"),
     "a tag of weights that are not used": ('["vgg6"]', '["timm:resnet18.a1_in1k"]', "models.0",
                                            "write 'timm:resnet18', or start = 'published'"),
     "a tag of weights that there are none of": ('["vgg6"]', '["timm:resnet18.a1_in2k"]',
@@ -47,9 +47,9 @@ EDITS = {
     "a name that timm has given up": ('["vgg6"]', '["timm:tv_resnet50"]', "models.0",
                                       "write 'timm:resnet50', or start = 'published'"),
     "a momentum of Adam's": ("epochs = 1, lr = 0.05", 'epochs = 1, optimizer = "adam", '
-                             "momentum = 0.5", "train: adam has no momentum", "take it out"),
+                             "momentum = 0.5", "train: adam has no momentum", "remove it"),
     "Nesterov without momentum": ("epochs = 1, lr = 0.05", "epochs = 1, momentum = 0.0, nesterov "
-                                  "= true", "train: nesterov changes nothing", "take it out"),
+                                  "= true", "train: nesterov changes nothing", "remove it"),
     "malformed TOML": ("seeds = [0]", "seeds = [0", "not valid TOML", "line"),
 }  # fmt: skip
 
@@ -77,7 +77,7 @@ def test_an_unreachable_share_of_params_is_found_before_training(
     tiny.write_text(TINY.replace("budget = { kept = [0.5, 0.1], protection = 0.0 }", unit))
     ended = invoke("run", tiny)
     assert ended.code == 2
-    assert "0.001 of params cannot be reached" in ended.err
+    assert "0.001 of params is out of reach" in ended.err
 
 
 def test_layerwise_needs_one_unit_in_every_layer(tiny: Path, invoke: Invoke) -> None:
@@ -118,7 +118,7 @@ def test_a_folder_or_bytes_in_place_of_a_file(tmp_path: Path, invoke: Invoke) ->
         ("train.epoch=3", ("train.epoch: unknown key", "'epochs'")),
         ("train.epochs", ("key.path=value",)),
         ("methods.magnitud.grain=filter", ("no entry 'magnitud'", "'magnitude'")),
-        ("dataset.name=x", ("nothing lies under", "is a value")),
+        ("dataset.name=x", ("is inside a value", "is a value")),
         ("seeds=[]", ("seeds",)),
     ],
 )

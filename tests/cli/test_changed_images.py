@@ -70,4 +70,4 @@ def test_another_method_on_other_images_is_refused_before_training(
     image.write_bytes(before)
     manifest_file.write_bytes(kept["experiment.json"])
     assert invoke(*call, *OTHER).code == 0
-    assert "On which images" in (folder / "report.md").read_text()
+    assert "do not name their images" in (folder / "report.md").read_text()

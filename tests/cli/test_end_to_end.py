@@ -139,7 +139,7 @@ def test_a_seventh_method_is_one_file_and_nothing_else(tmp_path: Path, tiny: Pat
     assert unchanged == files
     twice = shell(environment, tmp_path, "new-method", "p-norm")
     assert twice.returncode == 2
-    assert "is there already" in twice.stderr
+    assert "already exists" in twice.stderr
 
 
 @pytest.mark.slow

@@ -132,7 +132,7 @@ def test_without_its_gpu_a_process_fails_one_run_and_ends(
     tiny.write_text(TINY.replace("seeds = [0]", "seeds = [0, 1]"))
     ended = invoke("run", tiny, "--quiet")
     assert (ended.code, len(begun)) == (2, 1)
-    assert "the GPU answers this process no more" in ended.err
+    assert "the GPU no longer answers this process" in ended.err
     assert "an illegal memory access" in str(last(Path("results/tiny"), "dense")["reason"])
     monkeypatch.setattr(stages, "train", train)
     again = invoke("run", tiny, "--quiet")

@@ -371,7 +371,11 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, invoke: Invoke) 
 
 @pytest.mark.parametrize(
     ("harm", "says"),
-    [("no val", "val is no folder"), ("classes", "different classes"), ("empty", "holds no image")],
+    [
+        ("no val", "val is not a folder"),
+        ("classes", "different classes"),
+        ("empty", "holds no image"),
+    ],
 )
 def test_folders_laid_out_otherwise_are_refused(harm: str, says: str, tmp_path: Path) -> None:
     root = make_pictures(tmp_path / "a", classes=2, count=6)

@@ -151,14 +151,14 @@ def test_other_files_are_said_to_be_left_out_once_and_litter_is_not(
     (root / "val/dog/below").mkdir()
     (root / "val/dog/below/README").write_text("x")
     (said,) = remarks(splits(root)[0])
-    assert "left out 3 files that are no images by their names" in said
+    assert "ignored 3 files without an image's name" in said
     assert all(f"{kind} 1" in said for kind in (".csv", ".txt", "no suffix"))
-    assert "train/cat/notes.txt for one" in said
+    assert "for example train/cat/notes.txt" in said
     (root / "test").mkdir()
     ended = invoke("data", f"imagefolder:{root}")
     assert ended.code == 0
-    assert ended.out.count("left out 3 files") == 1
-    assert "only train and val are used" in ended.out
+    assert ended.out.count("ignored 3 files") == 1
+    assert "uses only train and val" in ended.out
     assert "not test" in ended.out
 
 
@@ -171,7 +171,7 @@ def test_classes_of_one_image_are_trained_on(root: Path) -> None:
     assert "train/ant/0.png" in train.paths
     assert 0 not in validation.labels
     (said,) = remarks(dataset)
-    assert "one training image only of 'ant'" in said
+    assert "only one training image of 'ant'" in said
     for name in ("cat", "dog"):  # as it is without that class
         alone = np.random.RandomState(0)
         held = [alone.permutation(5)[0] for _ in range(2)][("cat", "dog").index(name)]
@@ -185,28 +185,28 @@ def test_without_any_image_for_validation_the_folder_is_refused(root: Path) -> N
 
 
 HARMS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "stray": (lambda r: picture(1).save(r / "train/x.png"), "train/x.png lies in no class; move"),
+    "stray": (lambda r: picture(1).save(r / "train/x.png"), "train/x.png belongs to no class"),
     "empty class": (lambda r: (r / "train/ant").mkdir(), "train/ant holds no image"),
     "no image": (lambda r: (r / "val/ant/below").mkdir(parents=True), "val/ant holds no image"),
     "dangling image": (
         lambda r: (r / "val/cat/x.png").symlink_to("gone.png"),
-        "val/cat/x.png is a link to gone.png, where nothing is; put",
+        "val/cat/x.png is a link to gone.png, which does not exist; put",
     ),
     "dangling class": (
         lambda r: (r / "train/ant").symlink_to("gone"),
-        "train/ant is a link to gone, where nothing is",
+        "train/ant is a link to gone, which does not exist",
     ),
     "link to itself": (
         lambda r: (r / "train/cat/x.png").symlink_to("x.png"),
-        "train/cat/x.png is a link to x.png, where nothing is",
+        "train/cat/x.png is a link to x.png, which does not exist",
     ),
     "circle": (
         lambda r: (r / "train/cat/again").symlink_to(r / "train/cat"),
-        "train/cat/again is a link to a folder that it lies in; remove it",
+        "train/cat/again is a link to a folder above it; remove it",
     ),
     "wide circle": (
         lambda r: (r / "train/cat/again").symlink_to(r / "train"),
-        "again is a link to a folder that it lies in; remove it",
+        "again is a link to a folder above it; remove it",
     ),
     "pipe": (lambda r: os.mkfifo(r / "val/dog/x.png"), "val/dog/x.png: no regular file; remove"),
     "empty": (lambda r: (r / "val/dog/x.png").touch(), "val/dog/x.png: an empty file; remove"),
@@ -291,12 +291,12 @@ def test_images_for_training_and_testing_that_are_the_same_are_said(
     train = splits(root)[1][0]
     shutil.copy(root / train.paths[0], root / "val/dog/9.png")
     (said,) = remarks(splits(root)[0])
-    assert "1 of 5 test images are training images too" in said
+    assert "1 of 5 test images are also training images" in said
     assert f"val/dog/9.png is {train.paths[0]}" in said
     experiment = written(root)
     ended = invoke("run", experiment, "--dry-run", "--quiet")
     assert ended.code == 0, ended.err
-    assert ended.err.count("training images too") == 1
+    assert ended.err.count("also training images") == 1
 
 
 def test_a_bad_image_of_the_test_split_is_refused_before_training(
@@ -316,7 +316,8 @@ def test_of_several_frames_it_is_said_that_the_first_one_counts(root: Path) -> N
     more = [picture(120), picture(121)]
     picture(122).save(root / "train/cat/x.gif", save_all=True, append_images=more)
     (said,) = remarks(splits(root)[0])
-    assert "the first frame or page counts of 1 images that have several, train/cat/x.gif" in said
+    assert "only the first frame or page counts of 1 images with several" in said
+    assert "train/cat/x.gif" in said
 
 
 def test_what_was_found_is_kept_and_damage_to_that_does_no_harm(

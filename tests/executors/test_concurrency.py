@@ -90,7 +90,7 @@ def test_when_the_run_ends_every_process_ends_and_nothing_is_lost(tmp_path: Path
         os.killpg(process.pid, signal.SIGINT)
         code, err = ended(process)
         assert code == 130
-        assert "start again to go on" in err
+        assert "start again to continue" in err
         assert "Traceback" not in err
         saved = list((folder / "results" / ".cache" / "partial").glob("[!u]*"))
         assert ("saved: " in err) == bool(saved)

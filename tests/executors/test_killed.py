@@ -87,7 +87,7 @@ def test_an_interrupt_says_that_nothing_is_lost(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert b"start again to go on" in err
+    assert b"start again to continue" in err
     assert b"Traceback" not in err
 
 

@@ -298,7 +298,7 @@ def test_when_the_run_ends_every_process_ends_and_nothing_is_lost(
         os.killpg(process.pid, signal.SIGINT)
         code, err = ended(process)
         assert code == 130
-        assert "start again to go on" in err
+        assert "start again to continue" in err
         assert "Traceback" not in err
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
     kept = {path.name for path in root.glob("[!u]*")}

@@ -65,7 +65,7 @@ def test_the_epoch_is_saved_and_the_command_says_so_in_one_line(
     first, second = asked(tmp_path, tiny, invoke, name)
     assert first.code == code
     assert first.err == (
-        "stopped; saved: train, epoch 2 of 3, and finished stages: start again to go on\n"
+        "stopped; saved: train, epoch 2 of 3, and finished stages: start again to continue\n"
     )
     assert first.out == ""
     assert (second.code, second.err) == (0, "")
@@ -77,7 +77,7 @@ def test_the_epoch_is_saved_and_the_command_says_so_in_one_line(
 def test_twice_ends_at_once(tmp_path: Path, tiny: Path, invoke: Invoke) -> None:
     first, second = asked(tmp_path, tiny, invoke, "SIGTERM", "SIGINT")
     assert first.code == 143  # the first one says why
-    assert first.err == "stopped; finished stages are kept: start again to go on\n"
+    assert first.err == "stopped; finished stages are kept: start again to continue\n"
     assert second.code == 0
 
 

@@ -269,8 +269,8 @@ def point_out_of_the_folder(folder: Path) -> None:
         (write_no_json, r"network\.json: not written by ssbench export"),
         (write_a_list, r"network\.json: not written by ssbench export"),
         (name_another_network, r"unknown model 'vgg7'; did you mean"),
-        (take_another_networks_name, "the tensors fit no such network"),
-        (take_other_groups, "the shapes fit no vgg6"),
+        (take_another_networks_name, "the tensors do not fit this network"),
+        (take_other_groups, "the shapes do not fit vgg6"),
         (point_out_of_the_folder, r"network\.json: not written by ssbench export"),
     ],
 )

@@ -25,9 +25,9 @@ def test_a_budget_that_surgery_cannot_meet_is_refused_with_the_reason(
 ) -> None:
     ended = invoke("run", asking(tiny, '{ unit = "params", kept = [0.5] }'))
     assert ended.code == 2
-    assert "0.5 of params cannot be reached by magnitude" in ended.err
+    assert "0.5 of params is out of reach for magnitude" in ended.err
     assert "13 layers (88.1% of params" in ended.err
-    assert "needed whole by group_norm" in ended.err
+    assert "group_norm needs all of it" in ended.err
     assert not Path("results").exists()
 
 

@@ -157,7 +157,7 @@ def test_split_epochs_add_up_to_those_of_one_pass(tmp_path: Path) -> None:
     ("change", "says"),
     [
         ("", "3 passes cannot divide the 1 epochs of 'finetune'"),
-        ('retrain = "lr-rewind", ', "goes back to the same epoch"),
+        ('retrain = "lr-rewind", ', "rewinds to the same epoch"),
     ],
 )
 def test_epochs_that_cannot_be_split_are_refused(

@@ -194,7 +194,7 @@ def test_what_cannot_be_used_is_named_in_one_line_and_the_stage_starts_again(
     watch, numbers = first_epochs(broken)
     assert numbers == [1, 2, 3, 4]
     (warning,) = watch.warnings
-    assert "begins anew" in warning
+    assert "starts from the beginning" in warning
     assert why in warning
     assert "\n" not in warning
     assert broken.found() == whole.found()

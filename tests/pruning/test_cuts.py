@@ -261,7 +261,7 @@ def test_what_is_out_of_reach_is_named_with_its_size_and_its_reason() -> None:
     params = sum(model.get_parameter(f"{name}.weight").numel() for name in names)
     assert (found.params, found.macs) == (params, sum(dense.layer_macs[name] for name in names))
     assert "4 layers (3.6% of params" in str(found)
-    assert "needed whole by view" in str(found)
+    assert "view needs all of it" in str(found)
 
 
 class Grouped(nn.Module):
@@ -284,7 +284,7 @@ def test_behind_a_group_norm_nothing_is_counted_as_gone() -> None:
     model = Grouped().eval()
     dense = count(model, torch.zeros(1, 3, 8, 8))
     units = drawn(model)
-    assert untouched(units, dense).layers == {"first": "needed whole by norm"}
+    assert untouched(units, dense).layers == {"first": "norm needs all of it"}
     masks = units.masks({name: score > 0.5 for name, score in units.own.items()})
     assert masks["first.weight"].all()
     assert not masks["last.weight"].all()

@@ -53,7 +53,7 @@ def put(value: float) -> Callable[[Tensor], Tensor]:
 WRONG: dict[str, tuple[object, str]] = {
     "no dict": ([1], "scores must be a dict of tensors"),
     "no tensors": ({FIRST: 1.0}, "scores must be a dict of tensors"),
-    "no layer": (kernels() | {"x": torch.ones(1)}, "'x', which is no convolution's"),
+    "no layer": (kernels() | {"x": torch.ones(1)}, "'x', which is not the weight"),
     "another shape": (changed(lambda s: s[:5]), f"{FIRST} have shape [5, 1, 1, 1], which does not"),
     "another grain": (
         changed(lambda s: s.expand(SHAPES[FIRST])),
@@ -61,7 +61,10 @@ WRONG: dict[str, tuple[object, str]] = {
         "it, has [32, 1, 1, 1]",
     ),
     "NaN": (changed(put(math.nan)), f"{FIRST} contain NaN; give a number"),
-    "some infinite": (changed(put(math.inf)), f"{FIRST} contain infinity; what must stay"),
+    "some infinite": (
+        changed(put(math.inf)),
+        f"{FIRST} contain infinity; give units that must stay",
+    ),
     "all infinite": (
         {name: torch.full_like(score, math.inf) for name, score in kernels().items()},
         f"{FIRST} contain infinity",
@@ -70,9 +73,9 @@ WRONG: dict[str, tuple[object, str]] = {
         {name: torch.full_like(score, -math.inf) for name, score in kernels().items()},
         f"all scores are minus infinity, those of {FIRST} first; give finite ones",
     ),
-    "complex": (changed(lambda s: s * 1j), f"{FIRST} are no plain real numbers (complex64"),
+    "complex": (changed(lambda s: s * 1j), f"{FIRST} are not plain real numbers (complex64"),
     "sparse": (changed(lambda s: s.to_sparse()), "give their magnitudes, or a dense tensor"),
-    "nowhere": (changed(lambda s: s.to("meta")), f"{FIRST} are no plain real numbers (float32"),
+    "nowhere": (changed(lambda s: s.to("meta")), f"{FIRST} are not plain real numbers (float32"),
     "huge floats": (changed(lambda s: s.double() + 1e301), f"{FIRST} reach 1e+301, more than"),
     "huge integers": (
         changed(lambda s: s.long() + 2**60),
@@ -80,8 +83,8 @@ WRONG: dict[str, tuple[object, str]] = {
     ),
     "a layer left out": (
         {name: score for name, score in kernels().items() if name != FIRST},
-        f"scores lack {FIRST}: what has no score is never pruned; score every prunable layer, or "
-        "say in the method's class variable leaves_out",
+        f"scores lack {FIRST}: layers without scores are never pruned; score every prunable layer, "
+        "or name those without scores in the method's class variable leaves_out",
     ),
     "nothing": ({}, f"scores lack {FIRST}, features.3.weight, features.7.weight and others"),
 }

@@ -181,7 +181,7 @@ def test_more_asked_is_more_kept_and_masks_are_nested(
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        ({"nowhere.weight": torch.ones(1)}, "no convolution's or linear layer's weight"),
+        ({"nowhere.weight": torch.ones(1)}, "not the weight of a convolution or linear layer"),
         ({"features.0.weight": torch.ones(3, 1, 1, 1)}, "does not broadcast"),
         ({"features.0.weight": torch.full((32, 1, 1, 1), math.nan)}, "contain NaN"),
         ({"classifier.weight": torch.ones(10, 1)}, "outputs of the network"),

@@ -118,7 +118,7 @@ BAD = {
     "flops_convention: input should be 'mul+add' or 'mac'": [line(flops_convention="macs")],
     "source: field required": [line(source="")],
     "neither top1_error nor top5_error": [line(top1_error="")],
-    "says this already": [line(), line(top1_error="0.6")],
+    "repeats": [line(), line(top1_error="0.6")],
     "one dense network of a model": [DENSE, DENSE.replace("theirs", "again")],
     "3 cells under 11 columns; quote text": ["a,b,c"],
     "not CSV": [line() + '"x'],
@@ -137,10 +137,10 @@ def test_a_line_that_cannot_be_is_named(tmp_path: Path, words: str) -> None:
 def test_files_that_are_none(tmp_path: Path) -> None:
     path = tmp_path / "own.csv"
     for content, words in (
-        (b"", "empty; its first line names columns: dataset, model"),
+        (b"", "empty; its first line must name columns: dataset, model"),
         (b"\xff\xfe", "cannot be read"),
         (b"dataset,modle\n", "unknown column 'modle'; did you mean 'model'?"),
-        (b"dataset,dataset\n", "'dataset' stands there twice"),
+        (b"dataset,dataset\n", "'dataset' occurs twice"),
     ):
         path.write_bytes(content)
         with pytest.raises(BadInputError, match=f"{path}") as raised:

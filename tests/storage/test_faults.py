@@ -135,7 +135,7 @@ def test_other_thread_counts_are_reported_and_recorded(
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)  # as many would be slow
     watch = trial.go(quietly)
     (line,) = watch.warnings
-    assert f"goes on by {threads + 1} threads after {threads}" in line
+    assert f"resumes with {threads + 1} threads after {threads}" in line
     train, finetune = trial.measured()
     assert [(o["epochs"], o["threads"], o["devices"]) for o in train["trained_on"]] == [
         (1, threads, 1),

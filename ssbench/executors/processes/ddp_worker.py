@@ -1,6 +1,6 @@
-"""A process that runs stages jointly with others, each on its own device.
+"""A process that runs stages together with others, each on its own device.
 
-All of them train; the first one does the rest, saves the stage and reports it.
+All of them train; the first one does everything else, saves the stage and reports.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 
 from torch.distributed import DistError
 
-from ssbench.executors.processes.worker import Failed, Message, Setup, carry_out, open_hand, serve
+from ssbench.executors.processes.worker import Failed, Message, Setup, carry_out, open_runner, serve
 from ssbench.executors.stage_runner import StageFailedError, StageRunner
 from ssbench.experiment.stage import Stage
 from ssbench.storage.checkpoints import CheckpointStore
@@ -22,11 +22,11 @@ from ssbench.training.distributed.launch import Place, joined
 
 @dataclass(frozen=True)
 class Abandoned(Failed):
-    """The stage failed because the other processes no longer answered."""
+    """The stage failed as the other processes no longer answered."""
 
 
 def work_jointly(setup: Setup, pipe: Connection, place: Place) -> None:
-    """Take part in every stage from the pipe, until it is closed."""
+    """Take part in every stage from the pipe, until the other end closes it."""
     with ExitStack() as stack:
         serve(pipe, setup.threads, partial(_begin, setup, pipe, place, stack))
 
@@ -37,23 +37,23 @@ def _begin(
     kind = setup.device.partition(":")[0]
     spread = stack.enter_context(joined(place, kind))
     device = f"cuda:{place.rank}" if kind == "cuda" else kind
-    hand = open_hand(replace(setup, device=device), pipe, spread)
+    runner = open_runner(replace(setup, device=device), pipe, spread)
     if spread.helps:
-        return partial(_help, hand, CheckpointStore(setup.cache))
-    return partial(carry_out, hand, pipe, tell=_told)
+        return partial(_help, runner, CheckpointStore(setup.cache))
+    return partial(carry_out, runner, pipe, tell=_told)
 
 
-def _help(hand: StageRunner, store: CheckpointStore, stage: Stage) -> Message | None:
+def _help(runner: StageRunner, store: CheckpointStore, stage: Stage) -> Message | None:
     before = store.tensors(stage.parent.id) if stage.parent else {}
     try:
-        hand.compute(stage, before, lambda _: None)
+        runner.compute(stage, before, lambda _: None)
     except StageFailedError as failure:
         return _told(failure)
     return None
 
 
 def _told(failure: StageFailedError) -> Failed:
-    """Distinguish failures of an exchange, which another process caused, from this one's own."""
+    """Report a failure; `Abandoned` if it is one of the exchange, caused by another process."""
     cause = failure.__cause__
     exchange = isinstance(cause, DistError) or (
         isinstance(cause, RuntimeError) and any(word in str(cause) for word in _EXCHANGES)

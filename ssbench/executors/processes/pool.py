@@ -1,12 +1,12 @@
-"""Carry out independent stages side by side, each in a process of its own, on one device.
+"""Run independent stages side by side, each in its own process, on one device.
 
-Processes are forked from a server that has imported all that they need and computed nothing. One
-carries out stage after stage, but those of methods that do not ship with ssbench: each of them has
-a process for itself, which ends with it.
+A server that has imported everything and computed nothing forks the processes. One process runs
+many stages, except those of methods that do not ship with ssbench: each of these has its own
+process, which ends with it.
 
-Every stage is handed out once, whichever runs share it. A stage's result depends on nothing but its
-settings and the number of threads, so that on a CPU records are bit-identical to sequential ones
-of as many threads.
+The pool runs each stage once, however many runs share it. A stage's result depends only on its
+settings and the number of threads, so on a CPU the records are bit-identical to sequential ones
+with the same number of threads.
 """
 
 from __future__ import annotations
@@ -47,103 +47,106 @@ def execute_side_by_side(
     results: Results,
     observer: Observer,
     workers: int,
-    hire: Callable[[Setup], Worker],
+    make_worker: Callable[[Setup], Worker],
 ) -> Outcome:
-    """Carry out the runs that have no record yet, up to ``workers`` stages at a time.
+    """Execute the runs that have no record yet, up to ``workers`` stages at a time.
 
     Args:
-        runs: all of them.
-        setup: what workers need to know.
+        runs: all runs.
+        setup: for workers.
         store: of finished stages.
         results: of finished runs.
-        observer: is told how far things are.
-        workers: the most of them.
-        hire: makes one: a process, or several that work jointly.
+        observer: receives the progress.
+        workers: the largest number of workers.
+        make_worker: makes a worker: one process, or several that work jointly.
 
     Raises:
         BadInputError: a worker found the input at fault.
-        Stopped: the process is to end; trainings under way have been saved.
+        Stopped: this process must end; the current trainings have been saved.
     """
     ResumePoints(store.part("partial"), setup.device, STOP, setup.save_every, observer.warn).tidy(
         store
     )
-    clerk = Coordinator(runs, store, results, observer)
-    crew: list[Worker] = []
+    coordinator = Coordinator(runs, store, results, observer)
+    pool: list[Worker] = []
 
-    def hire_for(stage: Stage) -> Worker:
-        return hire(replace(setup, method_module=foreign_module(stage)))
+    def worker_for(stage: Stage) -> Worker:
+        return make_worker(replace(setup, method_module=foreign_module(stage)))
 
     try:
         with STOP.deferred():
-            while clerk.goes_on(busy=(busy := _any_busy(crew))) or busy:
-                _hand_out(clerk, crew, hire_for, workers)
-                _hear(clerk, crew)
+            while coordinator.goes_on(busy=(busy := _any_busy(pool))) or busy:
+                _assign(coordinator, pool, worker_for, workers)
+                _receive(coordinator, pool)
                 if STOP.asked is not None:
-                    _wind_down(clerk, crew)
-                    STOP.check(clerk.saved)
+                    _wind_down(coordinator, pool)
+                    STOP.check(coordinator.saved)
     finally:
         with STOP.unheard():
-            for worker in crew:
+            for worker in pool:
                 worker.dismiss()
-            for worker in crew:
+            for worker in pool:
                 worker.stop()
-    return clerk.outcome
+    return coordinator.outcome
 
 
-def _any_busy(crew: Sequence[Worker]) -> bool:
-    return any(worker.stage for worker in crew)
+def _any_busy(pool: Sequence[Worker]) -> bool:
+    return any(worker.stage for worker in pool)
 
 
-def _hand_out(
-    clerk: Coordinator, crew: list[Worker], hire: Callable[[Stage], Worker], workers: int
+def _assign(
+    coordinator: Coordinator,
+    pool: list[Worker],
+    make_worker: Callable[[Stage], Worker],
+    workers: int,
 ) -> None:
-    """Give out stages, as long as fewer than ``workers`` are at one."""
-    while clerk.schedule.ready and sum(worker.stage is not None for worker in crew) < workers:
-        stage = clerk.schedule.ready.popleft()
-        if clerk.passes_over(stage):
+    """Assign ready stages, as long as fewer than ``workers`` are busy."""
+    while coordinator.schedule.ready and sum(worker.stage is not None for worker in pool) < workers:
+        stage = coordinator.schedule.ready.popleft()
+        if coordinator.passes_over(stage):
             continue
-        idle = [worker for worker in crew if worker.stage is None and not worker.serves_once]
+        idle = [worker for worker in pool if worker.stage is None and not worker.serves_once]
         if foreign_module(stage) or not idle:
-            idle = [hire(stage)]
-            crew += idle
-        clerk.began(stage)
+            idle = [make_worker(stage)]
+            pool += idle
+        coordinator.began(stage)
         idle[0].give(stage)
 
 
 def foreign_module(stage: Stage) -> str:
-    """The module of the method of a stage or its parents, if it does not ship with ssbench.
+    """Return the module of a stage's or its parents' method that does not ship with ssbench.
 
-    A finetuning belongs to it too: its parent may have to be computed anew.
+    Includes finetunings: their parent may have to be computed again.
     """
     methods = [type(each.method) for each in stage.chain() if each.method is not None]
     return next((cls.__module__ for cls in methods if not is_ours(cls)), "")
 
 
-def _hear(clerk: Coordinator, crew: list[Worker]) -> None:
-    """Wait for messages, or for a request to stop, and take note of them."""
-    by_pipe = {pipe: worker for worker in crew if worker.stage for pipe in worker.pipes}
-    for ready in wait([*by_pipe, *STOP.waits], PATIENCE if clerk.waits else None):
-        if isinstance(ready, Connection) and by_pipe[ready].stage:  # a team may have ended
-            _take(clerk, by_pipe[ready])
-    crew[:] = [worker for worker in crew if not worker.lost]
+def _receive(coordinator: Coordinator, pool: list[Worker]) -> None:
+    """Wait for messages or a request to stop, and handle them."""
+    by_pipe = {pipe: worker for worker in pool if worker.stage for pipe in worker.pipes}
+    for ready in wait([*by_pipe, *STOP.waits], PATIENCE if coordinator.waits else None):
+        if isinstance(ready, Connection) and by_pipe[ready].stage:  # a group may have ended
+            _take(coordinator, by_pipe[ready])
+    pool[:] = [worker for worker in pool if not worker.lost]
 
 
-def _wind_down(clerk: Coordinator, crew: list[Worker]) -> None:
-    """Let every worker finish and save the epoch that it is at."""
-    for worker in crew:
+def _wind_down(coordinator: Coordinator, pool: list[Worker]) -> None:
+    """Let every worker finish and save its current epoch."""
+    for worker in pool:
         worker.ask()
-    while busy := {pipe: worker for worker in crew if worker.stage for pipe in worker.pipes}:
-        pipe, *_ = wait(list(busy))  # one at a time: a team may end with it
-        _take(clerk, busy[cast("Connection", pipe)])
+    while busy := {pipe: worker for worker in pool if worker.stage for pipe in worker.pipes}:
+        pipe, *_ = wait(list(busy))  # one at a time: a group may end with it
+        _take(coordinator, busy[cast("Connection", pipe)])
 
 
 class Worker(Protocol):
-    """Whoever carries out a stage at a time.
+    """Runs one stage at a time.
 
     Attributes:
-        stage: the one that it is at; None: it waits for one.
-        lost: whether it can carry out no more.
-        serves_once: whether it carries out no second stage.
+        stage: the current one; None: idle.
+        lost: whether it can run no further stage.
+        serves_once: whether it runs only one stage.
     """
 
     stage: Stage | None
@@ -152,61 +155,61 @@ class Worker(Protocol):
 
     @property
     def pipes(self) -> Sequence[Connection]:
-        """Where it may have something to say."""
+        """The pipes of its messages."""
 
     def give(self, stage: Stage) -> None:
-        """Tell it to carry out a stage."""
+        """Send it a stage."""
 
     def message(self) -> Message | None:
-        """Hear what it says; None: nothing that matters."""
+        """Receive its message; None: nothing that matters."""
 
     def ask(self) -> None:
-        """Tell it to stop after the epoch that it is at."""
+        """Ask it to stop after the current epoch."""
 
     def dismiss(self) -> None:
-        """Tell it to end, whatever it is at."""
+        """Tell it to end at once."""
 
     def stop(self) -> None:
-        """End it, and wait until it has ended."""
+        """End it and wait for it."""
 
 
-def _take(clerk: Coordinator, worker: Worker) -> None:
-    """Take note of one message of a worker.
+def _take(coordinator: Coordinator, worker: Worker) -> None:
+    """Handle one message of a worker.
 
     Raises:
         BadInputError: the worker found the input at fault.
     """
     stage = worker.stage
     assert stage is not None  # only workers with a stage are waited for
-    said = worker.message()
-    if isinstance(said, Refused):
-        raise BadInputError(said.message)
-    if said is None or isinstance(said, Began):
+    message = worker.message()
+    if isinstance(message, Refused):
+        raise BadInputError(message.message)
+    if message is None or isinstance(message, Began):
         return
-    if isinstance(said, Epoch):
-        clerk.epoch(stage, said)
-    elif isinstance(said, Warned):
-        clerk.observer.warn(said.text)
+    if isinstance(message, Epoch):
+        coordinator.epoch(stage, message)
+    elif isinstance(message, Warned):
+        coordinator.observer.warn(message.text)
     else:
         worker.stage = None
         if worker.serves_once and not worker.lost:
             worker.lost = True
             worker.stop()
-        _end(clerk, worker, stage, said)
+        _end(coordinator, worker, stage, message)
 
 
 def _end(
-    clerk: Coordinator, worker: Worker, stage: Stage, said: Done | Failed | Busy | Halted
+    coordinator: Coordinator, worker: Worker, stage: Stage, message: Done | Failed | Busy | Halted
 ) -> None:
-    """Take note of how a worker's stage ended."""
-    if isinstance(said, Done):
-        clerk.done(stage)
-    elif isinstance(said, Busy):
-        clerk.busy(stage, said.holder)
-    elif isinstance(said, Halted):
+    """Handle the end of a worker's stage."""
+    if isinstance(message, Done):
+        coordinator.done(stage)
+    elif isinstance(message, Busy):
+        coordinator.busy(stage, message.holder)
+    elif isinstance(message, Halted):
         worker.lost = True
-        clerk.halted(stage, said.saved)
+        coordinator.halted(stage, message.saved)
     elif worker.lost and STOP.asked is not None:
-        return  # it was ended from outside like this process: that is no result of the stage
+        return  # ended from outside like this process: no result of the stage
     else:
-        clerk.failed(stage, said.reason, said.facts)
+        coordinator.failed(stage, message.reason, message.facts)

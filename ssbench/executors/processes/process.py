@@ -1,4 +1,4 @@
-"""A worker process, seen from the one that gives it stages."""
+"""A worker process, as its parent sees it."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from ssbench.executors.processes.worker import ASK, END, Failed, Message, Setup,
 from ssbench.experiment.stage import Stage
 
 GRACE = 5.0
-"""Seconds that a worker has to end by itself."""
+"""Seconds that a worker has to end on its own."""
 
 
 class Process:
-    """A process and the stage that it is at.
+    """A process and its current stage.
 
     Args:
-        setup: what it needs to know.
-        target: is called there, with ``setup``, its end of the pipe and ``more``.
-        more: see there.
+        setup: the worker's settings.
+        target: called in the process, with ``setup``, its end of the pipe and ``more``.
+        more: further arguments of ``target``.
     """
 
     def __init__(self, setup: Setup, target: Callable[..., None] = work, *more: object) -> None:
         # A fork of this process would share its threads, CUDA's state and its images.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([work.__module__, "ssbench.pipeline.preload"])
-        self.pipe, theirs = context.Pipe()
-        arguments = (dict(os.environ), target, setup, theirs, *more)
+        self.pipe, child = context.Pipe()
+        arguments = (dict(os.environ), target, setup, child, *more)
         self.process: ForkServerProcess = context.Process(target=_begin, args=arguments)
         self.serves_once = bool(setup.method_module)
         _ensure_server()
-        self.process.start()  # the first one waits for what the server imports
-        theirs.close()
+        self.process.start()  # the first one waits for the server's imports
+        child.close()
         self.stage: Stage | None = None
         self.lost = False
 
     @property
     def pipes(self) -> Sequence[Connection]:
-        """The only one."""
+        """The only pipe."""
         return (self.pipe,)
 
     def give(self, stage: Stage) -> None:
-        """Tell it to carry out a stage."""
+        """Send it a stage."""
         self.stage = stage
-        with suppress(BrokenPipeError):  # it died: `message` will find that
+        with suppress(BrokenPipeError):  # it died: `message` will find out
             self.pipe.send(stage)
 
     def message(self) -> Message:
-        """Receive what it says; a worker that has died says how."""
+        """Receive its message, or a failure if the process has died."""
         try:
             said: Message = self.pipe.recv()
         except (EOFError, ConnectionResetError):
@@ -72,7 +72,7 @@ class Process:
         return said
 
     def ask(self) -> None:
-        """Tell it to stop after the epoch that it is at."""
+        """Ask it to stop after the current epoch."""
         self._send(ASK)
 
     def _send(self, number: int) -> None:
@@ -81,13 +81,13 @@ class Process:
                 os.kill(self.process.pid, number)
 
     def dismiss(self) -> None:
-        """Tell it to end at once; one that is idle ends by itself."""
+        """Tell it to end at once; an idle one ends when the pipe closes."""
         self.pipe.close()
         if self.stage and not self.lost:
             self._send(END)
 
     def stop(self) -> None:
-        """End it, and wait until it has ended, which it has `GRACE` seconds for."""
+        """End it and wait for it; kill it after `GRACE` seconds."""
         self.dismiss()
         self.process.join(GRACE)
         if self.process.is_alive():
@@ -96,13 +96,13 @@ class Process:
 
 
 def _ensure_server() -> None:
-    """Start the server that workers are forked from, unless it runs.
+    """Start the server that forks workers, unless it runs.
 
-    Ctrl-C, and a terminal that is closed, reach the whole group of processes; only this one
-    answers, and asks the others. What asks is kept for a worker until it can handle it. Workers
-    have all that from the server.
+    Ctrl-C and a closed terminal reach the whole group of processes; only this process answers, and
+    asks the others to stop. Workers inherit from the server that they ignore both signals, and that
+    a request to stop stays pending until they can handle it.
     """
-    resource_tracker.ensure_running()  # which else would do away with the mask
+    resource_tracker.ensure_running()  # it would reset the mask otherwise
     handlers = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGHUP)}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [ASK])
     try:
@@ -116,7 +116,7 @@ def _ensure_server() -> None:
 def _begin(
     environment: dict[str, str], target: Callable[..., None], setup: Setup, *arguments: object
 ) -> None:
-    """Begin in a worker, with the environment of the process that asks for it now."""
+    """Start a worker with the current environment of its parent."""
     os.environ.clear()
     os.environ.update(environment)
     target(setup, *arguments)

@@ -1,4 +1,4 @@
-"""A process that carries out stages, one after the other, as it is told through a pipe."""
+"""A process that runs the stages that it receives through a pipe, one after the other."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from ssbench.training.loop import Epoch
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker needs to know before its first stage.
+    """A worker's settings.
 
     Attributes:
-        threads: so many may torch use in this process.
+        threads: number of threads that torch may use in this process.
         save_every: seconds between two saves of a training.
-        method_module: of a method that does not ship with ssbench: one stage of it alone is carried
-            out in this process, which holds the test images back from it; empty: stages of all
-            methods that do.
+        method_module: of a method that does not ship with ssbench: this process runs only one stage
+            of it and withholds the test images from the method; empty: this process runs stages of
+            ssbench's methods.
     """
 
     dataset: str
@@ -55,7 +55,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Began:
-    """A stage is computed from here on; those that help with it may begin."""
+    """A stage's computation starts; its helpers may start, too."""
 
     stage: Stage
 
@@ -67,11 +67,11 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """The stage could not be finished.
+    """The stage failed.
 
     Attributes:
-        facts: further entries of the record.
-        ends: whether the worker is of no more use, as it has lost its device.
+        facts: further keys of the record.
+        ends: whether the worker has lost its device and must be replaced.
     """
 
     reason: str
@@ -88,45 +88,45 @@ class Warned:
 
 @dataclass(frozen=True)
 class Halted:
-    """The worker ends as it was asked to; ``saved`` is what it saved of its stage."""
+    """The worker ends as asked; ``saved`` names what it saved of its stage."""
 
     saved: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Busy:
-    """Another process is at the stage, or at its parent."""
+    """Another process holds the stage or its parent."""
 
     holder: str
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Nothing can go on: the input is at fault."""
+    """The input is at fault; no stage can go on."""
 
     message: str
 
 
 Message = Epoch | Began | Done | Failed | Busy | Warned | Halted | Refused
 ASK, END = signal.SIGTERM, signal.SIGUSR1
-"""Ends a worker after the epoch that it is at, or at once. The first one may come more than once:
-whoever preempts a job sends it to all processes."""
+"""The first ends a worker after the current epoch, the second at once. The first may come more than
+once: who preempts a job sends it to all processes."""
 
 
 def work(setup: Setup, pipe: Connection) -> None:
-    """Carry out every stage that comes through the pipe, until it is closed at the other end."""
-    serve(pipe, setup.threads, lambda: partial(carry_out, open_hand(setup, pipe), pipe))
+    """Run every stage from the pipe, until the other end closes it."""
+    serve(pipe, setup.threads, lambda: partial(carry_out, open_runner(setup, pipe), pipe))
 
 
 def serve(
     pipe: Connection, threads: int, begin: Callable[[], Callable[[Stage], Message | None]]
 ) -> None:
-    """Answer every stage that comes through the pipe, until it is closed at the other end.
+    """Answer every stage from the pipe, until the other end closes it.
 
     Args:
-        pipe: to the process that asks.
-        threads: so many may torch use.
-        begin: makes what answers; it answers None where nothing is to be said.
+        pipe: to the parent process.
+        threads: number of threads that torch may use.
+        begin: makes the function that answers; its answer None is not sent.
     """
     signal.signal(END, _end)
     Thread(target=_end_with_parent, daemon=True).start()
@@ -134,7 +134,7 @@ def serve(
     try:
         with STOP.signals([ASK], insists=False):
             try:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, [ASK])  # it was kept until here
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [ASK])  # pending until now
                 _answer(pipe, begin())
             except Stopped as stopped:
                 _say(pipe, Halted(stopped.saved))
@@ -143,13 +143,13 @@ def serve(
     except StageFailedError as failure:
         _say(pipe, failed(failure))
     except (EOFError, ConnectionError):
-        return  # the process that asked is gone; what is unfinished is of no use
+        return  # the parent is gone: nobody needs the rest
     finally:
-        signal.signal(END, signal.SIG_DFL)  # python's own clearing up is not disturbed
+        signal.signal(END, signal.SIG_DFL)  # do not disturb Python's own shutdown
 
 
 def _end(*_: object) -> None:
-    """End in good order, with nothing left over."""
+    """End the process, but run its cleanup."""
     raise Ended(1)
 
 
@@ -167,10 +167,10 @@ def _say(pipe: Connection, last: Message) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that started it is gone, whatever is being trained.
+    """End this process when its parent is gone, even during a training.
 
-    Without it a killed run would leave processes behind that work for nobody. The store is written
-    in whole or not at all, so that it may end at any moment.
+    Otherwise a killed run would leave processes behind. The store writes completely or not at all,
+    so the process may end at any moment.
     """
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -178,12 +178,12 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def open_hand(setup: Setup, pipe: Connection, spread: SingleProcess | None = None) -> StageRunner:
-    """Open the data set on the device; ``spread`` knows of those that train jointly.
+def open_runner(setup: Setup, pipe: Connection, spread: SingleProcess | None = None) -> StageRunner:
+    """Open the data set on the device; ``spread`` knows the processes that train jointly.
 
     Raises:
-        BadInputError: the data set cannot be opened, or the store not written.
-        StageFailedError: the method of another one's cannot be imported.
+        BadInputError: the data set cannot be opened, or the store is not writable.
+        StageFailedError: the import of the method from elsewhere fails.
     """
     isolated = bool(setup.method_module)
     if isolated:
@@ -215,17 +215,17 @@ def open_hand(setup: Setup, pipe: Connection, spread: SingleProcess | None = Non
 
 
 def failed(failure: StageFailedError) -> Failed:
-    """Say why a stage could not be finished."""
+    """Return the message about a failed stage."""
     return Failed(str(failure), failure.facts, failure.lost)
 
 
 def carry_out(
-    hand: StageRunner,
+    runner: StageRunner,
     pipe: Connection,
     stage: Stage,
     tell: Callable[[StageFailedError], Failed] = failed,
 ) -> Message:
-    """Carry out and save a stage, telling of every epoch; ``tell`` says why it failed."""
+    """Run and save a stage, sending every epoch; ``tell`` makes the message of a failure."""
     gone: list[BrokenPipeError] = []
 
     def listen(epoch: Epoch) -> None:
@@ -240,7 +240,7 @@ def carry_out(
             pipe.send(Began(stage))
 
     try:
-        hand.carry_out(stage, listen, begins)
+        runner.carry_out(stage, listen, begins)
     except BusyError as busy:
         return Busy(busy.holder)
     except StageFailedError as failure:

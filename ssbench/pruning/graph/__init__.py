@@ -1,5 +1,5 @@
 """The traced network.
 
-`roles` says what each operation does, `layers` and `structure` what feeds what, `liveness` what is
-dead, `coupling` which channels are pruned together.
+`roles` says what each operation does, `layers` and `structure` what feeds what, `liveness` which
+channels are dead, `coupling` which ones are pruned together.
 """

@@ -1,4 +1,4 @@
-"""Channels that leave a network together or not at all, followed from operation to operation.
+"""Follow channels through a network: which ones leave it together or not at all.
 
     conv1 -> norm -> relu -+-> conv2       channel k of conv1 is read by conv2 as channel k,
     conv3 -----------------+ (sum)         and by the sum as channel k of conv3: one class
@@ -6,10 +6,9 @@
 Each channel belongs to one class. Surgery removes whole classes, so the number of living classes
 gives the sizes of the smaller network before it is built (`ssbench.pruning.cuts`).
 
-A *selection point* is a module that may read fewer channels than its source has, by an index in
-front of it: a batch norm that others than its own convolution feed (the channel selection of
-network slimming, section 3.4), and a linear layer behind a flattening, which reads each channel at
-several places.
+A *selection point* is a module that may read fewer channels than its source has, by an index before
+it: a batch norm fed by more than its own convolution (the channel selection of network slimming,
+section 3.4), and a linear layer after a flattening, which reads each channel at several places.
 """
 
 from __future__ import annotations
@@ -32,16 +31,16 @@ class Channels:
     """The class of each channel; all vectors are long tensors of class numbers.
 
     Attributes:
-        count: how many classes there are.
-        fixed: by class, whether it stays whatever is pruned [count].
+        count: the number of classes.
+        fixed: whether each class always stays [count].
         outputs: by layer, the class of each output channel.
-        inputs: by layer, the class of each channel that it reads, of a selection point each place;
-            None where the source is unknown, which is then read whole.
-        norms: by batch norm, the class of each channel that it gives.
-        sources: by selection point, the class of each channel in front of it, in the length of
-            what the point reads.
-        vectors: by name of another module with a parameter for each channel (PReLU), the classes.
-        why: by layer, the operations that keep its output channels in.
+        inputs: by layer, the class of each channel that it reads (for a selection point, of each
+            place); None if the source is unknown; then it is read whole.
+        norms: by batch norm, the class of each output channel.
+        sources: by selection point, the class of each channel before it, one entry per input of
+            the point.
+        vectors: by name of another module with a parameter per channel (PReLU), the classes.
+        why: by layer, the operations that keep its output channels.
     """
 
     count: int
@@ -62,9 +61,10 @@ def read_channels(
 
 
 def selecting_norms(graph: fx.Graph, roles: Mapping[fx.Node, Role]) -> frozenset[str]:
-    """Batch norms that may read a part of their source: others read it too, or it is no layer's.
+    """Return batch norms that may read a part of their source: others read it, or no layer made it.
 
-    Only those of maps [N, C, H, W], and not where a channel that is silent wakes behind them.
+    Only batch norms of maps [N, C, H, W], and none with an operation after it that makes silent
+    channels nonzero.
     """
     norms = [node for node in graph.nodes if roles[node] is Role.NORM]
     names = [str(node.target) for node in norms]
@@ -79,7 +79,7 @@ def selecting_norms(graph: fx.Graph, roles: Mapping[fx.Node, Role]) -> frozenset
 
 
 def _is_own(node: fx.Node, roles: Mapping[fx.Node, Role]) -> bool:
-    """Whether a batch norm alone reads a layer, perhaps behind other channel-wise operations."""
+    """Whether a batch norm is the only reader of a layer, perhaps after channel-wise steps."""
     while True:
         node = node.all_input_nodes[0]
         if sum(roles[user] is not Role.SHAPE for user in node.users) > 1:
@@ -140,11 +140,11 @@ class _Reader:
                 return torch.cat(known)
         if role is Role.PART and sources[0] is not None:
             part = sources[0][part_of(node)]
-            if len(part) < len(sources[0]):  # the numbers in the index stay what they are
+            if len(part) < len(sources[0]):  # the index does not change, so its channels must stay
                 self._fix(sources[0], str(node.name))
             return part
         for source in sources:
-            self._fix(source, "the output" if role is Role.OUTPUT else _said(node))
+            self._fix(source, "the output" if role is Role.OUTPUT else _label(node))
         return None
 
     def _new(self, count: int) -> Tensor:
@@ -197,7 +197,7 @@ class _Reader:
         return source
 
     def _joined(self, nodes: list[fx.Node], name: str) -> Tensor | None:
-        """The classes of a sum or product: channel k of the one is channel k of the other."""
+        """Return the classes of a sum or product: tie channel k of each operand."""
         ids = [self.given[n] for n in nodes if not _is_scalar(n)]
         known = [each for each in ids if each is not None]
         width = max((each.numel() for each in known), default=0)
@@ -251,8 +251,8 @@ def _is_scalar(node: fx.Node) -> bool:
     return node.op == "get_attr" and node.meta.get("numel") == 1
 
 
-def _said(node: fx.Node) -> str:
-    """An operation as a reader knows it: the module's name, or the function's."""
+def _label(node: fx.Node) -> str:
+    """Return a readable name of an operation: the module's, or the function's."""
     if node.op == "call_module":
         return str(node.target)
     return str(getattr(node.target, "__name__", node.target))

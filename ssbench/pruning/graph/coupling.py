@@ -1,8 +1,8 @@
-"""Layers whose channels live and die together: a pruned filter leaves only with all its partners.
+"""Find layers whose channels are tied: a pruned filter leaves only with all its partners.
 
-A sum (or product) of two layers' results ties channel k of the one to channel k of the other, and
-a depthwise convolution ties its own channel k to the one that it reads. Two layers that read the
-same maps are tied by their inputs.
+A sum (or product) of two layers' results ties channel k of one to channel k of the other, and a
+depthwise convolution ties its own channel k to the one that it reads. Two layers that read the same
+maps are tied by their inputs.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _CHANNELWISE = (Role.NORM, Role.HOMOGENEOUS, Role.ZERO_AT_ZERO, Role.CHANNELWISE
 def tied_outputs(
     graph: fx.Graph, roles: Mapping[fx.Node, Role], layers: tuple[Layer, ...]
 ) -> dict[str, str]:
-    """By layer name, the first layer in call order that its output channels are tied to.
+    """Return, by layer name, the first layer in call order that its output channels are tied to.
 
-    A sum with the image, with a concatenation or behind an unknown operation ties nothing: there
-    the channels of one side have no partners of their own.
+    A sum with the image, with a concatenation or after an unknown operation ties nothing: the
+    channels of one side have no partners of their own there.
     """
     by_name = {layer.name: layer for layer in layers}
     order = list(by_name)
@@ -62,7 +62,7 @@ def tied_outputs(
 def tied_inputs(
     graph: fx.Graph, roles: Mapping[fx.Node, Role], layers: tuple[Layer, ...]
 ) -> dict[str, str]:
-    """By layer name, the first layer in call order that reads the same channels."""
+    """Return, by layer name, the first layer in call order that reads the same channels."""
     by_name = {layer.name: layer for layer in layers}
     first: dict[fx.Node, str] = {}
     result = {}

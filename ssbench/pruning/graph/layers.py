@@ -14,7 +14,15 @@ from ssbench.pruning.graph.roles import Role
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution or linear layer and its neighbours, by module name."""
+    """One convolution or linear layer and its neighbours, by module name.
+
+    Attributes:
+        norm_before: the batch norm whose scale can move into this layer: only positively
+            homogeneous operations are between them, and only prunable layers read it.
+        norm_after: the only and direct reader of this layer, if it is a batch norm.
+        norm_read: the batch norm whose channels this layer reads: only channel-wise operations that
+            keep zero at zero are between them, and only layers read it.
+    """
 
     name: str
     kind: Literal["conv", "linear"]
@@ -23,13 +31,8 @@ class Layer:
     groups: int
     is_output: bool
     norm_before: str | None
-    """The batch norm whose scale can be moved into this layer: between the two stand only
-    positively homogeneous operations, and nothing but prunable layers reads it."""
     norm_after: str | None
-    """The batch norm that reads this layer directly and alone."""
     norm_read: str | None
-    """The batch norm whose channels this layer reads: between the two stand only channel-wise
-    operations that keep zero at zero, and nothing but layers reads it."""
     has_bias: bool
 
     @property
@@ -43,10 +46,10 @@ class Layer:
         return f"{self.name}.bias"
 
     def columns(self, channels: Tensor) -> Tensor:
-        """Spread a vector over the channels read, [channels], to the weight's [out, in/groups].
+        """Expand a vector over the input channels, [channels], to the weight's [out, in/groups].
 
-        A linear layer behind a flattening reads each channel at several places: the vector is
-        repeated for each. The result has one row where all outputs read the same (groups = 1).
+        A linear layer after a flattening reads each channel at several places: each gets the
+        channel's value. The result has one row if all outputs read the same (groups = 1).
         """
         vector = channels.repeat_interleave(self.inputs // channels.numel())
         if self.groups == 1:
@@ -57,24 +60,24 @@ class Layer:
 def read_layers(
     graph: fx.Graph, roles: Mapping[fx.Node, Role], modules: Mapping[str, nn.Module]
 ) -> tuple[Layer, ...]:
-    """Read the layers out of a traced graph, in the order of their calls.
+    """Read the layers of a traced graph, in call order.
 
     Raises:
-        BadInputError: a layer is called twice, is of an unknown kind, or there is none.
+        BadInputError: a layer is called twice or is of an unknown kind, or there is no layer.
     """
     return _Reader(graph, roles, modules).layers()
 
 
 class _Reader:
-    """Reads the layers and their neighbours out of a traced graph."""
+    """Reads the layers of a traced graph and their neighbours."""
 
     def __init__(
         self, graph: fx.Graph, roles: Mapping[fx.Node, Role], modules: Mapping[str, nn.Module]
     ) -> None:
         self.graph, self.roles, self.modules = graph, roles, modules
         self.nodes = [node for node in graph.nodes if roles[node] is Role.LAYER]
+        # Nodes whose result reaches the output without passing through a layer.
         self.to_output: set[fx.Node] = set()
-        """Nodes whose result gets to the output without passing through a layer."""
         for node in reversed(graph.nodes):
             if any(
                 roles[user] is Role.OUTPUT
@@ -119,9 +122,9 @@ class _Reader:
         return self._norm_through(node, (Role.HOMOGENEOUS, Role.ZERO_AT_ZERO), outputs=True)
 
     def _norm_through(self, node: fx.Node, between: Sequence[Role], *, outputs: bool) -> str | None:
-        """The batch norm behind some kinds of operations, if only layers read it through them.
+        """Return the batch norm before some kinds of operations, if only layers read it.
 
-        ``outputs`` says whether those may be layers whose result is the network's output.
+        ``outputs``: whether these may be layers whose result is the network's output.
         """
         source = node.all_input_nodes[0]
         while self.roles[source] in between:

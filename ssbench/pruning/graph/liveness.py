@@ -1,9 +1,9 @@
-"""Silence followed forwards through a network, and need followed backwards.
+"""Follow silence forwards through a network, and need backwards.
 
-Both are asked in two ways, and one walk answers both. With boolean kernels the answer is: is this
-channel alive under these masks? With kernels of scores it is: up to which threshold is it alive?
-A path is as strong as its weakest kernel, and a channel as its strongest path; `and` and `or` on
-booleans are minimum and maximum. So one walk over the scores replaces one walk for each threshold.
+Each question has two forms, and one walk answers both. With boolean kernels: is this channel alive
+under these masks? With kernels of scores: up to which threshold is it alive? A path is as strong as
+its weakest kernel, and a channel as its strongest path; `and` and `or` on booleans are minimum and
+maximum. So one walk over the scores replaces one walk per threshold.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ssbench.pruning.graph.roles import Role, concatenated, part_of
 
 
 class Flow:
-    """Which channels carry anything but zero, and which are read.
+    """The channels that carry anything but zero, and those that are read.
 
     All tensors are vectors over channels, of the dtype of the kernels: boolean, or the score up to
-    which the channel lives (infinity: whatever is pruned).
+    which the channel lives (infinity: always).
 
     Attributes:
         read: by layer, the channels that it reads and that are not silent.
@@ -40,10 +40,10 @@ class Flow:
         """Follow silence forwards.
 
         Args:
-            layers: all layers, in the order of their calls.
+            layers: all layers, in call order.
             graph: the traced network.
-            roles: what each node does.
-            kernels: by layer name, [out, in/groups]; a missing one is alive for ever.
+            roles: of each node.
+            kernels: by layer name, [out, in/groups]; a missing one is always alive.
             selecting: batch norms that may read a part of their source.
         """
         self._graph, self._roles, self._selecting = graph, roles, selecting
@@ -61,13 +61,13 @@ class Flow:
     def norms(self) -> dict[str, Tensor]:
         """By batch norm, the channels that are not silent.
 
-        One that selects what it reads has no others than those that are needed too.
+        For one that selects what it reads, only those that are also needed.
         """
-        found = self._by_module(Role.NORM, self._alive)
+        norms = self._by_module(Role.NORM, self._alive)
         if self._selecting:
             wanted = self._by_module(Role.NORM, self._wanted)
-            found |= {name: meet(found[name], wanted[name]) for name in self._selecting}
-        return found
+            norms |= {name: meet(norms[name], wanted[name]) for name in self._selecting}
+        return norms
 
     @cached_property
     def needed(self) -> dict[str, Tensor]:
@@ -76,12 +76,12 @@ class Flow:
 
     @cached_property
     def wants(self) -> dict[str, Tensor]:
-        """By layer, those of its inputs [inputs] that its needed outputs are computed from."""
+        """By layer, the inputs [inputs] that its needed outputs depend on."""
         needed = self.needed
         return {name: self._wants(layer, needed[name]) for name, layer in self._layers.items()}
 
     def read_places(self, layer: Layer) -> Tensor:
-        """Which inputs [inputs] of a layer are not silent, place by place behind a flattening."""
+        """Return which inputs [inputs] of a layer are not silent, by place after a flattening."""
         vector = self.read[layer.name]
         return vector.repeat_interleave(layer.inputs // vector.numel())
 
@@ -94,7 +94,7 @@ class Flow:
             role, sources = roles[node], node.all_input_nodes
             if role is Role.SHAPE:
                 continue
-            if role is Role.MULTIPLY:  # nobody needs one factor where the other is zero
+            if role is Role.MULTIPLY:  # one factor is not needed where the other is zero
                 wanted[node] = meet(wanted[node], self._alive[node])
             if role is Role.LAYER:
                 wants = self._wants(self._layers[str(node.target)], wanted[node])
@@ -153,7 +153,7 @@ class Flow:
         return _strongest(meet(self._kernels[layer.name], columns), 1)
 
     def _wants(self, layer: Layer, wanted: Tensor) -> Tensor:
-        """Which of its inputs [inputs] a layer needs for those of its outputs that are wanted."""
+        """Return which inputs [inputs] a layer needs for its wanted outputs."""
         rows = self._ever(layer.outputs) if layer.is_output else wanted
         width = layer.inputs // layer.groups
         kernels = self._kernels.get(layer.name)
@@ -164,13 +164,13 @@ class Flow:
         return _strongest(grouped, 1).reshape(-1)
 
     def _folded(self, wants: Tensor, channels: int) -> Tensor:
-        """Which channels are wanted at any of the places where a flattening put them."""
+        """Return which channels are wanted at any of their places after a flattening."""
         if wants.numel() % channels:
             return self._ever(channels)
         return _strongest(wants.reshape(channels, -1), 1)
 
     def _same_width(self, vectors: list[Tensor]) -> list[Tensor]:
-        """Vectors of unlike width cannot be told apart, so that all of them count as alive."""
+        """Give vectors one width; narrower ones cannot be matched and count as alive."""
         width = max(vector.numel() for vector in vectors)
         return [v if v.numel() == width else self._ever(width) for v in vectors]
 
@@ -184,7 +184,7 @@ class Flow:
 
 
 def meet(first: Tensor, second: Tensor) -> Tensor:
-    """Alive where both are: `and`, or the lower of two scores; operands broadcast."""
+    """Return `and`, or the lower of two scores; operands broadcast."""
     return first & second if first.dtype == torch.bool else torch.minimum(first, second)
 
 

@@ -1,4 +1,4 @@
-"""What each operation between two layers does to a channel: the table that structure.py reads."""
+"""The role of each operation between two layers: what it does to a channel."""
 
 from __future__ import annotations
 
@@ -13,29 +13,34 @@ from torch import Tensor, fx, nn
 
 
 class Role(Enum):
-    """What an operation does to the channels it reads."""
+    """What an operation does to the channels it reads.
+
+    Attributes:
+        LAYER: a convolution or linear layer: mixes channels.
+        NORM: a batch norm: scales and shifts each channel by itself.
+        HOMOGENEOUS: f(a x) = a f(x) for a > 0, channel by channel: a positive scale can move
+            through it.
+        ZERO_AT_ZERO: channel by channel with f(0) = 0, but a scale cannot move through it (SiLU,
+            ReLU6).
+        CHANNELWISE: channel by channel, but a silent channel does not stay silent (sigmoid).
+        PART: maps[:, a:b]: some of the channels, in order.
+        SHAPE: only asks for sizes: carries no channel and needs none.
+        OPAQUE: anything else: its result counts as alive, and everything that it reads as needed.
+    """
 
     INPUT = auto()
     OUTPUT = auto()
     LAYER = auto()
-    """A convolution or linear layer: mixes channels."""
     NORM = auto()
-    """A batch norm: scales and shifts each channel by itself."""
     HOMOGENEOUS = auto()
-    """f(a x) = a f(x) for a > 0, channel by channel: a positive scale can be moved through it."""
     ZERO_AT_ZERO = auto()
-    """Channel by channel with f(0) = 0, but a scale cannot be moved through it (SiLU, ReLU6)."""
     CHANNELWISE = auto()
-    """Channel by channel, but a silent channel does not stay silent (sigmoid)."""
     ADD = auto()
     MULTIPLY = auto()
     CONCATENATE = auto()
     PART = auto()
-    """maps[:, a:b]: some of the channels, in order."""
     SHAPE = auto()
-    """Asks for sizes only: carries no channel and needs none."""
     OPAQUE = auto()
-    """Anything else: its result is taken to be alive, and all that it reads to be needed."""
 
 
 _MODULES: dict[type[nn.Module], Role] = {
@@ -81,7 +86,7 @@ _FUNCTIONS: dict[object, Role] = {
 }  # fmt: skip
 
 _BY_NAME = {"stochastic_depth": Role.HOMOGENEOUS, "drop_path": Role.HOMOGENEOUS}
-"""Functions of other packages, which are not imported for this: a map is kept or dropped whole."""
+"""Functions of other packages, which need no import this way: they keep or drop a map whole."""
 
 
 _CLASSES_BY_NAME = {
@@ -95,11 +100,11 @@ _CLASSES_BY_NAME = {
     ),
     **dict.fromkeys(("Sigmoid", "HardSigmoid", "HardSigmoidMe"), Role.CHANNELWISE),
 }  # fmt: skip
-"""timm's own modules, which stand inside its batch norms (elsewhere they are traced)."""
+"""timm's own modules inside its batch norms (elsewhere they are traced)."""
 
 
 def activated(maps: Tensor) -> Tensor:
-    """Stand in a graph for the activation that the batch norm before it has computed already."""
+    """Represent, in a graph, the activation that the batch norm before it has computed."""
     return maps
 
 
@@ -109,10 +114,10 @@ _WHOLE = (
 
 
 class Tracer(fx.Tracer):
-    """Takes layers, batch norms and poolings for one operation, also those that others derived.
+    """Treats layers, batch norms and poolings as one operation each, also derived classes.
 
     Attributes:
-        failed_in: the innermost module that could not be traced, as "name (class)"; else empty.
+        failed_in: the innermost module that could not be traced, as "name (class)"; empty: none.
     """
 
     def __init__(self) -> None:
@@ -124,7 +129,7 @@ class Tracer(fx.Tracer):
         return isinstance(m, _WHOLE) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Trace the call of a module, and note the first one that fails."""
+        """Trace the call of a module, and record the first one that fails."""
         try:
             return super().call_module(m, forward, args, kwargs)
         except Exception:
@@ -147,7 +152,7 @@ class Tracer(fx.Tracer):
 
 
 def module_role(module: nn.Module) -> Role:
-    """The role of a module; a parametrized one has that of the class it was made from."""
+    """Return the role of a module; a parametrized one has that of its original class."""
     role = next((role for kind, role in _MODULES.items() if isinstance(module, kind)), Role.OPAQUE)
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and not module.affine:
         return Role.CHANNELWISE  # zeros become -mean/sd, and there is no shift to hold
@@ -157,13 +162,13 @@ def module_role(module: nn.Module) -> Role:
 
 
 def _acts(module: nn.Module) -> bool:
-    """Whether a batch norm has an activation inside, as timm's have."""
+    """Whether a batch norm contains an activation, like timm's."""
     own = type(module).forward not in (nn.BatchNorm1d.forward, nn.BatchNorm2d.forward)
     return module_role(module) is Role.NORM and own and any(True for _ in module.children())
 
 
 def _role_inside(module: nn.Module) -> Role:
-    """What the modules inside a batch norm do together, one after the other."""
+    """Return the combined role of the modules inside a batch norm."""
     roles = {module_role(child) for child in module.children()}
     by_strictness = (Role.OPAQUE, Role.CHANNELWISE, Role.ZERO_AT_ZERO, Role.HOMOGENEOUS)
     if not roles <= set(by_strictness):
@@ -172,10 +177,10 @@ def _role_inside(module: nn.Module) -> Role:
 
 
 def node_roles(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> dict[fx.Node, Role]:
-    """The role of every node of a traced graph."""
+    """Return the role of every node of a traced graph."""
     roles: dict[fx.Node, Role] = {}
+    # Results of opaque operations without a layer between: their number of channels is unknown.
     given: set[fx.Node] = set()
-    """What comes from an opaque operation without a layer between: how many channels?"""
     for node in graph.nodes:
         sources = node.all_input_nodes
         if sources and all(roles[source] is Role.SHAPE for source in sources):
@@ -184,7 +189,7 @@ def node_roles(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> dict[fx.Nod
         role = _node_role(node, modules)
         from_given = bool(given.intersection(sources))
         if role is Role.CONCATENATE and from_given:
-            role = Role.OPAQUE  # which channels of the result are whose is not known
+            role = Role.OPAQUE  # the origin of the result's channels is unknown
         if role is Role.OPAQUE or (from_given and role is not Role.LAYER):
             given.add(node)
         roles[node] = role
@@ -209,7 +214,7 @@ def _node_role(node: fx.Node, modules: Mapping[str, nn.Module]) -> Role:
     by_name = _BY_NAME.get(getattr(node.target, "__name__", ""), Role.OPAQUE)
     role = _FUNCTIONS.get(node.target, by_name)
     if role is Role.ADD and len(node.all_input_nodes) < 2:
-        # Where a constant is added, a silent channel is silent no more.
+        # Where it adds a constant, a silent channel becomes nonzero.
         return Role.HOMOGENEOUS if _adds_zero(node) else Role.OPAQUE
     if role is Role.CONCATENATE and node.kwargs.get("dim", (*node.args[1:], 0)[0]) != 1:
         return Role.OPAQUE
@@ -229,7 +234,7 @@ def _flattens(node: fx.Node) -> bool:
 
 
 def _views_flat(node: fx.Node) -> bool:
-    """The same for a new shape: of two dimensions, as the first must be the batch."""
+    """Whether a new shape does the same: it has two dimensions, as the first must be the batch."""
     shape = node.args[1:]
     if len(shape) == 1 and isinstance(shape[0], list | tuple):
         shape = tuple(shape[0])
@@ -237,7 +242,7 @@ def _views_flat(node: fx.Node) -> bool:
 
 
 def _averages_places(node: fx.Node) -> bool:
-    """Whether a mean is taken over places, not over channels or images."""
+    """Whether a mean is over places, not over channels or images."""
     dims = node.kwargs.get("dim", (*node.args[1:], None)[0])
     return isinstance(dims, list | tuple) and {d % 4 for d in dims if isinstance(d, int)} == {2, 3}
 
@@ -245,18 +250,18 @@ def _averages_places(node: fx.Node) -> bool:
 _KEEPS_CHANNELS = {
     "flatten": _flattens, "view": _views_flat, "reshape": _views_flat, "mean": _averages_places,
 }  # fmt: skip
-"""Operations that keep channels apart with some arguments only."""
+"""Operations that keep channels apart only with some arguments."""
 
 
 def concatenated(node: fx.Node) -> list[fx.Node]:
-    """What a concatenation joins, in order (the same tensor may stand there twice)."""
+    """Return the parts of a concatenation, in order (one tensor may occur twice)."""
     parts = node.args[0] if node.args else node.kwargs["tensors"]
     assert isinstance(parts, list | tuple)  # torch.cat takes nothing else
     return [part for part in parts if isinstance(part, fx.Node)]
 
 
 def part_of(node: fx.Node) -> slice | None:
-    """Which channels an indexing takes, where it takes a range of them and all of the rest."""
+    """Return the channels that an index takes, if it takes a range and all of the rest."""
     index = node.args[1] if len(node.args) == 2 else None
     if not isinstance(index, tuple) or len(index) < 2:
         return None

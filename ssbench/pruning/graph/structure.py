@@ -1,4 +1,4 @@
-"""What feeds what in a network: traced once with torch.fx, asked by methods, masks and surgery.
+"""What feeds what in a network: one trace with torch.fx for methods, masks and surgery.
 
 >>> structure = Structure.of(model)
 >>> [layer.name for layer in structure.prunable]     # every conv and linear layer but the output's
@@ -27,7 +27,7 @@ from ssbench.pruning.graph.roles import Role, Tracer, node_roles
 
 @dataclass(frozen=True)
 class Structure:
-    """The layers of a network in the order of their calls, and the graph between them."""
+    """The layers of a network in call order, and the graph between them."""
 
     layers: tuple[Layer, ...]
     graph: fx.Graph
@@ -38,14 +38,13 @@ class Structure:
         """Trace ``model``; attached parametrizations do not matter.
 
         Raises:
-            BadInputError: the network branches on its data or calls one layer twice, so that
-                what feeds what has no single answer.
+            BadInputError: the network branches on its data or calls one layer twice, so its graph
+                is not unique.
         """
         modes = [(module, module.training) for module in model.modules()]
         tracer = Tracer()
         try:
-            # What some modules do while they train (dropping out, a second output) is another
-            # network's structure.
+            # In training mode some modules behave like another network (dropout, second outputs).
             graph = tracer.trace(model.eval())
         except Exception as error:  # fx raises many kinds; all mean that the graph is not fixed
             raise BadInputError(_untraceable(model, tracer, error)) from error
@@ -64,12 +63,12 @@ class Structure:
 
     @property
     def prunable(self) -> tuple[Layer, ...]:
-        """Every convolution and linear layer except those whose result is the network's output."""
+        """Every convolution and linear layer except those that make the network's output."""
         return tuple(layer for layer in self.layers if not layer.is_output)
 
     @cached_property
     def tied_outputs(self) -> dict[str, str]:
-        """By layer, the first layer that its output channels live and die with; or itself."""
+        """By layer, the first layer that its output channels are tied to; or itself."""
         return tied_outputs(self.graph, self.roles, self.layers)
 
     @cached_property
@@ -79,30 +78,30 @@ class Structure:
 
     @cached_property
     def channels(self) -> Channels:
-        """Which channels leave the network together."""
+        """The classes of channels that leave the network together."""
         return read_channels(self.graph, self.roles, self.layers)
 
     @cached_property
     def selecting(self) -> frozenset[str]:
-        """Batch norms that may read a part of the channels in front of them."""
+        """Batch norms that may read a part of the channels before them."""
         return selecting_norms(self.graph, self.roles)
 
     def read_by(self, role: Role) -> frozenset[str]:
-        """Layers whose result gets to an operation of a role without passing through a layer."""
-        found: set[str] = set()
+        """Return layers whose result reaches an operation of a role without another layer."""
+        names: set[str] = set()
         reads = {node for node in self.graph.nodes if self.roles[node] is role}
         for node in reversed(self.graph.nodes):
             if self.roles[node] is Role.LAYER:
                 if reads.intersection(node.users):
-                    found.add(str(node.target))
+                    names.add(str(node.target))
             elif reads.intersection(node.users):
                 reads.add(node)
-        return frozenset(found)
+        return frozenset(names)
 
     def flow(self, masks: Mapping[str, Tensor]) -> Flow:
-        """Follow silence through the network: a masked weight is zero, and so is what it feeds.
+        """Follow silence through the network: a masked weight is zero, and so is its result.
 
-        A batch norm or bias behind a silent channel counts as zero, as the harness sets it.
+        A batch norm or bias after a silent channel counts as zero, as ssbench sets it.
 
         Args:
             masks: boolean, by weight name, in the weight's shape; a missing one keeps all.
@@ -111,11 +110,11 @@ class Structure:
         return Flow(self.layers, self.graph, self.roles, kernels, self.selecting)
 
     def survival(self, kernels: Mapping[str, Tensor]) -> Flow:
-        """Say up to which threshold each channel lives, for all thresholds at once.
+        """Return up to which threshold each channel lives, for all thresholds at once.
 
         Args:
-            kernels: scores of kernels, by layer name, [out, in/groups]; a layer that is left out
-                is never pruned.
+            kernels: scores of kernels, by layer name, [out, in/groups]; a missing layer is never
+                pruned.
         """
         return Flow(self.layers, self.graph, self.roles, kernels, self.selecting)
 
@@ -127,7 +126,7 @@ def _numel(model: nn.Module, name: str) -> int:
 
 
 def _untraceable(model: nn.Module, tracer: Tracer, error: Exception) -> str:
-    """Say which module of a network torch.fx cannot follow, and at which line of its code."""
+    """Return which module of a network torch.fx cannot trace, and at which line of its code."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -144,7 +143,7 @@ def _untraceable(model: nn.Module, tracer: Tracer, error: Exception) -> str:
 
 
 def _kernels(layer: Layer, masks: Mapping[str, Tensor]) -> Tensor:
-    """Which kernels [out, in/groups] of a layer have a weight left."""
+    """Return which kernels [out, in/groups] of a layer have a weight left."""
     mask = masks.get(layer.weight)
     if mask is None:
         return torch.ones(layer.outputs, layer.inputs // layer.groups, dtype=torch.bool)
@@ -155,7 +154,7 @@ _structures: WeakKeyDictionary[nn.Module, Structure] = WeakKeyDictionary()
 
 
 def structure_of(model: nn.Module) -> Structure:
-    """The structure of a network, traced once per network: hooks ask for it at every step."""
+    """Return the structure of a network; cached, as hooks ask for it at every step."""
     if model not in _structures:
         _structures[model] = Structure.of(model)
     return _structures[model]
