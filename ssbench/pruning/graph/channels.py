@@ -165,7 +165,7 @@ class _Reader:
         for count in node.all_input_nodes:
             for maps in self.counted.get(count, ()):
                 if role not in CHANNELWISE or self.given[maps] is not sources[0]:
-                    self._fix(self.given[maps], _said(node))
+                    self._fix(self.given[maps], _label(node))
 
     def _layer(self, layer: Layer, source: Tensor | None) -> Tensor:
         self.inputs[layer.name] = source
