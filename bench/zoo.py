@@ -39,7 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.zoo_table import KEPT, METHODS, Line, counted, read, write
 from ssbench.data.dataset import DataSet, Split
-from ssbench.errors import BadInputError
+from ssbench.errors import BadInputError, NotFiniteError
 from ssbench.experiment.plan import plan
 from ssbench.experiment.spec import Experiment
 from ssbench.experiment.stage import Run
@@ -170,6 +170,8 @@ def _method(line: Line, label: str, run: Run, workbench: Workbench) -> str:
     line.shares[label] = None
     try:
         record = _prune(line, run, workbench)
+    except NotFiniteError as error:
+        return f"{run.file.name}: after two steps on noise, {error}"
     except Exception:
         refusal = check_methods([run], workbench, [line.name])
         if not refusal:

@@ -35,7 +35,8 @@ more or less changes much: a layer leaves with its last filter, and with it all 
 `connections` (magnitude) and `strength` (synaptic strength) prune kernels of weights that have
 hardly been trained; surgery takes out only channels that have none left, and where one threshold
 for all layers takes all kernels of a layer, nothing but one channel of each layer is left (0.0).
-A dash is a method that is refused before training. Difference: the largest of outputs before and
+A dash is a method that is refused before training, or that two steps on noise cannot try.
+Difference: the largest of outputs before and
 after surgery, relative to the largest output.
 """
 

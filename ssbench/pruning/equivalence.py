@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ssbench.errors import RunFailedError
+from ssbench.errors import NotFiniteError, RunFailedError
 from ssbench.pruning.graph.structure import Structure
 from ssbench.pruning.surgery import compact
 
@@ -34,8 +34,8 @@ def certify(masked: nn.Module, compacted: nn.Module, images: Tensor) -> float:
         The largest absolute difference of outputs, relative to max(1, largest absolute output).
 
     Raises:
-        RunFailedError: an output is not finite, or the shapes of the smaller network do not fit
-            together.
+        NotFiniteError: an output is not finite.
+        RunFailedError: the shapes of the smaller network do not fit together.
     """
     expected = _outputs(masked, images, [])
     under_way: list[str] = []
@@ -46,7 +46,7 @@ def certify(masked: nn.Module, compacted: nn.Module, images: Tensor) -> float:
             f"the network after surgery cannot be run: {under_way[-1]}: {error}"
         ) from error
     if not (expected.isfinite().all() and result.isfinite().all()):
-        raise RunFailedError("an output of the network is not finite")
+        raise NotFiniteError("an output of the network is not finite")
     scale = max(1.0, float(expected.abs().max()))
     return float((expected - result).abs().max()) / scale
 

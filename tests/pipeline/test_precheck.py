@@ -89,6 +89,27 @@ def test_every_method_of_the_package_passes_on_a_small_network() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+class Exploding(nn.Module):
+    """Its outputs overflow before it has learned anything; a training may end elsewhere."""
+
+    def __init__(self, *_: int) -> None:
+        super().__init__()
+        self.first, self.layer = nn.Conv2d(1, 4, 3), nn.Linear(4, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = self.layer(self.first(images).mean((2, 3)) * 1e300 * 1e300)
+        return result
+
+
+def test_outputs_that_overflow_without_training_refuse_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(MODELS, "lenet5", Exploding)
+    monkeypatch.setattr(precheck, "_checked", {})
+    runs, workbench = prepared(["lenet5"], [{"name": "magnitude"}], (1, 8, 8))
+    assert check_networks(runs, workbench, ["lenet5"]) == {}
+
+
 class Cubic(nn.Module):
     """Has weights of five dimensions, for which torch has a memory format of their own."""
 
