@@ -7,29 +7,28 @@ tried before training as ``ssbench run`` does, counted beside torch's ``FlopCoun
 for two steps with each of four methods, pruned to half of its parameters, certified, counted again,
 exported and loaded. The verdict is one of
 
-- works: everything holds; a method that the network has nothing for is refused before training;
-- refused: the network is refused before training, with a reason;
+- works: everything holds with all methods;
+- partly: some methods are refused before training, with a reason, and everything holds with others;
+- refused: the network, or every method on it, is refused before training, with a reason;
 - wrong: something fails later, or a count is not right. There must be none.
 
-Counted are multiply-adds of convolutions, linear layers and matrix products, for one image.
+Counted are multiply-adds of convolutions, linear layers and matrix products, for one image. With
+``--write``, each result is kept at once in a file of JSON lines beside the table. A later call goes
+on with the networks that have none; those that ``--only`` names are examined again.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
-import platform
 import resource
 import tempfile
 import time
 import traceback
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -38,13 +37,16 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.zoo_table import KEPT, METHODS, Line, counted, read, write
 from ssbench.data.dataset import DataSet, Split
+from ssbench.errors import BadInputError, NotFiniteError
 from ssbench.experiment.plan import plan
 from ssbench.experiment.spec import Experiment
 from ssbench.experiment.stage import Run
 from ssbench.method.registry import discover
 from ssbench.models.registry import build
 from ssbench.pipeline.export import compact_network, describe, export
+from ssbench.pipeline.feasibility import check_reach
 from ssbench.pipeline.precheck import check_methods, check_networks
 from ssbench.pipeline.stages import carry_out
 from ssbench.pipeline.workbench import Workbench
@@ -72,36 +74,11 @@ xcit_nano_12_p16_224
 NAMES = [f"torchvision:{n}" for n in TORCHVISION.split()] + [f"timm:{n}" for n in TIMM.split()]
 PIXELS = (64, 96, 128, 160, 224, 240, 256, 299)
 """The sides that are tried in turn."""
-IMAGES, CLASSES, KEPT = 4, 10, 0.5
-METHODS: list[dict[str, Any]] = [
-    {"name": "magnitude", "grain": "filter", "label": "filters"},
-    {"name": "magnitude", "grain": "connection", "label": "connections"},
-    {"name": "network-slimming", "label": "slimming"},
-    {"name": "synaptic-strength", "label": "strength"},
-]
+IMAGES, CLASSES = 4, 10
 WHOLE = ("filters", "slimming")
 """The methods that prune whole filters: what they keep is what surgery leaves."""
 TOLERANCE = 0.005
 """Of the share of parameters after surgery, as in the protocol."""
-
-
-@dataclass
-class Line:
-    """What became of one network."""
-
-    name: str
-    verdict: str = "wrong"
-    reason: str = ""
-    pixels: int = 0
-    params: int = 0
-    macs: int = 0
-    shares: dict[str, float | None] = field(default_factory=dict)
-    """By method, the share of parameters after surgery; None: the method was refused."""
-    off: list[str] = field(default_factory=list)
-    """Methods for whole filters whose share after surgery is not the one that was asked for."""
-    difference: float = 0.0
-    """The largest that surgery made to the outputs, relative to the largest output."""
-    seconds: float = 0.0
 
 
 def dataset(pixels: int) -> DataSet:
@@ -179,24 +156,40 @@ def _examine(line: Line) -> None:
     if dense.macs != theirs:
         line.reason = f"{dense.macs:,} multiply-adds, and torch counts {theirs:,}"
         return
-    missing: dict[str, str] = {}
-    for each, run in zip(METHODS, runs, strict=True):
+    missing = [
+        reason
+        for each, run in zip(METHODS, runs, strict=True)
+        if (reason := _method(line, each["label"], run, workbench))
+    ]
+    line.verdict = ("works", "partly", "refused")[bool(missing) + (len(missing) == len(runs))]
+    line.reason = "; ".join(dict.fromkeys(missing))
+
+
+def _method(line: Line, label: str, run: Run, workbench: Workbench) -> str:
+    """Carry out one method; return why it is refused before training, empty where it is not."""
+    line.shares[label] = None
+    try:
+        record = _prune(line, run, workbench)
+    except NotFiniteError as error:
+        return f"{run.file.name}: after two steps on noise, {error}"
+    except Exception:
+        refusal = check_methods([run], workbench, [line.name])
+        if not refusal:
+            raise  # it would be found only after a training
+        return refusal[run.id].split(": ", 2)[-1]
+    share = record["params_compact"] / record["params_dense"]
+    if label in WHOLE and abs(share - KEPT) > TOLERANCE:
         try:
-            line.shares[each["label"]] = _prune(line, run, workbench)
-        except Exception:
-            refusal = check_methods([run], workbench, [line.name])
-            if not refusal:
-                raise
-            missing |= refusal
-            line.shares[each["label"]] = None
-    whole = {label: line.shares[label] for label in WHOLE}
-    line.off = [n for n, share in whole.items() if share and abs(share - KEPT) > TOLERANCE]
-    line.verdict = "works"
-    line.reason = "; ".join(dict.fromkeys(text.split(": ", 2)[-1] for text in missing.values()))
+            check_reach([run], workbench, "zoo")
+        except BadInputError as error:
+            return str(error).split(": ", 2)[-1]
+        line.off.append(label)
+    line.shares[label] = share
+    return ""
 
 
-def _prune(line: Line, run: Run, workbench: Workbench) -> float:
-    """Train, prune, certify, export and load; return the share of parameters that is left."""
+def _prune(line: Line, run: Run, workbench: Workbench) -> dict[str, Any]:
+    """Train, prune, certify, export and load; return the record."""
     tensors: dict[str, torch.Tensor] = {}
     record: dict[str, Any] = {}
     for stage in run.stages[:2]:
@@ -211,7 +204,7 @@ def _prune(line: Line, run: Run, workbench: Workbench) -> float:
         with tempfile.TemporaryDirectory() as folder:
             described = describe(network, facts, difference)
             export(network, described, "safetensors", Path(folder) / "exported")
-    return float(record["params_compact"] / record["params_dense"])
+    return record
 
 
 def _child(name: str, seconds: int, end: Connection) -> None:
@@ -235,89 +228,42 @@ def limited(name: str, seconds: int) -> Line:
         process.join()
 
 
-def table(lines: Sequence[Line]) -> str:
-    """All networks as Markdown, with what was run."""
-    labels = [each["label"] for each in METHODS]
-    head = ["network", "pixels", "params", "MACs", *labels, "difference", "verdict", "reason"]
-    rows = [head, ["---"] * len(head), *(_cells(line, labels) for line in lines)]
-    parts = ["torch", "torchvision", "timm", "torch-pruning", "fvcore"]
-    counts = Counter(line.verdict for line in lines)
-    what = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("works", "refused", "wrong"))
-    return "\n".join(
-        [
-            "# One network of every family",
-            "",
-            f"{len(lines)} networks: {what}.",
-            "",
-            "Made by `uv run python -m bench.zoo --write bench/zoo.md`, which says what is done. "
-            "MACs: multiply-adds of convolutions, linear layers and matrix products for one image; "
-            "they are those that torch's FlopCounterMode counts, or the network is wrong. Under a "
-            f"method: parameters after surgery in percent where {100 * KEPT:.0f} were asked for, "
-            "counted on the masks; \\* marks whole filters that surgery could not all take out; "
-            "a dash a method that is refused before training. Difference: the largest of outputs "
-            "before and after surgery, relative to the largest output.",
-            "",
-            *(f"| {' | '.join(row)} |" for row in rows),
-            "",
-            ", ".join(f"{part} {version(part)}" for part in parts)
-            + f", Python {platform.python_version()}",
-            "",
-        ]
-    )
-
-
-def _cells(line: Line, labels: Sequence[str]) -> list[str]:
-    known = line.params > 0
-    shares = [line.shares.get(label) for label in labels]
-    return [
-        line.name,
-        f"{line.pixels}" if line.pixels else "-",
-        f"{line.params:,}" if known else "-",
-        f"{line.macs:,}" if known else "-",
-        *(
-            "-" if share is None else f"{100 * share:.1f}" + r"\*" * (label in line.off)
-            for label, share in zip(labels, shares, strict=True)
-        ),
-        f"{line.difference:.0e}" if line.shares else "-",
-        line.verdict,
-        line.reason.replace("|", r"\|"),
-    ]
-
-
-def run(names: Sequence[str], seconds: int, tell: Callable[[Line], None]) -> list[Line]:
+def run(names: Sequence[str], seconds: int, tell: Callable[[Line], None]) -> None:
     """Examine networks one after the other, each for at most some seconds of computing."""
     import_module("timm")
     torch_pruning()
     flop_count_analysis()
     torch.set_num_threads(1)
-    lines = []
     for name in names:
-        lines.append(limited(name, seconds))
-        tell(lines[-1])
-    return lines
+        tell(limited(name, seconds))
 
 
 def main() -> None:
     """Print what became of every network, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="*", default=[""], help="words in the names")
+    parser.add_argument("--only", nargs="*", default=[], help="words in the names")
     parser.add_argument(
         "--limit", type=int, default=120, help="seconds of computing for each network"
     )
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
-    names = [name for name in NAMES if any(word in name for word in options.only)]
+    lines = read(options.write) if options.write else {}
+    if options.only:
+        names = [name for name in NAMES if any(word in name for word in options.only)]
+    else:
+        names = [name for name in NAMES if name not in lines]
 
     def tell(line: Line) -> None:
         shares = {n: None if s is None else round(100 * s, 1) for n, s in line.shares.items()}
         took = f"{line.seconds:.1f} s"
         print(f"{line.verdict:8}{line.name} {shares} {took} {line.reason}", flush=True)
+        lines[line.name] = line
+        if options.write:
+            write([lines[name] for name in NAMES if name in lines], options.write)
 
-    lines = run(names, options.limit, tell)
-    print(dict(Counter(line.verdict for line in lines)))
-    if options.write:
-        options.write.write_text(table(lines), encoding="utf-8")
-    if any(line.verdict == "wrong" for line in lines):
+    run(names, options.limit, tell)
+    print(counted(lines.values()))
+    if any(line.verdict == "wrong" for line in lines.values()):
         raise SystemExit(1)
 
 

@@ -108,6 +108,10 @@ class NoRoomError(RunFailedError):
     """Not enough memory for a training step."""
 
 
+class NotFiniteError(RunFailedError):
+    """A network gives an output that is not finite, so that nothing can be compared with it."""
+
+
 class DivergedError(RunFailedError):
     """The training loss is no longer finite.
 

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ssbench.errors import BadInputError, RunFailedError
+from ssbench.errors import BadInputError, NotFiniteError, RunFailedError
 from ssbench.models.exported import DESCRIPTION, Description, Format, checksum, load, read
 from ssbench.models.registry import build
 from ssbench.models.state_dict import restore
@@ -149,11 +149,14 @@ def _compare(network: nn.Module, folder: Path, images: Tensor) -> None:
     """Check that the written file gives the same outputs as the network.
 
     Raises:
-        RunFailedError: it does not.
+        NotFiniteError: an output of the network is not finite.
+        RunFailedError: the file gives other outputs.
     """
     written = read(folder)
     with torch.no_grad():
         expected = network(images)
+        if not expected.isfinite().all():
+            raise NotFiniteError("an output of the network is not finite")
         if written.kind == "safetensors":
             result = load(folder)(images)
         elif written.kind == "pt2":

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssbench.data.dataset import DataSet, Split
-from ssbench.errors import BadInputError, DivergedError, RunFailedError
+from ssbench.errors import BadInputError, DivergedError, NotFiniteError, RunFailedError
 from ssbench.experiment.stage import Run, Stage
 from ssbench.method.contract import Method
 from ssbench.pipeline.stages import carry_out
@@ -115,7 +115,7 @@ def _reason(
         with torch.random.fork_rng(devices=[]):
             attempt(run, workbench)
     except Exception as error:  # torch, fvcore, torch-pruning and networks raise any kind
-        if isinstance(error, DivergedError) or out_of_memory(error):
+        if isinstance(error, DivergedError | NotFiniteError) or out_of_memory(error):
             return None
         by = f"{run.file.name}: " if attempt is _try_method else ""
         return by + _reason_text(error)

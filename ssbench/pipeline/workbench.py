@@ -113,7 +113,11 @@ class Workbench:
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a network to the device, in the fastest memory format for convolutions."""
-        return model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        model.to(self.device)
+        for tensor in (*model.parameters(), *model.buffers()):
+            if tensor.dim() == 4:  # torch has another format for the weights of a Conv3d
+                tensor.data = tensor.data.to(memory_format=torch.channels_last)
+        return model
 
     def dense(self, name: str) -> Counts:
         """Count the unpruned network, once."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ssbench.errors import RunFailedError
+from ssbench.errors import NotFiniteError, RunFailedError
 from ssbench.pruning.graph.structure import Structure
 from ssbench.pruning.surgery import compact
 
@@ -34,16 +34,19 @@ def certify(masked: nn.Module, compacted: nn.Module, images: Tensor) -> float:
         The largest absolute difference of outputs, relative to max(1, largest absolute output).
 
     Raises:
-        RunFailedError: an output is not finite, or the shapes of the smaller network do not fit
-            together.
+        NotFiniteError: an output is not finite.
+        RunFailedError: the shapes of the smaller network do not fit together.
     """
-    expected = _outputs(masked, images)
+    expected = _outputs(masked, images, [])
+    under_way: list[str] = []
     try:
-        result = _outputs(compacted, images)
+        result = _outputs(compacted, images, under_way)
     except RuntimeError as error:
-        raise RunFailedError(f"the network after surgery cannot be run: {error}") from error
+        raise RunFailedError(
+            f"the network after surgery cannot be run: {under_way[-1]}: {error}"
+        ) from error
     if not (expected.isfinite().all() and result.isfinite().all()):
-        raise RunFailedError("an output of the network is not finite")
+        raise NotFiniteError("an output of the network is not finite")
     scale = max(1.0, float(expected.abs().max()))
     return float((expected - result).abs().max()) / scale
 
@@ -81,8 +84,17 @@ def compact_certified(
     return network, difference
 
 
-def _outputs(model: nn.Module, images: Tensor) -> Tensor:
+def _outputs(model: nn.Module, images: Tensor, under_way: list[str]) -> Tensor:
+    """Run a copy of a network; the modules under way are those around an operation that fails."""
     network = copy.deepcopy(model).eval().double()
+    for name, module in network.named_modules():
+        said = f"{name or 'forward()'} ({type(module).__name__})"
+        module.register_forward_pre_hook(lambda *_, said=said: under_way.append(said))
+        module.register_forward_hook(lambda *_: _left(under_way))
     with torch.no_grad():
         result: Tensor = network(images.double().to(next(network.parameters()).device))
     return result
+
+
+def _left(under_way: list[str]) -> None:
+    under_way.pop()

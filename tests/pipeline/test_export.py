@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import ssbench
 from ssbench.data.registry import open_dataset
-from ssbench.errors import BadInputError
+from ssbench.errors import BadInputError, NotFiniteError
 from ssbench.models.channel_selection import ChannelSelection
 from ssbench.models.exported import read
 from ssbench.models.registry import MODELS
@@ -301,6 +301,15 @@ def test_nothing_is_unpickled(exported: Path) -> None:
     with pytest.raises(BadInputError, match="not safetensors"):
         ssbench.load(exported)
     assert not trace.exists()
+
+
+def test_outputs_that_overflow_are_not_said_to_differ(tmp_path: Path) -> None:
+    network, difference = compact_network(record_of("vgg6"), masked("vgg6")[1])
+    with torch.no_grad():
+        network.get_parameter("features.0.weight").mul_(1e38).mul_(1e38)
+    with pytest.raises(NotFiniteError, match="an output of the network is not finite"):
+        export(network, describe(network, record_of("vgg6"), difference), "pt2", tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_formats_say_what_opens_them(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ GROUPED = TINY.replace("vgg6", "timm:test_efficientnet_gn").replace("connection"
 
 
 def asking(tiny: Path, budget: str) -> Path:
-    tiny.write_text(GROUPED.replace("budget = { kept = [0.5, 0.1] }", f"budget = {budget}"))
+    tiny.write_text(
+        GROUPED.replace("budget = { kept = [0.5, 0.1], protection = 0.0 }", f"budget = {budget}")
+    )
     return tiny
 
 

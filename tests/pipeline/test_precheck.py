@@ -89,6 +89,53 @@ def test_every_method_of_the_package_passes_on_a_small_network() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+class Exploding(nn.Module):
+    """Its outputs overflow before it has learned anything; a training may end elsewhere."""
+
+    def __init__(self, *_: int) -> None:
+        super().__init__()
+        self.first, self.layer = nn.Conv2d(1, 4, 3), nn.Linear(4, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = self.layer(self.first(images).mean((2, 3)) * 1e300 * 1e300)
+        return result
+
+
+def test_outputs_that_overflow_without_training_refuse_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(MODELS, "lenet5", Exploding)
+    monkeypatch.setattr(precheck, "_checked", {})
+    runs, workbench = prepared(["lenet5"], [{"name": "magnitude"}], (1, 8, 8))
+    assert check_networks(runs, workbench, ["lenet5"]) == {}
+
+
+class Cubic(nn.Module):
+    """Has weights of five dimensions, for which torch has a memory format of their own."""
+
+    def __init__(self, *_: int) -> None:
+        super().__init__()
+        self.first, self.cubes = nn.Conv2d(1, 4, 3), nn.Conv3d(1, 2, 3)
+        self.layer = nn.Linear(4, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.first(images)
+        result: Tensor = self.layer(maps.mean((2, 3)) + self.cubes(maps.unsqueeze(1)).mean())
+        return result
+
+
+def test_a_network_with_weights_of_five_dimensions_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(MODELS, "lenet5", Cubic)
+    monkeypatch.setattr(precheck, "_checked", {})
+    runs, workbench = prepared(["lenet5"], [{"name": "magnitude"}], (1, 8, 8))
+    assert check_networks(runs, workbench, ["lenet5"]) == {}
+    assert check_methods(runs, workbench, ["lenet5"]) == {}
+    network = workbench.place(Cubic())
+    assert network.get_parameter("first.weight").is_contiguous(memory_format=torch.channels_last)
+
+
 class Dictionary(nn.Module):
     def __init__(self, *_: int) -> None:
         super().__init__()

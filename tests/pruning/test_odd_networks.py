@@ -119,9 +119,45 @@ class Unusual(Network):
         return F.conv2d(product.reshape(maps.shape), self.filter, groups=8)
 
 
-@pytest.mark.parametrize(
-    "kind", [Grouped, Split, Sliced, Scaleless, Attending, Unusual], ids=lambda kind: kind.__name__
-)
+class Counting(Network):
+    """Other maps are given the number of channels that these have, as in LambdaNetworks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 1)
+
+    def middle(self, maps: Tensor) -> Tensor:
+        images, channels, height, width = maps.shape
+        places_first = self.conv(maps).flatten(2).transpose(1, 2)
+        result: Tensor = places_first.transpose(1, 2).reshape(images, channels, height, width)
+        return result
+
+
+class Scaled(Network):
+    """A value depends on the number of channels."""
+
+    def middle(self, maps: Tensor) -> Tensor:
+        result: Tensor = maps * maps.size(1) ** -0.5
+        return result
+
+
+class Branches(Network):
+    """A sum begins with zero, and a difference; a branch is missing, as in MobileOne."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.other = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, padding=1)
+
+    def middle(self, maps: Tensor) -> Tensor:
+        missing = 0
+        result: Tensor = missing + self.conv(maps) - self.other(maps) + missing - 0
+        return result
+
+
+CUT = [Grouped, Split, Sliced, Scaleless, Attending, Unusual, Counting, Scaled, Branches]
+
+
+@pytest.mark.parametrize("kind", CUT, ids=lambda kind: kind.__name__)
 def test_surgery_changes_no_output(kind: type[Network]) -> None:
     network = kind().eval()
     network.norm.running_mean.normal_()
@@ -194,6 +230,34 @@ def test_a_convolution_that_others_derived_is_admitted_where_it_is_linear() -> N
     network = Network()
     network.stem = timm.layers.Conv2dSame(3, 8, 3)
     check_weights(network, Structure.of(network))
+
+
+class Measured(Network):
+    """Asks for sizes that surgery leaves as they are, and gives maps their own channels back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.squeeze, self.excite = nn.Linear(8, 4), nn.Conv2d(8, 8, 1)
+
+    def middle(self, maps: Tensor) -> Tensor:
+        images, channels, height, width = maps.size()
+        pooled = F.avg_pool2d(maps, (height, width)).view(images, channels)
+        wide = F.interpolate(self.excite(maps), size=maps.shape[-2:])
+        result: Tensor = wide + self.squeeze(pooled).mean() * wide.size(0)
+        return result
+
+
+def test_all_channels_stay_only_where_their_number_is_given_to_others() -> None:
+    fixed = {
+        kind: bool(structure.channels.fixed[structure.channels.outputs["stem"]].any())
+        for kind in (Counting, Scaled, Measured, Branches)
+        for structure in [Structure.of(kind())]
+    }
+    assert fixed == {Counting: True, Scaled: True, Measured: False, Branches: False}
+    branches = Structure.of(Branches()).channels
+    assert not branches.fixed[branches.outputs["conv"]].any()
+    assert torch.equal(branches.outputs["conv"], branches.outputs["other"])
+    assert Structure.of(Counting()).channels.why["stem"] == ["reshape"]
 
 
 class Branching(Network):

@@ -53,6 +53,14 @@ def test_the_smaller_network_is_the_same_function(name: str, grain: str, density
         assert after.params < before.params
 
 
+def test_a_module_that_cannot_be_run_after_surgery_is_named() -> None:
+    model, masks, example = pruned("vgg6", "filter", 0.3)
+    small = compact(model, structure_of(model), masks)
+    small.get_submodule("features").register_module("3", torch.nn.Conv2d(5, 5, 3))
+    with pytest.raises(RunFailedError, match=r"features.3 \(Conv2d\): Given groups=1"):
+        certify(model, small, noise(example.shape))
+
+
 def test_the_certificate_fails_where_the_networks_differ() -> None:
     model, masks, example = pruned("vgg6", "filter", 0.3)
     small = compact(model, structure_of(model), masks)

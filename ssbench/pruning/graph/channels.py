@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, fx
 
+from ssbench.pruning.graph.channel_counts import counted_channels
 from ssbench.pruning.graph.layers import Layer
 from ssbench.pruning.graph.roles import Role, concatenated, part_of
 
@@ -112,6 +113,7 @@ class _Reader:
         self.sources: dict[str, Tensor] = {}
         self.vectors: dict[str, Tensor] = {}
         self.given: dict[fx.Node, Tensor | None] = {}
+        self.counted = counted_channels(self.graph, self.roles)
         for node in self.graph.nodes:
             self.given[node] = self._node(node)
         return self._numbered()
@@ -124,6 +126,7 @@ class _Reader:
             return None
         nodes = [n for n in node.all_input_nodes if self.roles[n] is not Role.SHAPE]
         sources = [self.given[n] for n in nodes]
+        self._keep_counted(node, role, sources)
         if role is Role.LAYER:
             return self._layer(self.by_name[str(node.target)], sources[0])
         if role in CHANNELWISE and len(sources) == 1:
@@ -156,6 +159,13 @@ class _Reader:
             for number in numbers:
                 self.reasons.setdefault(number, set()).add(why)
         return ids
+
+    def _keep_counted(self, node: fx.Node, role: Role, sources: list[Tensor | None]) -> None:
+        """Keep all channels of maps whose number others are given; maps may have their own."""
+        for count in node.all_input_nodes:
+            for maps in self.counted.get(count, ()):
+                if role not in CHANNELWISE or self.given[maps] is not sources[0]:
+                    self._fix(self.given[maps], _label(node))
 
     def _layer(self, layer: Layer, source: Tensor | None) -> Tensor:
         self.inputs[layer.name] = source

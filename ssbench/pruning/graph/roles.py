@@ -79,6 +79,7 @@ _FUNCTIONS: dict[object, Role] = {
     ),
     **dict.fromkeys((F.relu6, F.silu, F.gelu, F.hardswish, torch.tanh), Role.ZERO_AT_ZERO),
     **dict.fromkeys((operator.add, operator.iadd, torch.add, "add", "add_"), Role.ADD),
+    **dict.fromkeys((operator.sub, operator.isub, torch.sub, "sub", "sub_"), Role.ADD),
     **dict.fromkeys((operator.mul, operator.imul, torch.mul, "mul", "mul_"), Role.MULTIPLY),
     **dict.fromkeys((torch.cat, torch.concat), Role.CONCATENATE),
     **dict.fromkeys(("size", "dim"), Role.SHAPE),
@@ -213,11 +214,17 @@ def _node_role(node: fx.Node, modules: Mapping[str, nn.Module]) -> Role:
     by_name = _BY_NAME.get(getattr(node.target, "__name__", ""), Role.OPAQUE)
     role = _FUNCTIONS.get(node.target, by_name)
     if role is Role.ADD and len(node.all_input_nodes) < 2:
-        return Role.OPAQUE  # adds a constant: a silent channel becomes nonzero
+        # Where it adds a constant, a silent channel becomes nonzero.
+        return Role.HOMOGENEOUS if _adds_zero(node) else Role.OPAQUE
     if role is Role.CONCATENATE and node.kwargs.get("dim", (*node.args[1:], 0)[0]) != 1:
         return Role.OPAQUE
     keeps = _KEEPS_CHANNELS.get(str(getattr(node.target, "__name__", node.target)))
     return Role.OPAQUE if keeps and not keeps(node) else role
+
+
+def _adds_zero(node: fx.Node) -> bool:
+    """Whether the number in a sum or difference is zero: where a sum begins, or a branch lacks."""
+    return [each for each in node.args if not isinstance(each, fx.Node)] == [0]
 
 
 def _flattens(node: fx.Node) -> bool:
