@@ -160,7 +160,7 @@ def test_shipped_experiments_are_found_by_name_from_an_installed_copy(tmp_path: 
     environment = installed(tmp_path / "site")
     ended = shell(environment, tmp_path, "run", "--dry-run")
     assert ended.returncode == 0, ended.stderr
-    assert "quickstart: 108 runs" in ended.stdout
+    assert "quickstart: 207 runs" in ended.stdout
 
 
 def test_a_method_file_of_ones_own_runs_from_anywhere(

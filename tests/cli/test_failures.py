@@ -79,7 +79,7 @@ def test_a_method_that_raises_fails_alone(tmp_path: Path, tiny: Path, invoke: In
 def test_a_training_that_diverges_fails_with_all_that_build_on_it(
     tiny: Path, invoke: Invoke
 ) -> None:
-    tiny.write_text(TINY.replace("lr = 0.05", "lr = 1e30"))
+    tiny.write_text(TINY.replace("lr = 0.05", "lr = 100.0, weight_decay = 1.0"))
     ended = invoke("run", tiny)
     assert ended.code == 1
     folder = Path("results/tiny")

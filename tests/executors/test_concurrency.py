@@ -110,7 +110,7 @@ def test_the_schedule_gives_every_stage_once_after_its_parent(tmp_path: Path) ->
             "name": "x",
             "dataset": "digits",
             "models": ["vgg6"],
-            "budget": {"kept": [0.5, 0.1], "passes": 2},
+            "budget": {"kept": [0.5, 0.1], "passes": 2, "protection": 0.0},
             "methods": [{"name": "magnitude"}, {"name": "l0"}, {"name": "dense"}],
         }
     )
@@ -154,7 +154,7 @@ def test_a_stage_waits_for_a_parent_that_has_to_be_computed_again(tmp_path: Path
             "dataset": "digits",
             "models": ["vgg6"],
             "seeds": [0],
-            "budget": {"kept": [0.5, 0.1]},
+            "budget": {"kept": [0.5, 0.1], "protection": 0.0},
             "methods": [{"name": "magnitude"}],
         }
     )

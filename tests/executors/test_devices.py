@@ -97,7 +97,7 @@ def started(folder: Path, *more: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--devices", cores() + 1], f"this machine has {cores()} cores"),
+        (["--devices", cores() + 1], f"this machine has {cores()} usable cores"),
         (["--devices", "2", "--concurrency", "2"], "leave out --concurrency"),
         (["--devices", "2", "--set", "train.compile=true"], "set compile = false"),
         (["--devices", "0"], "--devices"),
@@ -119,7 +119,7 @@ def test_gpus_that_are_not_there_and_fabric_that_is_not_installed(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     ddp_group.check(4, torch.device("cuda"), [])
-    with pytest.raises(BadInputError, match="has 4 CUDA devices"):
+    with pytest.raises(BadInputError, match="has 4 usable CUDA devices"):
         ddp_group.check(5, torch.device("cuda"), [])
     with pytest.raises(BadInputError, match="choose --device cuda"):
         ddp_group.check(2, torch.device("cuda:1"), [])

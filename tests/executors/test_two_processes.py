@@ -158,7 +158,7 @@ def test_who_finds_a_stage_locked_does_other_runs_first_and_says_what_it_waits_f
         outcome = execute(runs, workbench, store, results_, observer)
     assert len(outcome.done) == 2
     put_off = f"prune {prune.id} put off"
-    waits = f"waiting for prune {prune.id[:8]}, which process {os.getpid()} on "
+    waits = f"waiting for prune {prune.id[:8]}, held by process {os.getpid()} on "
     done, again, said = observer.seen[1], observer.seen[2], observer.seen[3]
     assert observer.seen[0] == again == put_off
     assert done == "dense done"

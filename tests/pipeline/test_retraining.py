@@ -23,7 +23,7 @@ EXPERIMENT = """
 dataset = "digits"
 models = ["vgg6"]
 seeds = [0]
-budget = {{ unit = "params", kept = [0.3] }}
+budget = {{ unit = "params", kept = [0.3], protection = 0.0 }}
 train = {{ epochs = {train}, lr = 0.05, schedule = "constant" }}
 finetune = {{ epochs = 1, lr = 0.02, schedule = "constant" }}
 methods = [{methods}]

@@ -81,7 +81,7 @@ def failing(trial: Trial) -> list[list[dict[str, object]]]:
     return [[RECORDS[-1] | {"run": run.id, "diverged_epoch": 3} | ends] for run in trial.runs]
 
 
-SHARED = {"name": "magnitude", "budget": {"kept": [0.4, 0.2, 0.1]}}
+SHARED = {"name": "magnitude", "budget": {"kept": [0.4, 0.2, 0.1], "protection": 0.0}}
 
 
 def test_what_failed_in_another_process_is_not_tried_again(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def runs(**changed: Any) -> list[Run]:
         "name": "pretended",
         "dataset": "noise",
         "models": ["vgg6"],
-        "budget": {"kept": 0.4, "unit": "params"},
+        "budget": {"kept": 0.4, "unit": "params", "protection": 0.0},
         "seeds": [0],
         "train": recipe,
         "finetune": recipe,

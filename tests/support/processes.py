@@ -50,7 +50,7 @@ EXPERIMENT = """
 dataset = "digits"
 models = ["vgg6"]
 seeds = [0, 1]
-budget = { kept = [0.5, 0.2] }
+budget = { kept = [0.5, 0.2], protection = 0.0 }
 train = { epochs = 1, lr = 0.05, schedule = "one-cycle", shift = 1 }
 finetune = { epochs = 1, lr = 0.02, schedule = "one-cycle", shift = 1 }
 methods = [

@@ -108,10 +108,14 @@ def by_layers(name: str, model: nn.Module, method: Any) -> Tensor:
             total = total + method.lambda_ * norms_.sum()
         else:
             values = torch.cat([module.weight.flatten(1), module.bias[:, None]], 1)
-            price = (method.lambda_ + 0.5 * method.weight_decay * values.square()).sum(1)
+            decay = 0.5 * WEIGHT_DECAY / (1 - method.drop_rate)
+            price = method.lambda_ / 1000 * values.shape[1] + decay * values.square().sum(1)
             gate = model.get_submodule(layer.norm_after).gate
-            total = total + (gate.probability() * price).sum() / 1000
+            total = total + (gate.probability() * price).sum()
     return total
+
+
+WEIGHT_DECAY = 1e-2
 
 
 @pytest.mark.parametrize("name", BY_LAYERS)
@@ -125,7 +129,8 @@ def test_a_penalty_over_all_layers_at_once_is_the_sum_over_layers(name: str) -> 
                 module.weight[0] = 0.0  # the sub-gradient there is 0
             if name == "l0" and module.bias is None:
                 module.bias = nn.Parameter(torch.randn(layer.outputs))
-    value, gradients = grouped(model, lambda: offer(method.penalty, model, images=1000))
+    facts = {"images": 1000, "weight_decay": WEIGHT_DECAY}
+    value, gradients = grouped(model, lambda: offer(method.penalty, model, **facts))
     expected, wanted = grouped(model, lambda: by_layers(name, model, method))
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
     assert gradients.keys() == wanted.keys()

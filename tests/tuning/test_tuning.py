@@ -27,7 +27,7 @@ SMALL = """
 dataset = "digits"
 models = ["vgg6"]
 seeds = [0]
-budget = { kept = [0.5, 0.3] }
+budget = { kept = [0.5, 0.3], protection = 0.0 }
 train = { epochs = 1, lr = 0.05, schedule = "one-cycle" }
 finetune = { epochs = 1, lr = 0.02, schedule = "one-cycle" }
 """
@@ -463,7 +463,7 @@ def test_a_finite_space_is_tried_out_before_anything_is_tried_again() -> None:
 
 
 def test_a_methods_own_finetuning_rate_changes_its_finetuning_alone(tmp_path: Path) -> None:
-    text = SMALL.replace("[0.5, 0.3]", "[0.5], protection = 0.0")
+    text = SMALL.replace("[0.5, 0.3]", "[0.5]")
     path = write(tmp_path / "own.toml", text + 'methods = [{ name = "magnitude" }]')
     (before,) = plan(load(path), REGISTRY, "data", "own.toml")
     both = '[{ name = "magnitude" }, { name = "magnitude", finetune_lr = 0.3 }]'
