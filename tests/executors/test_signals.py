@@ -22,7 +22,7 @@ from tests.support.processes import EXPERIMENT, alive, ended, prepared, results,
 
 ASKS = '''
 """Asks the process that started its own to stop, in the second of three epochs, as a file says."""
-import multiprocessing, os, signal
+import multiprocessing, os, signal, time
 from dataclasses import dataclass
 from pathlib import Path
 from ssbench.method import Method, prunable_weights
@@ -40,6 +40,7 @@ class Asks(Method):
             order.unlink()
             for name in names:
                 os.kill(multiprocessing.parent_process().pid, signal.Signals[name])
+                time.sleep(0.2)  # of two that are pending Python handles the lower number first
 
     def scores(self, model):
         return {name: weight.abs() for name, weight in prunable_weights(model).items()}
