@@ -113,7 +113,8 @@ def test_what_a_failed_stage_had_in_memory_is_let_go(
     two = TINY.replace("seeds = [0]", "seeds = [0, 1]")
     tiny.write_text(two.replace('{ name = "magnitude", grain = "connection" }', '{ name = "l0" }'))
     assert invoke("run", tiny, "--quiet").code == 1
-    assert alive == [0] * 5  # the first time before any stage, on two images
+    assert not any(alive)
+    assert len(alive) in (4, 5)  # five where this process has not tried the method before
     assert last(Path("results/tiny"), "l0")["reason"] == "train: out of memory (CUDA out of memory)"
 
 

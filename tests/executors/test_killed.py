@@ -17,7 +17,7 @@ EXPERIMENT = """
 dataset = "digits"
 models = ["vgg6"]
 seeds = [0]
-budget = { kept = [0.5, 0.05] }
+budget = { kept = [0.5, 0.05], protection = 0.0 }
 train = { epochs = 2, lr = 0.05, schedule = "one-cycle", shift = 1 }
 finetune = { epochs = 2, lr = 0.02, schedule = "one-cycle", shift = 1 }
 methods = [
