@@ -25,14 +25,10 @@ from typing import Any, ClassVar, Literal, Protocol, get_args
 from torch import Tensor, nn
 
 from ssbench.errors import Limit
-from ssbench.method.filter_groups import group_importance
-from ssbench.method.loss_gradients import balanced, gradients, scratch_copy, weights_of
-from ssbench.method.norms import kernel_norms
-from ssbench.method.search_space import Choice, LogUniform, Search, Uniform
+from ssbench.method.search_space import Search
 from ssbench.pruning.budget import Scope
 from ssbench.pruning.graph.layers import Layer
-from ssbench.pruning.graph.structure import Structure, structure_of
-from ssbench.pruning.lazy_imports import torch_pruning
+from ssbench.pruning.graph.structure import structure_of
 from ssbench.training.recipe import ParameterGroup
 
 Grain = Literal["weight", "connection", "filter", "none"]
@@ -199,36 +195,3 @@ def to_grain(values: Tensor, grain: Grain) -> Tensor:
     first = {"connection": 2, "filter": 1}.get(grain, values.dim())
     dims = tuple(range(first, values.dim()))
     return values.sum(dims, keepdim=True) if dims else values
-
-
-__all__ = [
-    "GRAINS",
-    "Batches",
-    "Choice",
-    "Grain",
-    "Layer",
-    "Limit",
-    "LogUniform",
-    "Method",
-    "ParameterGroup",
-    "Pruning",
-    "Scope",
-    "Scores",
-    "Search",
-    "Structure",
-    "Uniform",
-    "balanced",
-    "gradients",
-    "group_importance",
-    "kernel_norms",
-    "module_of",
-    "offer",
-    "prunable_layers",
-    "prunable_weights",
-    "scratch_copy",
-    "structure_of",
-    "to_grain",
-    "torch_pruning",
-    "wants",
-    "weights_of",
-]

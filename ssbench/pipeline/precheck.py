@@ -65,7 +65,7 @@ def check_methods(runs: Sequence[Run], workbench: Workbench, models: Sequence[st
     def kind(run: Run) -> tuple[str, ...]:
         return run.stage.model, run.file.name, run.file.content, run.method.grain
 
-    ours = [run for run in runs if run.file.cls.__module__.startswith("ssbench.methods.")]
+    ours = [run for run in runs if run.file.is_ours]
     return _refused([run for run in ours if run.budget], workbench, models, kind, _try_method)
 
 
