@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ssbench.errors import BadInputError, nearest
+from ssbench.paths import install
 
 if TYPE_CHECKING:
     from torch import nn
@@ -200,7 +201,7 @@ def _torchvision(name: str, classes: int) -> nn.Module:
 def _check_timm(name: str, place: str) -> None:
     if find_spec("timm") is None:
         raise BadInputError(
-            f"{place}: {TIMM}{name} needs the package timm; install ssbench[timm], or choose one "
+            f"{place}: {TIMM}{name} needs the package timm; {install('timm')}, or choose one "
             f"of {', '.join([*MODELS, *IMAGENET])}"
         )
     import timm

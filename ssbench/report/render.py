@@ -12,6 +12,7 @@ from ssbench.analysis.merge import merge
 from ssbench.analysis.published import Published, matching
 from ssbench.analysis.rows import Row, printed
 from ssbench.errors import BadInputError
+from ssbench.paths import install
 from ssbench.report import captions
 from ssbench.report.figures import draw, draw_overall
 from ssbench.report.figures.chart import Figure
@@ -160,5 +161,5 @@ def _parquet(page: Page) -> bytes:
         return as_parquet([run for row in page.rows for run in (*row.done, *row.failed)])
     except ImportError as error:
         raise BadInputError(
-            f"--format parquet: {error.name or 'pyarrow'} is missing; pip install ssbench[parquet]"
+            f"--format parquet: {error.name or 'pyarrow'} is missing; {install('parquet')}"
         ) from error
