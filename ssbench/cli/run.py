@@ -13,7 +13,7 @@ from ssbench.data.remarks import print_remarks
 from ssbench.errors import BadInputError
 from ssbench.executors import estimate, progress
 from ssbench.executors.ray.cluster import reach
-from ssbench.executors.session import Options, execute_missing, prepare
+from ssbench.executors.session import Options, Prepared, execute_missing, prepare
 from ssbench.executors.stage_runner import Outcome
 from ssbench.models.exported import Format
 from ssbench.models.registry import check as check_model
@@ -53,8 +53,22 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
         )
         for line in out_of_reach(possible, ready.workbench):
             console.print(line, soft_wrap=True, markup=False)
-        _tell(ready.refused, log)
+        tell(ready.refused, log)
         return Outcome(failed=ready.refused)
+    outcome = carry_out(ready, options, log)
+    show(ready.results.folder, console, quiet=options.quiet)
+    tell(outcome.failed, log)
+    if outcome.failed:
+        log.print("failed runs are not repeated; use --retry-failed for that")
+    return outcome
+
+
+def carry_out(ready: Prepared, options: Options, log: Console) -> Outcome:
+    """Execute what is missing of a checked experiment, and save records; show progress.
+
+    Raises:
+        Stopped: someone asked the process to end; finished stages and epochs are kept.
+    """
     make_folder(ready.results.folder, "--results")
     ready.store.prepare()
     ready.results.open()
@@ -68,14 +82,11 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
                 break
             # Someone removed the records meanwhile; the stages are still in the cache.
             outcome = execute_missing(ready, options, observer)
-    show(ready.results.folder, console, quiet=options.quiet)
-    _tell(outcome.failed, log)
-    if outcome.failed:
-        log.print("failed runs are not repeated; use --retry-failed for that")
     return outcome
 
 
-def _tell(failed: Mapping[str, str], log: Console) -> None:
+def tell(failed: Mapping[str, str], log: Console) -> None:
+    """Print why runs have no result."""
     for name, reason in failed.items():
         log.print(f"failed: {name}: {reason}", style="red", markup=False, soft_wrap=True)
 

@@ -99,7 +99,24 @@ def prepare(argument: str, options: Options) -> Prepared:
         BadInputError: what is wrong, where, and the remedy.
     """
     path = find(argument)
-    source, experiment = str(path), load(path, options.overrides)
+    experiment = load(path, options.overrides)
+    return prepare_loaded(experiment, options, str(path), command(argument, options))
+
+
+def prepare_loaded(
+    experiment: Experiment, options: Options, source: str, told: Sequence[str]
+) -> Prepared:
+    """Do the same for an experiment that is no file.
+
+    Args:
+        experiment: the experiment, with all overrides.
+        options: the rest of the command line.
+        source: what messages call the experiment.
+        told: the arguments of ``ssbench run`` that repeat the results, for records.
+
+    Raises:
+        BadInputError: as `prepare`.
+    """
     workbench = open_workbench(experiment, options, source)
     chosen = variants(experiment, discover(options.method_files), source)
     tuned = tuned_.load(options.tuned) if options.tuned else None
@@ -108,7 +125,7 @@ def prepare(argument: str, options: Options) -> Prepared:
     runs = plan_variants(experiment, chosen, workbench.dataset.fingerprint, source)
     data = {"data": workbench.dataset.fingerprint}
     manifest = experiment.manifest | data | {"tuned": tuned.id if tuned else ""}
-    results = Results(options.results, manifest, command(argument, options))
+    results = Results(options.results, manifest, told)
     results.check()
     if options.devices > 1:
         ddp_group.check(options.devices, workbench.device, runs)

@@ -63,7 +63,7 @@ def render(
     else:
         page = make_merged_page(merge(several), claims, published)
     files: dict[str, bytes] = {}
-    drawn = _draw(page) if set(formats) - {"csv", "parquet"} else Drawn({}, [])
+    drawn = drawn_for(page) if set(formats) - {"csv", "parquet"} else Drawn({}, [])
     files |= _images(drawn, formats)
     for kind in dict.fromkeys(formats):
         if kind not in KINDS:
@@ -89,7 +89,8 @@ class Drawn:
         return {stem: group[0] for stem, group in self.sections.items() if group[0].stem == stem}
 
 
-def _draw(page: Page) -> Drawn:
+def drawn_for(page: Page) -> Drawn:
+    """Draw every figure of a page that has data."""
     looks = Looks.of(page.rows)
     drawn = {}
     for section in page.sections:
@@ -145,6 +146,11 @@ def _content(page: Page, kind: str, drawn: Drawn) -> bytes:
         nothing_open=NOTHING_OPEN,
         setup=SETUP,
     ).encode()
+
+
+def as_text(page: Page, kind: str) -> str:
+    """Return a report without its figures, as Markdown or LaTeX ("md", "tex")."""
+    return _content(page, kind, Drawn({}, [])).decode()
 
 
 def _opened(page: Page) -> dict[str, list[Row]]:
