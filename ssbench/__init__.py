@@ -12,18 +12,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ssbench.analysis.frame import load_results as load_results
     from ssbench.cli.from_python import run as run
+    from ssbench.cli.own_network import attach as attach
+    from ssbench.cli.own_network import prune as prune
     from ssbench.errors import BadInputError as BadInputError
     from ssbench.models.exported import load as load
     from ssbench.report.notebook import Results as Results
 
 __version__ = "0.1.0"
-__all__ = ["BadInputError", "Results", "load", "load_results", "run"]
+__all__ = ["BadInputError", "Results", "attach", "load", "load_results", "prune", "run"]
 
 _HOME = {
     "BadInputError": "ssbench.errors",
     "Results": "ssbench.report.notebook",
+    "attach": "ssbench.cli.own_network",
     "load": "ssbench.models.exported",
     "load_results": "ssbench.analysis.frame",
+    "prune": "ssbench.cli.own_network",
     "run": "ssbench.cli.from_python",
 }
 

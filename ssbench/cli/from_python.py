@@ -102,7 +102,7 @@ def run(
 def _run(
     experiment: str | Path | Mapping[str, Any] | None, keys: Mapping[str, Any], options: Options
 ) -> Results:
-    console = _console()
+    console = progress_console()
     if options.executor == "ray":
         reach(options.address)
     text = ""
@@ -230,7 +230,7 @@ def _file_of(value: Any, place: str) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def _console() -> Console:
+def progress_console() -> Console:
     """Return where progress goes: plain lines in a notebook, else standard error."""
     notebook = Console().is_jupyter
     return Console(file=sys.stdout, force_jupyter=False) if notebook else log()

@@ -104,7 +104,7 @@ class Results:
             >>> results = ssbench.Results("results/reference/quickstart")
             >>> table = results.table(["test error %", "best"], rows=["l0", "slimming"])
             >>> int(table["best"].sum()), len(table)
-            (7, 10)
+            (8, 8)
         """
         every = [row for section in self._page.sections for row in printed(section.rows)]
         written = [rows] if isinstance(rows, str) else rows
@@ -169,7 +169,7 @@ class Results:
         Examples:
             >>> latex = ssbench.Results("results/reference/quickstart").to_latex()
             >>> latex.count(r"\begin{table}")
-            4
+            3
         """
         return as_text(self._page, "tex")
 
@@ -184,8 +184,10 @@ class Results:
 
         Examples:
             >>> verdicts = ssbench.Results("results/reference/quickstart").verdicts()
-            >>> verdicts.loc[verdicts["verdict"].str.startswith("better"), "better"].unique()
-            array(['magnitude (connection)', 'magnitude (weight, by connections)'], dtype=object)
+            >>> better = verdicts[verdicts["low"] > 0]
+            >>> print(better[["first", "second", "difference"]].round(2).to_string(index=False))
+                        first                             second  difference
+            synaptic-strength magnitude (weight, by connections)        3.67
         """
         import pandas as pd
 

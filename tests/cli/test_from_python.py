@@ -85,7 +85,7 @@ def test_settings_alone_are_an_experiment(done: ssbench.Results) -> None:
 def test_methods_may_be_classes_and_instances(done: ssbench.Results) -> None:
     magnitude = discover().methods["magnitude"].cls
     again = ssbench.run(
-        CONTENT, methods=[magnitude(grain="connection"), {"name": "dense"}],  # type: ignore[call-arg]
+        CONTENT, methods=[magnitude(grain="connection"), {"name": "dense"}],
         results=done.path.parent, quiet=True,
     )  # fmt: skip
     assert ids(again.path) == ids(done.path)
