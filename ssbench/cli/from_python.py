@@ -232,5 +232,7 @@ def _file_of(value: Any, place: str) -> str:
 
 def progress_console() -> Console:
     """Return where progress goes: plain lines in a notebook, else standard error."""
-    notebook = Console().is_jupyter
-    return Console(file=sys.stdout, force_jupyter=False) if notebook else log()
+    if not Console().is_jupyter:
+        return log()
+    # Kernels claim to be terminals, but an output cell keeps every frame of a moving bar.
+    return Console(file=sys.stdout, force_jupyter=False, force_terminal=False)

@@ -40,7 +40,7 @@ class Certificate:
         difference: the largest difference of their outputs, in double precision, relative to the
             largest output (at least 1).
         allowed: a larger one would have been an error.
-        images: the number of images, half of them noise.
+        images: the number of images, eight of them noise.
     """
 
     difference: float
