@@ -18,17 +18,8 @@ from typer.core import TyperGroup
 
 from ssbench.cli import inspect
 from ssbench.cli.options import (
-    Cache,
-    DataRoot,
-    Device,
-    MethodFiles,
-    Named,
-    Overrides,
-    Quiet,
-    Results,
-    console,
-    log,
-)
+    Cache, DataRoot, Device, MethodFiles, ModelFiles, Named, Overrides, Quiet, Results, console, log,
+)  # fmt: skip
 from ssbench.errors import BadInputError
 from ssbench.training.interrupt import SAVE_EVERY, STOP, Stopped
 
@@ -86,6 +77,7 @@ def run(
     cache: Cache = None,
     data_root_: DataRoot = None,
     method_file: MethodFiles = None,
+    model_file: ModelFiles = None,
     quiet: Quiet = False,
     tuned: Annotated[
         Path | None, typer.Option(help="Use the values of this tuned.json from ssbench tune.")
@@ -145,6 +137,7 @@ def run(
         results=results,
         cache=cache,
         method_files=method_file or (),
+        model_files=model_file or (),
         dry_run=dry_run,
         quiet=quiet,
         retry_failed=retry_failed,
@@ -189,6 +182,7 @@ def tune(
     cache: Cache = None,
     data_root_: DataRoot = None,
     method_file: MethodFiles = None,
+    model_file: ModelFiles = None,
     quiet: Quiet = False,
 ) -> None:
     """Choose hyper-parameters on the validation split, with as many trials for every method."""
@@ -201,6 +195,7 @@ def tune(
         results=results,
         cache=cache,
         method_files=method_file or (),
+        model_files=model_file or (),
         dry_run=dry_run,
         quiet=quiet,
         data_root=data_root_,

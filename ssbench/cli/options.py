@@ -20,6 +20,10 @@ DataRoot = Annotated[
 MethodFiles = Annotated[
     list[Path] | None, typer.Option("--method-file", help="A .py file with a method of your own.")
 ]
+ModelFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--model-file", help="A .py file with networks of your own, then used by name."),
+]
 Named = Annotated[
     str, typer.Argument(help="A TOML file, or the name of an experiment that ships with ssbench.")
 ]

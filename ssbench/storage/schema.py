@@ -120,7 +120,17 @@ class Record(BaseModel):
         "values; none: not tuned",
         "budget",
     )
-    start: str | None = said("`random`, or the file of the published weights to start from", "run")
+    architecture: dict[str, Any] | None = said(
+        "the network's `name`, its `arguments`, and a hash of its `code` if it does not ship with "
+        "ssbench, torchvision or timm; `model` is its name in tables",
+        "run",
+        details=True,
+    )
+    start: str | None = said(
+        "`random`, the file of the published weights to start from, or the name and the SHA-256 of "
+        "the file of weights that was given",
+        "run",
+    )
     stage_id: str | None = said(
         "a hash of everything that can change the stage's result; the record has all of it", "run"
     )
