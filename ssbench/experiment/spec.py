@@ -219,7 +219,7 @@ def find(argument: str) -> Path:
         return known[path.stem]
     raise BadInputError(
         f"{argument}: no such file, and no experiment of this name ships with ssbench; "
-        f"{nearest(path.stem, known)}"
+        f"{nearest(path.stem, known, 'ssbench list experiments')}"
     )
 
 
@@ -271,7 +271,9 @@ def _explain(detail: ErrorDetails) -> str:
     place = _key_path(detail["loc"])
     if detail["type"] == "extra_forbidden":
         last = str(detail["loc"][-1])
-        return f"{place}: unknown key; {nearest(last, _allowed(detail['loc'][:-1]))}"
+        return (
+            f"{place}: unknown key; {nearest(last, _allowed(detail['loc'][:-1]), 'ssbench schema')}"
+        )
     if detail["type"] == "missing":
         return f"{place}: this key is missing; add it"
     return f"{place}: {message(detail)} (found {_brief(detail['input'])})"

@@ -136,13 +136,15 @@ def check(name: str, place: str) -> None:
         known = _torchvision_names()
         if original not in known:
             raise BadInputError(
-                f"{place}: torchvision has no classifier {original!r}; {nearest(original, known)}"
+                f"{place}: torchvision has no classifier {original!r}; "
+                f"{nearest(original, known, 'torchvision.models.list_models()')}"
             )
     elif name.startswith(TIMM):
         _check_timm(name.removeprefix(TIMM), place)
     elif name not in MODELS:
         raise BadInputError(
-            f"{place}: unknown model {name!r}; {nearest(name, [*MODELS, *IMAGENET])}; or "
+            f"{place}: unknown model {name!r}; "
+            f"{nearest(name, [*MODELS, *IMAGENET], 'ssbench list models')}; or "
             f"{TORCHVISION}NAME, {TIMM}NAME"
         )
 
@@ -168,7 +170,7 @@ def build(name: str, channels: int, classes: int, place: str = "model") -> nn.Mo
     if channels != 3:
         raise BadInputError(
             f"{place}: {name} takes images of 3 channels, and these have {channels}; choose one "
-            f"of {', '.join(MODELS)}"
+            f"that ssbench list models lists for other images, for example {next(iter(MODELS))}"
         )
     return _torchvision(original, classes)
 
@@ -201,13 +203,14 @@ def _check_timm(name: str, place: str) -> None:
     if find_spec("timm") is None:
         raise BadInputError(
             f"{place}: {TIMM}{name} needs the package timm; install ssbench[timm], or choose one "
-            f"of {', '.join([*MODELS, *IMAGENET])}"
+            "of ssbench list models"
         )
     import timm
 
     if not timm.is_model(name):
         raise BadInputError(
-            f"{place}: timm has no model {name!r}; {nearest(name, timm.list_models())}"
+            f"{place}: timm has no model {name!r}; "
+            f"{nearest(name, timm.list_models(), 'timm.list_models()')}"
         )
     plain, tagged, tag = name.partition(".")
     known = [each.partition(".")[2] for each in timm.list_pretrained(f"{plain}.*")]
