@@ -36,5 +36,5 @@ def test_a_wrong_network_costs_one_short_message(name: str, remedy: str) -> None
 
 
 def test_a_wrong_data_set_names_the_list() -> None:
-    with pytest.raises(BadInputError, match="'cifar10' or 'cifar100'.*ssbench list datasets"):
+    with pytest.raises(BadInputError, match=r"'cifar10' or 'cifar100'.*ssbench list datasets"):
         check_data("cifar", "dataset")

@@ -10,89 +10,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 
 from ssbench.data.registry import dataset_name
 from ssbench.errors import BadInputError, message, nearest, within
+from ssbench.experiment.budget_spec import BudgetSpec
 from ssbench.experiment.overrides import override
 from ssbench.experiment.retraining import Retrain
 from ssbench.paths import bench_folder
-from ssbench.pruning.budget import FLOOR, Budget, Kept, Passes, Protection, Scope, Unit
 from ssbench.storage.toml import read_toml, refuse_depth
 from ssbench.training.recipe import LearningRate, Recipe
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 Seed = Annotated[int, within(-(2**63), 2**63 - 1, "a seed has 64 bits")]
 Words = Annotated[str, Field(max_length=500)]
-
-
-class BudgetSpec(BaseModel):
-    """Budgets of an experiment, or one method's values instead of them.
-
-    Attributes:
-        scope: None: as the method's authors prune.
-        protection: a number is for all rows. A list is for rows with one threshold for the whole
-            network: each has one row per value; None: [0, `FLOOR`].
-    """
-
-    model_config = _STRICT
-
-    unit: Unit | None = None
-    kept: list[Kept] | Kept | None = None
-    scope: Scope | None = None
-    protection: list[Protection] | Protection | None = None
-    passes: Passes | None = None
-
-    @field_validator("kept")
-    @classmethod
-    def _shares(cls, kept: list[Kept] | Kept | None) -> list[Kept] | None:
-        values = kept if isinstance(kept, list) else [] if kept is None else [kept]
-        if kept == []:
-            raise ValueError("empty sweep: name at least one share")
-        for value in values:
-            if value != "own" and not 0 < value <= 1:
-                raise ValueError(f"{value} is outside (0, 1]")
-        shares: dict[str, Kept] = {}
-        for value in values:
-            read = value if value == "own" else f"{100 * value:.4g} %"
-            if read in shares:
-                raise ValueError(f"{shares[read]} and {value} both read {read}; name each once")
-            shares[read] = value
-        return values or None
-
-    @field_validator("protection")
-    @classmethod
-    def _floors(cls, protection: list[float] | float | None) -> list[float] | float | None:
-        values = protection if isinstance(protection, list) else [protection or 0.0]
-        if not values or len(set(values)) != len(values):
-            raise ValueError("name at least one share, each once")
-        for value in values:
-            if not 0 <= value < 1:
-                raise ValueError(f"{value} is outside [0, 1)")
-        return protection
-
-    def expand(self, common: BudgetSpec, scope: Scope = "global") -> list[Budget]:
-        """List the budgets.
-
-        Args:
-            common: the experiment's budgets, for what this one leaves open.
-            scope: the method's, if both leave it open.
-        """
-        given = common.model_dump(exclude_none=True) | self.model_dump(exclude_none=True)
-        merged: dict[str, Any] = {"scope": scope} | given
-        shares = merged.pop("kept", [0.5, 0.25, 0.125, 0.0625, 0.03125])
-        floors = merged.pop("protection", [0.0, FLOOR])
-        if not isinstance(floors, list):
-            return [Budget(kept=share, protection=floors, **merged) for share in shares]
-        budgets = []
-        for number, floor in enumerate(floors):
-            for share in shares:
-                if merged["scope"] == "global" and share != "own":
-                    budgets.append(Budget(kept=share, protection=floor, **merged))
-                elif not number:  # no threshold of the whole network that could empty a layer
-                    budgets.append(Budget(kept=share, **merged))
-        return budgets
 
 
 class MethodSpec(BaseModel):
@@ -122,6 +60,13 @@ class MethodSpec(BaseModel):
     def settings(self) -> dict[str, Any]:
         """The hyper-parameters as the file gives them."""
         return dict(self.model_extra or {})
+
+
+def by_name(methods: Any) -> Any:
+    """Write every plain name of ``methods`` as the table that it stands for."""
+    if not isinstance(methods, list):
+        return methods
+    return [{"name": each} if isinstance(each, str) else each for each in methods]
 
 
 class TuneSpec(BaseModel):
@@ -172,6 +117,11 @@ class Experiment(BaseModel):
     ] = 2.0
     passes_epochs: Literal["repeat", "split"] = "repeat"
     tune: TuneSpec = TuneSpec()
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _named(cls, methods: Any) -> Any:
+        return by_name(methods)
 
     @field_validator("methods")
     @classmethod
@@ -230,6 +180,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         BadInputError: the file cannot be read, is not TOML, or a key or value does not fit.
     """
     content = {"name": path.stem} | read_toml(path)
+    if "methods" in content:  # so that --set reaches into them
+        content["methods"] = by_name(content["methods"])
     try:
         for each in overrides:
             override(content, each)
