@@ -11,15 +11,26 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from ssbench.cli import inspect
 from ssbench.cli.options import (
-    Cache, DataRoot, Device, MethodFiles, ModelFiles, Named, Overrides, Quiet, Results, console, log,
-)  # fmt: skip
+    Cache,
+    DataRoot,
+    Device,
+    MethodFiles,
+    ModelFiles,
+    Named,
+    Overrides,
+    Quiet,
+    Results,
+    concurrency_of,
+    console,
+    log,
+)
 from ssbench.errors import BadInputError
 from ssbench.training.interrupt import SAVE_EVERY, STOP, Stopped
 
@@ -143,7 +154,7 @@ def run(
         retry_failed=retry_failed,
         data_root=data_root_,
         tuned=tuned,
-        concurrency=_concurrency(concurrency),
+        concurrency=concurrency_of(concurrency),
         save_every=save_every,
         devices=_devices(devices, concurrency, executor),
         executor=executor.value,
@@ -247,14 +258,6 @@ def new_method(
     from ssbench.method import template
 
     typer.echo(template.write_method(name, folder))
-
-
-def _concurrency(text: str | None) -> int | Literal["auto"] | None:
-    if text is None or text == "auto":
-        return "auto" if text else None
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise BadInputError(f"--concurrency {text}: write a number of processes, at least 1, or auto")
 
 
 def _devices(devices: int, concurrency: str | None, executor: Executor) -> int:

@@ -1,12 +1,13 @@
-"""The key ``budget`` of an experiment and of its methods."""
+"""The table ``budget`` of an experiment, and of one of its methods."""
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from ssbench.pruning.budget import FLOOR, Budget, Kept, Passes, Protection, Scope, Unit
+from ssbench.pruning.budget import FLOOR, Budget, Kept, Passes, Protection, Schedule, Scope, Unit
 
 
 class BudgetSpec(BaseModel):
@@ -16,6 +17,7 @@ class BudgetSpec(BaseModel):
         scope: None: as the method's authors prune.
         protection: a number is for all rows. A list is for rows with one threshold for the whole
             network: each has one row per value; None: [0, `FLOOR`].
+        passes: their number, or the share to keep after each; then the last one is ``kept``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -24,7 +26,7 @@ class BudgetSpec(BaseModel):
     kept: list[Kept] | Kept | None = None
     scope: Scope | None = None
     protection: list[Protection] | Protection | None = None
-    passes: Passes | None = None
+    passes: Passes | Schedule | None = None
 
     @field_validator("kept")
     @classmethod
@@ -54,6 +56,23 @@ class BudgetSpec(BaseModel):
                 raise ValueError(f"{value} is outside [0, 1)")
         return protection
 
+    @field_validator("passes")
+    @classmethod
+    def _falling(cls, passes: int | list[float] | None) -> int | list[float] | None:
+        shares = passes if isinstance(passes, list) else []
+        for before, after in itertools.pairwise([1.0, *shares]):
+            if not 0 < after < before:
+                raise ValueError(f"each pass keeps less than the one before, and {after} does not")
+        return passes
+
+    @model_validator(mode="after")
+    def _ends_where_asked(self) -> Self:
+        if isinstance(self.passes, list) and self.kept not in (None, self.passes[-1:]):
+            raise ValueError(
+                f"the last pass keeps {self.passes[-1]}, so kept can be nothing else; remove kept"
+            )
+        return self
+
     def expand(self, common: BudgetSpec, scope: Scope = "global") -> list[Budget]:
         """List the budgets.
 
@@ -62,6 +81,8 @@ class BudgetSpec(BaseModel):
             scope: the method's, if both leave it open.
         """
         given = common.model_dump(exclude_none=True) | self.model_dump(exclude_none=True)
+        if isinstance(shares := given.get("passes"), list):
+            given |= {"kept": shares[-1:], "passes": len(shares), "schedule": tuple(shares)}
         merged: dict[str, Any] = {"scope": scope} | given
         shares = merged.pop("kept", [0.5, 0.25, 0.125, 0.0625, 0.03125])
         floors = merged.pop("protection", [0.0, FLOOR])

@@ -57,6 +57,13 @@ class MethodSpec(BaseModel):
         return dict(self.model_extra or {})
 
 
+def by_name(methods: Any) -> Any:
+    """Write every plain name of ``methods`` as the table that it stands for."""
+    if not isinstance(methods, list):
+        return methods
+    return [{"name": each} if isinstance(each, str) else each for each in methods]
+
+
 class TuneSpec(BaseModel):
     """How ``ssbench tune`` chooses hyper-parameters, besides what the methods' files say.
 
@@ -107,6 +114,11 @@ class Experiment(BaseModel):
     ] = 2.0
     passes_epochs: Literal["repeat", "split"] = "repeat"
     tune: TuneSpec = TuneSpec()
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _named(cls, methods: Any) -> Any:
+        return by_name(methods)
 
     @field_validator("methods")
     @classmethod
@@ -164,7 +176,7 @@ def find(argument: str) -> Path:
         return known[path.stem]
     raise BadInputError(
         f"{argument}: no such file, and no experiment of this name ships with ssbench; "
-        f"{nearest(path.stem, known)}"
+        f"{nearest(path.stem, known, 'ssbench list experiments')}"
     )
 
 
@@ -175,6 +187,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         BadInputError: the file cannot be read, is not TOML, or a key or value does not fit.
     """
     content = {"name": path.stem} | read_toml(path)
+    if "methods" in content:  # so that --set reaches into them
+        content["methods"] = by_name(content["methods"])
     try:
         for each in overrides:
             override(content, each)
@@ -217,7 +231,9 @@ def _explain(detail: ErrorDetails) -> str:
     place = _key_path(detail["loc"])
     if detail["type"] == "extra_forbidden":
         last = str(detail["loc"][-1])
-        return f"{place}: unknown key; {nearest(last, _allowed(detail['loc'][:-1]))}"
+        return (
+            f"{place}: unknown key; {nearest(last, _allowed(detail['loc'][:-1]), 'ssbench schema')}"
+        )
     if detail["type"] == "missing":
         return f"{place}: this key is missing; add it"
     return f"{place}: {message(detail)} (found {_brief(detail['input'])})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from typing import Any, get_args, get_type_hints
@@ -34,6 +34,7 @@ def variants(experiment: Experiment, registry: Registry, source: str) -> list[Va
         specs = [MethodSpec(name=name) for name in registry.methods]
     else:
         specs = experiment.methods
+    _refuse_two_shares(specs, experiment, source)
     refuse_too_many(specs, experiment, source)
     with foreign_contained(registry.methods.get(spec.name) for spec in specs):
         found = [
@@ -42,6 +43,22 @@ def variants(experiment: Experiment, registry: Registry, source: str) -> list[Va
             for variant in _expand(spec, experiment, registry, (source, f"methods.{index}"))
         ]
         return labelled(found)
+
+
+def _refuse_two_shares(specs: Sequence[MethodSpec], experiment: Experiment, source: str) -> None:
+    """Refuse methods that name shares to keep while the experiment lists the share of each pass.
+
+    Raises:
+        BadInputError: names the key, the conflict and the remedy.
+    """
+    passes = experiment.budget.passes
+    for index, spec in enumerate(specs):
+        own = spec.budget
+        if isinstance(passes, list) and own.passes is None and own.kept not in (None, passes[-1:]):
+            raise BadInputError(
+                f"{source}: methods.{index}.budget.kept: the experiment's budget.passes ends at "
+                f"{passes[-1]}; remove kept, or give the method passes of its own"
+            )
 
 
 def _expand(

@@ -67,13 +67,15 @@ class Registry:
         """
         if name in self.broken:
             raise BadInputError(f"{place}: method {name!r} cannot be loaded: {self.broken[name]}")
-        return look_up(self.methods, name, "method", place)
+        return look_up(self.methods, name, "method", place, "ssbench list methods")
 
 
-def look_up(known: dict[str, Value], name: str, kind: str, place: str) -> Value:
+def look_up(
+    known: dict[str, Value], name: str, kind: str, place: str, everything: str = ""
+) -> Value:
     """Return the value of a name; if unknown, refuse it with ``place`` and similar names."""
     if name not in known:
-        raise BadInputError(f"{place}: unknown {kind} {name!r}; {nearest(name, known)}")
+        raise BadInputError(f"{place}: unknown {kind} {name!r}; {nearest(name, known, everything)}")
     return known[name]
 
 

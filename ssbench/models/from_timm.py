@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from ssbench.errors import BadInputError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from torch import nn
 
 TIMM = "timm:"
 
 
-def check(name: str, place: str, others: Sequence[str]) -> None:
+def check(name: str, place: str) -> None:
     """Check that timm has a network of this name, and weights of its tag.
 
     Raises:
@@ -25,13 +25,14 @@ def check(name: str, place: str, others: Sequence[str]) -> None:
     if find_spec("timm") is None:
         raise BadInputError(
             f"{place}: {TIMM}{name} needs the package timm; install ssbench[timm], or choose one "
-            f"of {', '.join(others)}"
+            "of ssbench list models"
         )
     import timm
 
     if not timm.is_model(name):
         raise BadInputError(
-            f"{place}: timm has no model {name!r}; {nearest(name, timm.list_models())}"
+            f"{place}: timm has no model {name!r}; "
+            f"{nearest(name, timm.list_models(), 'timm.list_models()')}"
         )
     plain, tagged, tag = name.partition(".")
     known = [each.partition(".")[2] for each in timm.list_pretrained(f"{plain}.*")]

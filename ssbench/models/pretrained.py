@@ -64,8 +64,8 @@ def published(name: str, place: str) -> Published:
     original = torchvision_name(name)
     if original is None:
         raise BadInputError(
-            f"{place}: there are no published weights of {name!r}; choose one of "
-            f"{', '.join(IMAGENET)}, {TORCHVISION}NAME or {TIMM}NAME, or start = 'random'"
+            f"{place}: there are no published weights of {name!r}; choose {next(iter(IMAGENET))}, "
+            f"{TORCHVISION}NAME or {TIMM}NAME, or start = 'random'"
         )
     return _of_torchvision(original, place)
 

@@ -143,10 +143,11 @@ def check(name: str, place: str) -> None:
         known = _torchvision_names()
         if original not in known:
             raise BadInputError(
-                f"{place}: torchvision has no classifier {original!r}; {nearest(original, known)}"
+                f"{place}: torchvision has no classifier {original!r}; "
+                f"{nearest(original, known, 'torchvision.models.list_models()')}"
             )
     elif name.startswith(TIMM):
-        from_timm.check(name.removeprefix(TIMM), place, [*MODELS, *IMAGENET])
+        from_timm.check(name.removeprefix(TIMM), place)
     elif name not in MODELS:
         raise BadInputError(f"{place}: unknown model {name!r}; {suggest(name)}")
 
@@ -158,7 +159,7 @@ def is_known(name: str) -> bool:
 
 def suggest(name: str, more: Iterable[str] = ()) -> str:
     """Suggest the network that was probably meant; ``more`` are names of a user's own."""
-    known = nearest(name, [*MODELS, *IMAGENET, *more])
+    known = nearest(name, [*MODELS, *IMAGENET, *more], "ssbench list models")
     return f"{known}; or {TORCHVISION}NAME, {TIMM}NAME, FILE.py:NAME"
 
 
@@ -192,7 +193,7 @@ def build(
     if channels != 3:
         raise BadInputError(
             f"model: {name} takes images of 3 channels, and these have {channels}; choose one "
-            f"of {', '.join(MODELS)}"
+            f"that ssbench list models lists for other images, for example {next(iter(MODELS))}"
         )
     return _torchvision(original, classes, more)
 

@@ -203,7 +203,8 @@ def _try_method(run: Run, workbench: Workbench) -> None:
 
 def _shortened(stage: Stage, parent: Stage | None) -> Stage:
     """Return the stage with one step, one round and half of everything kept."""
-    budget = stage.budget and stage.budget.model_copy(update={"kept": 0.5, "passes": 1})
+    once = {"kept": 0.5, "passes": 1, "schedule": ()}
+    budget = stage.budget and stage.budget.model_copy(update=once)
     return replace(
         stage,
         parent=parent,

@@ -128,8 +128,9 @@ class Selector:
         (Tanaka et al. 2020, algorithm 1).
         """
         rounds = self.method.rounds
+        by_rounds = self.budget.model_copy(update={"passes": rounds, "schedule": ()})
         for number in range(1, rounds):
-            budget = self.budget.model_copy(update={"passes": rounds}).at(number)
+            budget = by_rounds.at(number)
             gone = self.zeros(self.select(model, budget, gone).masks)
             keep_masked(model, gone)(0.0)
         return self.select(model, self.budget, gone)

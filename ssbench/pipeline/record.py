@@ -70,6 +70,7 @@ def _empty(run: Run, stage: Stage) -> Record:
         "scope": budget.scope if budget else None,
         "protection": budget.protection if budget else None,
         "passes": budget.passes if budget else None,
+        "schedule": list(budget.schedule) if budget and budget.schedule else None,
         "budget_of_stage": stage.budget.kept if stage.budget else None,
         "retrain": run.retrain,
         "tuning": run.tuning,

@@ -109,6 +109,9 @@ class Record(BaseModel):
     passes: Count | None = said(
         "number of times the network was trained and pruned before the finetuning", "budget"
     )
+    schedule: list[Annotated[float, Field(gt=0, le=1)]] | None = said(
+        "the share to keep after each pass, if the experiment lists them", "budget"
+    )
     retrain: str | None = said(
         "what followed the pruning: `finetune`, `lr-rewind`, `weight-rewind`, `scratch-e`, "
         "`scratch-b` (see protocol.md)",
