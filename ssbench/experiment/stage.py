@@ -15,6 +15,7 @@ from ssbench.experiment.variant import Variant
 from ssbench.method.contract import Method
 from ssbench.method.registry import MethodFile
 from ssbench.models.architecture import Architecture
+from ssbench.models.registry import attends_by_function
 from ssbench.models.weights import identity
 from ssbench.pruning.budget import Budget
 from ssbench.training.recipe import Recipe
@@ -28,6 +29,10 @@ stages. 2: batch norms and linear layers select channels, groups keep as many as
 activations inside batch norms are known, and budgets of whole filters are met after surgery."""
 _CUT_OTHERWISE = frozenset({"densenet40", "lenet5", "resnet164", "shufflenet-v2", "wrn28-10"})
 """The networks that changed; others of torchvision and timm may have, too."""
+
+LAYERS = 2
+"""Increased when more weights of some networks count as prunable; part of the ids of their stages.
+2: linear layers of an attention that a function computes."""
 
 Kind = Literal["train", "prune", "finetune"]
 
@@ -178,6 +183,8 @@ def make_stage(
     name, code = start.architecture.name, start.architecture.code
     if (kind == "prune" or budget) and (name in _CUT_OTHERWISE or ":" in name):
         settings["surgery"] = _text(SURGERY)
+    if attends_by_function(name):
+        settings["layers"] = _text(LAYERS)
     if code:
         settings["model_file"] = _text(code.content)
     if start.weights:

@@ -63,6 +63,14 @@ def check_untagged(name: str, place: str) -> None:
         )
 
 
+def attends_by_function(name: str) -> bool:
+    """Whether a network may give weights of its attention to functions."""
+    import timm
+
+    families = ("beit", "eva", "swin_transformer_v2")
+    return bool(timm.models.is_model_in_modules(name.partition(".")[0], families))
+
+
 def maker_of(name: str) -> Callable[..., nn.Module]:
     """Return the function that builds a network, for its arguments."""
     import timm

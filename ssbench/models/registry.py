@@ -211,6 +211,16 @@ def maker_of(name: str) -> Callable[..., nn.Module]:
     return from_timm.maker_of(name.removeprefix(TIMM))
 
 
+_ATTENDING = (f"{TORCHVISION}swin_", f"{TORCHVISION}vit_")
+
+
+def attends_by_function(name: str) -> bool:
+    """Whether a network of torchvision or timm may give weights of its attention to functions."""
+    if name.startswith(TIMM):
+        return from_timm.attends_by_function(name.removeprefix(TIMM))
+    return name.startswith(_ATTENDING)
+
+
 def torchvision_name(name: str) -> str | None:
     """Return torchvision's name of a network; None if it is not torchvision's."""
     if name in IMAGENET:

@@ -246,5 +246,6 @@ def _pruned(
     assert by.units is not None
     gap = untouched(by.units, dense)
     record["layers_untouched"] = len(gap.layers)
+    record["untouched"] = gap.layers
     record |= {"params_untouched": gap.params, "macs_untouched": gap.macs}
     return record | sizes("nonzero", nonzero(dense, model, zeros))

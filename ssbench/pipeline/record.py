@@ -51,6 +51,7 @@ def _empty(run: Run, stage: Stage) -> Record:
         **dict.fromkeys(KEYS.measured),
         "layers": {},
         "uncounted": {},
+        "untouched": {},
         "format": FORMAT,
         "run": run.id,
         "experiment": run.experiment,

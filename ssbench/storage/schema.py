@@ -219,6 +219,10 @@ class Record(BaseModel):
         "size",
         kept=True,
     )
+    untouched: dict[str, str] = field(
+        Key("why the method cannot prune them, by layer", "size", measured=True, kept=True),
+        default={},
+    )
     params_untouched: Count | None = key("parameters of these layers", "size", kept=True)
     macs_untouched: Count | None = key("multiply-adds of these layers", "size", kept=True)
     params_dense: Count | None = key(
