@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -59,12 +59,45 @@ def within(low: float, high: float, reason: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Suggest the known name that was probably meant, and list all known names."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(names)}"
+MOST_NAMES = 3
+"""The number of names that a message suggests; a list of hundreds hides the message."""
+
+
+def nearest(name: str, known: Iterable[str], everything: str = "") -> str:
+    """Suggest the known names that were probably meant, at most `MOST_NAMES`.
+
+    Args:
+        name: the unknown name.
+        known: all names.
+        everything: what shows all of them, for example ``ssbench list models``.
+    """
+    names = sorted(set(known))
+    more = f"{everything} shows all {len(names):,}" if everything else ""
+    close = difflib.get_close_matches(name, names, n=MOST_NAMES, cutoff=0.5)
+    if close:
+        return f"did you mean {alternatives(close)}? {more}".rstrip()
+    if len(names) <= MOST_NAMES:
+        return f"known: {', '.join(names)}"
+    return more or f"known: {', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES:,} more"
+
+
+def alternatives(names: Sequence[str]) -> str:
+    """Write names as ``'a', 'b' or 'c'``."""
+    *first, last = [repr(name) for name in names]
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def located(error: Exception) -> str:
+    """Return an error's text, and the line of the innermost file that raised it."""
+    if isinstance(error, BadInputError):
+        return str(error)
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})" if trace else ""
+    return f"{type(error).__name__}: {error}{place}"
 
 
 Fault = Literal["damaged", "other-version"]

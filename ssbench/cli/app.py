@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -22,10 +22,12 @@ from ssbench.cli.options import (
     DataRoot,
     Device,
     MethodFiles,
+    ModelFiles,
     Named,
     Overrides,
     Quiet,
     Results,
+    concurrency_of,
     console,
     log,
 )
@@ -86,6 +88,7 @@ def run(
     cache: Cache = None,
     data_root_: DataRoot = None,
     method_file: MethodFiles = None,
+    model_file: ModelFiles = None,
     quiet: Quiet = False,
     tuned: Annotated[
         Path | None, typer.Option(help="Use the values of this tuned.json from ssbench tune.")
@@ -145,12 +148,13 @@ def run(
         results=results,
         cache=cache,
         method_files=method_file or (),
+        model_files=model_file or (),
         dry_run=dry_run,
         quiet=quiet,
         retry_failed=retry_failed,
         data_root=data_root_,
         tuned=tuned,
-        concurrency=_concurrency(concurrency),
+        concurrency=concurrency_of(concurrency),
         save_every=save_every,
         devices=_devices(devices, concurrency, executor),
         executor=executor.value,
@@ -189,6 +193,7 @@ def tune(
     cache: Cache = None,
     data_root_: DataRoot = None,
     method_file: MethodFiles = None,
+    model_file: ModelFiles = None,
     quiet: Quiet = False,
 ) -> None:
     """Choose hyper-parameters on the validation split, with as many trials for every method."""
@@ -201,6 +206,7 @@ def tune(
         results=results,
         cache=cache,
         method_files=method_file or (),
+        model_files=model_file or (),
         dry_run=dry_run,
         quiet=quiet,
         data_root=data_root_,
@@ -252,14 +258,6 @@ def new_method(
     from ssbench.method import template
 
     typer.echo(template.write_method(name, folder))
-
-
-def _concurrency(text: str | None) -> int | Literal["auto"] | None:
-    if text is None or text == "auto":
-        return "auto" if text else None
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise BadInputError(f"--concurrency {text}: write a number of processes, at least 1, or auto")
 
 
 def _devices(devices: int, concurrency: str | None, executor: Executor) -> int:

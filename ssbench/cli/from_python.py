@@ -17,10 +17,9 @@ from torch import nn
 
 from ssbench.cli import run as run_
 from ssbench.cli.options import log
-from ssbench.data.remarks import print_remarks
 from ssbench.errors import BadInputError
 from ssbench.executors.ray.cluster import reach
-from ssbench.executors.session import Options, Prepared, prepare, prepare_loaded
+from ssbench.executors.session import Options, Prepared, command, prepare, prepare_loaded
 from ssbench.experiment.spec import load
 from ssbench.method.contract import Method
 from ssbench.method.registry import is_ours
@@ -69,8 +68,9 @@ def run(
         concurrency: stages side by side; auto: as many as memory and cores allow; None: one.
         quiet: show no progress.
         settings: further keys of the experiment (``seeds=[0]``, ``train={"epochs": 2}``: tables
-            change key by key), and options of ``ssbench run`` (``method_files``, ``retry_failed``,
-            ``data_root``, ``tuned``, ``devices``, ``executor``, ``address``, ``save_every``).
+            change key by key), and options of ``ssbench run`` (``method_files``, ``model_files``,
+            ``retry_failed``, ``data_root``, ``tuned``, ``devices``, ``executor``, ``address``,
+            ``save_every``).
 
     Returns:
         The experiment's results, runs without a result among them: see `Results.failed`.
@@ -113,7 +113,7 @@ def _run(
         text = _written({"name": NAME} | dict(experiment or {}), keys)
         ready = _prepare(text, options)
     if not options.quiet:
-        print_remarks(ready.workbench.dataset, console)
+        run_.warn(ready, console)
     outcome = run_.carry_out(ready, options, console)
     folder = ready.results.folder
     if text:
@@ -127,8 +127,7 @@ def _prepare(text: str, options: Options) -> Prepared:
     """Check an experiment without a file; its records name the file that will hold it."""
     experiment = load(Path(SOURCE), content=tomllib.loads(text))
     kept = _kept(options.results / experiment.name, text)
-    files = (part for path in options.method_files for part in ("--method-file", str(path)))
-    return prepare_loaded(experiment, options, SOURCE, [str(kept), *files])
+    return prepare_loaded(experiment, options, SOURCE, command(str(kept), options))
 
 
 def _kept(folder: Path, text: str) -> Path:
@@ -156,11 +155,12 @@ def _flat(keys: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
 
 def _options(further: Mapping[str, Any]) -> dict[str, Any]:
     """Return options as `Options` holds them: paths may be text."""
-    paths = ("data_root", "tuned")
-    return {
-        name: Path(value) if name in paths and value is not None else value
-        for name, value in further.items()
-    }
+    made = dict(further)
+    for name in {"data_root", "tuned"} & made.keys():
+        made[name] = None if made[name] is None else Path(made[name])
+    if "model_files" in made:
+        made["model_files"] = [Path(path) for path in made["model_files"]]
+    return made
 
 
 def _list(key: str, values: Sequence[Any] | None, convert: Any) -> list[Any] | None:

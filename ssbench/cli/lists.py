@@ -52,7 +52,7 @@ def experiments(console: Console) -> None:
     table = Table("experiment", "title", "data set", "models", "seeds")
     for name, path in shipped().items():
         found = load(path)
-        models_ = ", ".join(found.models)
+        models_ = ", ".join(found.model_names)
         table.add_row(name, found.title, found.dataset, models_, str(len(found.seeds)))
     console.print(table)
 

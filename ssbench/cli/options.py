@@ -3,10 +3,12 @@
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Annotated, Any, cast
+from typing import IO, Annotated, Any, Literal, cast
 
 import typer
 from rich.console import Console
+
+from ssbench.errors import BadInputError
 
 WIDTH = 160
 
@@ -19,6 +21,10 @@ DataRoot = Annotated[
 ]
 MethodFiles = Annotated[
     list[Path] | None, typer.Option("--method-file", help="A .py file with a method of your own.")
+]
+ModelFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--model-file", help="A .py file with networks of your own, then used by name."),
 ]
 Named = Annotated[
     str, typer.Argument(help="A TOML file, or the name of an experiment that ships with ssbench.")
@@ -33,6 +39,19 @@ Cache = Annotated[
     typer.Option(help="Folder or URL (s3://…) of stage checkpoints [RESULTS/.cache]."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+
+
+def concurrency_of(text: str | None) -> int | Literal["auto"] | None:
+    """Read the option ``--concurrency``.
+
+    Raises:
+        BadInputError: neither a number of processes nor auto.
+    """
+    if text is None or text == "auto":
+        return "auto" if text else None
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise BadInputError(f"--concurrency {text}: write a number of processes, at least 1, or auto")
 
 
 def console() -> Console:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -16,14 +17,15 @@ from ssbench.executors.ray.cluster import reach
 from ssbench.executors.session import Options, Prepared, execute_missing, prepare
 from ssbench.executors.stage_runner import Outcome
 from ssbench.models.exported import Format
-from ssbench.models.registry import check as check_model
 from ssbench.paths import bench_folder
 from ssbench.pipeline import export as export_
 from ssbench.pipeline.feasibility import out_of_reach
+from ssbench.pipeline.first_weights import unfitted_outputs
 from ssbench.report import freshness
 from ssbench.report.formats.environment import FORMATS
 from ssbench.report.formats.terminal import terminal_table
 from ssbench.report.render import render
+from ssbench.storage import code_files
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.files import make_folder
 from ssbench.storage.results import find_run
@@ -44,9 +46,9 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     if options.executor == "ray" and not options.dry_run:
         reach(options.address)
     ready = prepare(argument, options)
-    print_remarks(ready.workbench.dataset, log)
+    possible = [run for run in ready.runs if run.id not in ready.refused]
+    warn(ready, log)
     if options.dry_run:
-        possible = [run for run in ready.runs if run.id not in ready.refused]
         console.print(estimate.tree(ready.runs, ready.store), soft_wrap=True)
         console.print(
             str(estimate.estimate(possible, ready.workbench, ready.store)), soft_wrap=True
@@ -61,6 +63,14 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     if outcome.failed:
         log.print("failed runs are not repeated; use --retry-failed for that")
     return outcome
+
+
+def warn(ready: Prepared, log: Console) -> None:
+    """Print what is odd about the images, and which outputs start with random weights."""
+    print_remarks(ready.workbench.dataset, log)
+    possible = [run for run in ready.runs if run.id not in ready.refused]
+    for line in unfitted_outputs(possible, ready.workbench):
+        log.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def carry_out(ready: Prepared, options: Options, log: Console) -> Outcome:
@@ -120,7 +130,6 @@ def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | str
     lacking = [key for key in ("image_shape", "classes", "mean", "sd") if key not in record]
     if lacking:
         raise BadInputError(f"{record['run']}: its record lacks {lacking[0]}; run it again")
-    check_model(str(record["model"]), f"{record['run']}: model")
     beside = [folder / ".cache" for folder in (results, results.resolve().parent)]
     store = CheckpointStore(cache or next(filter(Path.is_dir, beside), beside[0]))
     stage = str(record["stage_id"])
@@ -129,6 +138,9 @@ def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | str
             f"{record['run']}: its checkpoint is not in {store.place}; name another --cache, or "
             "remove the record and run the experiment again"
         )
-    network, difference = export_.compact_network(record, store.tensors(stage))
-    export_.export(network, export_.describe(network, record, difference), kind, to)
+    architecture = export_.architecture_of(record, partial(code_files.kept, store))
+    network, difference = export_.compact_network(record, store.tensors(stage), architecture)
+    description = export_.describe(network, record, difference, architecture)
+    source = architecture.code.source if architecture.code else ""
+    export_.export(network, description, kind, to, source)
     return to

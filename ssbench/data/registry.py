@@ -128,8 +128,9 @@ def check(name: str, place: str) -> None:
     """
     if name not in DATASETS and not (name.startswith(FOLDER) and name != FOLDER):
         raise BadInputError(
-            f"{place}: unknown data set {name!r}; {nearest(name, DATASETS)}; or a folder of your "
-            f"own: {FOLDER}PATH"
+            f"{place}: unknown data set {name!r}; "
+            f"{nearest(name, DATASETS, 'ssbench list datasets')}; or a folder of your own: "
+            f"{FOLDER}PATH"
         )
 
 

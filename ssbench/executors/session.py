@@ -30,9 +30,11 @@ from ssbench.experiment.variants import variants
 from ssbench.method.registry import discover
 from ssbench.models.pretrained import fetch
 from ssbench.pipeline.feasibility import check_reach, check_shift
+from ssbench.pipeline.first_weights import check_weights
 from ssbench.pipeline.precheck import Refused, check_methods, check_networks
 from ssbench.pipeline.record import records
 from ssbench.pipeline.workbench import Workbench
+from ssbench.storage import code_files
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
 from ssbench.training import device
@@ -56,6 +58,7 @@ class Options:
     results: Path = Path("results")
     cache: Path | str | None = None
     method_files: Sequence[Path] = ()
+    model_files: Sequence[Path] = ()
     dry_run: bool = False
     quiet: bool = False
     retry_failed: bool = False
@@ -122,15 +125,16 @@ def prepare_loaded(
     tuned = tuned_.load(options.tuned) if options.tuned else None
     if tuned:
         chosen = tuned_.apply(tuned, experiment, chosen, source)
-    runs = plan_variants(experiment, chosen, workbench.dataset.fingerprint, source)
-    data = {"data": workbench.dataset.fingerprint}
+    fingerprint = workbench.dataset.fingerprint
+    runs = plan_variants(experiment, chosen, fingerprint, source, options.model_files)
+    data = {"data": fingerprint}
     manifest = experiment.manifest | data | {"tuned": tuned.id if tuned else ""}
     results = Results(options.results, manifest, told)
     results.check()
     if options.devices > 1:
         ddp_group.check(options.devices, workbench.device, runs)
     store = CheckpointStore(options.cache or options.results / ".cache")
-    refused = make_ready(runs, experiment.models, workbench, store, source)
+    refused = make_ready(runs, experiment.model_names, workbench, store, source)
     return Prepared(experiment, runs, workbench, store, results, refused)
 
 
@@ -143,6 +147,7 @@ def command(argument: str, options: Options) -> list[str]:
     own = [text for text in options.overrides if not text.startswith("seeds=")]
     parts = [argument, *(part for text in own for part in ("--set", text))]
     parts += [part for path in options.method_files for part in ("--method-file", str(path))]
+    parts += [part for path in options.model_files for part in ("--model-file", str(path))]
     parts += ["--tuned", str(options.tuned)] if options.tuned else []
     return [*parts, *(["--devices", str(options.devices)] if options.devices > 1 else [])]
 
@@ -171,7 +176,7 @@ def make_ready(
 
     Args:
         runs: all runs; skips those in the store.
-        models: the networks as the experiment's key ``models`` lists them.
+        models: the networks' names, in the order of the experiment's key ``models``.
         workbench: the data.
         store: of finished stages.
         source: the experiment's file.
@@ -180,8 +185,8 @@ def make_ready(
         The runs that cannot work, and why.
 
     Raises:
-        BadInputError: weights cannot be fetched, a budget is out of reach, or no run at all can
-            work; names ``source``.
+        BadInputError: weights cannot be fetched or are another network's, a budget is out of
+            reach, or no run at all can work; names ``source``.
     """
     for weights in sorted({stage.start for run in runs for stage in run.stages} - {""}):
         fetch(weights)
@@ -190,6 +195,7 @@ def make_ready(
     left = [run for run in runs if run.stage.id not in done]
     refused = check_networks(left, workbench, models)
     left = [run for run in left if run.id not in refused]
+    check_weights(left, workbench, models, source)
     check_reach(left, workbench, source)
     refused |= check_methods(left, workbench, models)
     if len(refused) == len(runs):
@@ -201,6 +207,9 @@ def make_ready(
 def execute_missing(ready: Prepared, options: Options, observer: Observer) -> Outcome:
     """Execute the missing runs, in this process or in several."""
     ready.note_refused()
+    for code in {run.stage.architecture.code for run in ready.runs} - {None}:
+        if code and code.source:
+            code_files.keep(ready.store, code.content, code.source)
     if options.executor == "ray":
         return _execute_on_ray(ready, options, observer)
     finished = ready.results.finished()

@@ -19,10 +19,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from ssbench.errors import BadInputError, wrong
-from ssbench.experiment.spec import BudgetSpec
+from ssbench.experiment.budget_spec import BudgetSpec
 from ssbench.experiment.stage import Run, Stage, Start, make_stage
 from ssbench.experiment.variant import Variant
 from ssbench.method.contract import Method
+from ssbench.models.architecture import Architecture
 from ssbench.models.state_dict import restore
 from ssbench.pipeline.feasibility import check_reach
 from ssbench.pipeline.own_result import Cutter, Pruned
@@ -75,8 +76,9 @@ class Plan:
     def run(self, name: str) -> Run:
         """Return the run; ``name`` is the network's."""
         variant, (budget,) = self.variant, self.variant.budgets
+        weights = "given" if self.trained else ""
         assert budget is not None
-        start = Start(NAME, "", name, self.seed, "given" if self.trained else "")
+        start = Start(NAME, "", name, self.seed, Architecture(name), weights)
         last: Stage | None = None
         if self.train and not variant.method.before_training:
             own = variant if variant.method.changes_training() else None
@@ -147,7 +149,7 @@ class Own:
 
     def _result(self, tensors: Tensors, record: Mapping[str, Any]) -> Pruned:
         state = State.of(tensors)
-        masked = self.workbench.model(self.run.stage.model, self.run.stage.seed)
+        masked = self.workbench.model(self.run.stage.architecture, self.run.stage.seed)
         restore(masked, state.weights)
         assert self.run.budget is not None
         cutter = Cutter(self.workbench.certificate_images, self.home, self.run.budget.unit)

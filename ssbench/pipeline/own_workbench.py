@@ -14,7 +14,7 @@ from ssbench.data.dataset import DataSet, Split
 from ssbench.data.image_folder import Files
 from ssbench.errors import BadInputError
 from ssbench.pipeline.own_data import LoadedBatches, Streamed, TensorBatches
-from ssbench.pipeline.workbench import CERTIFIED_IMAGES, EVALUATION_BATCH, Workbench
+from ssbench.pipeline.workbench import CERTIFIED_IMAGES, EVALUATION_BATCH, Network, Workbench
 from ssbench.pruning.equivalence import noise
 from ssbench.training.recipe import Recipe
 
@@ -72,14 +72,14 @@ class OwnWorkbench(Workbench):
         """Make the loader of a training."""
         return self.loader(self.train, recipe.batch_size)
 
-    def starting(self, name: str, seed: int, weights: str) -> nn.Module:
+    def starting(self, network: Network, seed: int, weights: str) -> nn.Module:
         """Return a copy of the network."""
         del weights
-        return self.model(name, seed)
+        return self.model(network, seed)
 
-    def model(self, name: str, seed: int, purpose: str = "initial weights") -> nn.Module:
+    def model(self, network: Network, seed: int, purpose: str = "initial weights") -> nn.Module:
         """Return a copy of the network."""
-        del name, seed, purpose
+        del network, seed, purpose
         return copy.deepcopy(self.network)
 
     def measure(self, model: nn.Module) -> dict[str, Any]:

@@ -47,11 +47,11 @@ def check_networks(runs: Sequence[Run], workbench: Workbench, models: Sequence[s
     Args:
         runs: the planned runs.
         workbench: their data.
-        models: the networks as the experiment's key ``models`` lists them.
+        models: the networks' names, in the order of the experiment's key ``models``.
     """
 
-    def name(run: Run) -> tuple[str, ...]:
-        return (run.stage.model,)
+    def name(run: Run) -> tuple[object, ...]:
+        return (run.stage.architecture,)
 
     return _refused(runs, workbench, models, name, try_network)
 
@@ -62,8 +62,8 @@ def check_methods(runs: Sequence[Run], workbench: Workbench, models: Sequence[st
     Skips methods of other packages: their code could change this process, and so the other runs.
     """
 
-    def kind(run: Run) -> tuple[str, ...]:
-        return run.stage.model, run.file.name, run.file.content, run.method.grain
+    def kind(run: Run) -> tuple[object, ...]:
+        return run.stage.architecture, run.file.name, run.file.content, run.method.grain
 
     ours = [run for run in runs if run.file.is_ours]
     return _refused([run for run in ours if run.budget], workbench, models, kind, try_method)
@@ -78,7 +78,7 @@ def _refused(
     runs: Sequence[Run],
     workbench: Workbench,
     models: Sequence[str],
-    kind: Callable[[Run], tuple[str, ...]],
+    kind: Callable[[Run], tuple[object, ...]],
     attempt: Callable[[Run, Workbench], None],
 ) -> Refused:
     shape, classes = workbench.train.image_shape, workbench.dataset.classes
@@ -90,7 +90,9 @@ def _refused(
             small = small or _small(workbench)
             _checked[key] = reason_of(attempt, run, small)
         if reason := _checked[key]:
-            refused[run.id] = f"models.{models.index(run.stage.model)}: {run.stage.model}: {reason}"
+            name = run.stage.model
+            place = f"models.{models.index(name)}" if name in models else "models"
+            refused[run.id] = f"{place}: {name}: {reason}"
     return refused
 
 
@@ -118,24 +120,30 @@ def reason_of(
         if isinstance(error, DivergedError | NotFiniteError) or out_of_memory(error):
             return None
         by = f"{run.file.name}: " if attempt is try_method else ""
-        return by + _reason_text(error)
+        code = run.stage.architecture.code
+        return by + _reason_text(error, code.path if code else "")
     return None
 
 
-def _reason_text(error: Exception) -> str:
+def _reason_text(error: Exception, file: str) -> str:
+    """Return what went wrong, and where: in a user's file, if its code was under way."""
     text = " ".join(str(error).split())
     text = text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}…"
     if isinstance(error, BadInputError | RunFailedError):
         return text
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == file]
+    frame = (own or frames)[-1]
     return f"{type(error).__name__}: {text} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
 def try_network(run: Run, workbench: Workbench) -> None:
     """Step, count, prune and cut a run's network; raises what goes wrong."""
-    name = run.stage.model
-    workbench.dense(name)
-    network = workbench.model(name, 0)
+    which = run.stage.architecture
+    workbench.dense(which)
+    network = workbench.model(which, 0)
+    if which.code:
+        _check_draws(network, workbench.model(which, 0))
     structure = structure_of(network)
     check_weights(network, structure)
     images = noise(workbench.example.shape, count=IMAGES)
@@ -148,6 +156,21 @@ def try_network(run: Run, workbench: Workbench) -> None:
             parameters[each].mul_(mask)
     small, _ = compact_certified(network, structure, masks, images)
     count(small, workbench.example)
+
+
+def _check_draws(network: nn.Module, again: nn.Module) -> None:
+    """Check that a seed decides the weights of a network from a user's code.
+
+    Raises:
+        RunFailedError: names a weight that differs.
+    """
+    theirs = again.state_dict()
+    for name, tensor in network.state_dict().items():
+        if not torch.equal(tensor, theirs[name]):
+            raise RunFailedError(
+                f"{name} differs when the network is built twice with one seed; draw weights with "
+                "torch's own generator, and seed none yourself"
+            )
 
 
 def _half(weight: Tensor) -> Tensor:
@@ -182,7 +205,8 @@ def try_method(run: Run, workbench: Workbench) -> None:
 
 def _shortened(stage: Stage, parent: Stage | None) -> Stage:
     """Return the stage with one step, one round and half of everything kept."""
-    budget = stage.budget and stage.budget.model_copy(update={"kept": 0.5, "passes": 1})
+    once = {"kept": 0.5, "passes": 1, "schedule": ()}
+    budget = stage.budget and stage.budget.model_copy(update=once)
     return replace(
         stage,
         parent=parent,

@@ -28,6 +28,7 @@ class Recipe(BaseModel):
     """One stage of training. The defaults are network slimming's CIFAR recipe (Liu et al. 2017).
 
     Attributes:
+        epochs: 0: the weights stay as they come.
         begin: the progress at which the schedule starts: a rewound one runs only its last part.
         shift: largest random translation in pixels; None: the data set's standard.
         flip: random mirroring, left to right; None: the data set's standard.
@@ -37,7 +38,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    epochs: Annotated[int, within(1, 100_000, "a record holds the curve of every epoch")] = 160
+    epochs: Annotated[int, within(0, 100_000, "a record holds the curve of every epoch")] = 160
     batch_size: Annotated[
         int, within(2, 65_536, "batch norm needs two images, and no memory holds more than that")
     ] = 64

@@ -1,5 +1,6 @@
 """`ssbench.run` does what ``ssbench run`` does: the same ids, cache, records and refusals."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -128,6 +129,42 @@ def test_a_script_without_a_main_guard_runs_a_method_of_its_own_once(tmp_path: P
     )
     assert ended.stdout == "1 {} 2\n", ended.stderr
     assert ended.stderr.count("[1/1] digits vgg6 largest") == 1
+
+
+NET = """
+from torch import nn
+
+
+class Small(nn.Sequential):
+    def __init__(self, classes, width=8):
+        super().__init__(
+            nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.Conv2d(width, width, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16 * width, classes),
+        )
+"""
+
+
+def test_a_network_of_ones_own_is_given_as_a_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file names the results: another content is another network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "small_net.py").write_text(NET)
+    small = importlib.import_module("small_net").Small
+    asked = {"methods": ["magnitude"], "budget": {"kept": 0.5, "protection": 0.0}, "quiet": True}
+    results = ssbench.run(CONTENT, models=[small], **asked)
+    (run,) = records(results.path)[-1:]
+    assert run["model"] == "small_net.py:Small"
+    assert results.failed == {}
+    wide = {"name": "small_net.py:Small", "width": 16}
+    both = ssbench.run(CONTENT, models=[small, wide], **asked)
+    params = both.runs.groupby("model")["params_dense"].first()
+    assert params["small_net.py:Small"] == run["params_dense"] < params.max()
+    (tmp_path / "small_net.py").write_text(NET.replace("nn.ReLU(), nn.Fl", "nn.Tanh(), nn.Fl"))
+    before = ids(both.path)
+    again = ssbench.run(CONTENT, models=["small_net.py:Small"], **asked)
+    assert len(ids(again.path) - before) == 1
 
 
 class InThisFile:
