@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from pydantic import AfterValidator, ValidationError
+    from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
 
@@ -47,16 +48,28 @@ def outside(value: object, limit: Limit) -> str | None:
     return f"must lie between {low:g} and {high:g}: {reason}"
 
 
-def within(low: float, high: float, reason: str) -> AfterValidator:
-    """Make a pydantic validator of a field's range, for ``Annotated``."""
-    from pydantic import AfterValidator
+@dataclass(frozen=True)
+class within:  # noqa: N801 -- reads like a function in Annotated
+    """A field's range for pydantic, for ``Annotated``: ``within(0, 1, "it is a share")``."""
 
-    def check(value: Any) -> Any:
-        if found := outside(value, (low, high, reason)):
+    low: float
+    high: float
+    reason: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Check the range after the type."""
+        from pydantic_core.core_schema import no_info_after_validator_function
+
+        return no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        """Tell the range to editors."""
+        return {**handler(schema), "minimum": self.low, "maximum": self.high}
+
+    def _check(self, value: Any) -> Any:
+        if found := outside(value, (self.low, self.high, self.reason)):
             raise ValueError(found)
         return value
-
-    return AfterValidator(check)
 
 
 MOST_NAMES = 3

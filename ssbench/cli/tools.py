@@ -1,0 +1,106 @@
+"""The commands around a run: schema, completion, doctor, export, new-method."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssbench.cli.inspect import written
+from ssbench.cli.options import Cache, ExitCode, Json, MethodFiles, Results, console, tell
+from ssbench.errors import BadInputError, nearest
+
+COMPLETE = "_SSBENCH_COMPLETE"
+"""The environment variable with which a completion script calls ssbench."""
+
+
+class Shell(StrEnum):
+    """Shells whose completion ssbench can write."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
+def schema(
+    command: Annotated[
+        str | None,
+        typer.Option(help="Of what this command prints with --json [of experiment files]."),
+    ] = None,
+    method_file: MethodFiles = None,
+) -> None:
+    """Print a JSON schema: of experiment files, so that editors complete and check them."""
+    import json
+
+    if command is None:
+        from ssbench.experiment.schema import experiment_schema
+        from ssbench.method.registry import discover
+
+        found = experiment_schema(discover(method_file or []))
+    else:
+        from ssbench.cli.outputs import OUTPUTS
+
+        if command not in OUTPUTS:
+            raise BadInputError(f"--command {command}: {nearest(command, OUTPUTS)}")
+        found = OUTPUTS[command].model_json_schema()
+    typer.echo(json.dumps(found, indent=2))
+
+
+def completion(shell: Shell) -> None:
+    """Print a completion script: eval "$(ssbench completion bash)"."""
+    from typer import completion as shells
+
+    script = shells.get_completion_script  # type: ignore[attr-defined]
+    typer.echo(script(prog_name="ssbench", complete_var=COMPLETE, shell=shell.value))
+
+
+def doctor(results: Results = Path("results"), json_: Json = False) -> None:
+    """Show versions, devices, packages and folders, and what is missing."""
+    from ssbench.cli import doctor as doctor_
+
+    found = doctor_.examine(results)
+    if json_:
+        tell(found)
+    else:
+        doctor_.show(found, console())
+    if found.problems:
+        raise typer.Exit(ExitCode.BAD_INPUT)
+
+
+class ExportFormat(StrEnum):
+    """Formats of an exported network."""
+
+    SAFETENSORS = "safetensors"
+    ONNX = "onnx"
+    PT2 = "pt2"
+
+
+def export(
+    run_id: str,
+    to: Annotated[Path, typer.Option(help="A folder that does not exist yet, or is empty.")],
+    format_: Annotated[
+        ExportFormat, typer.Option("--format", help="safetensors: for ssbench.load.")
+    ] = ExportFormat.SAFETENSORS,
+    results: Results = Path("results"),
+    cache: Cache = None,
+    json_: Json = False,
+) -> None:
+    """Write a run's network without its pruned parts, for use outside ssbench."""
+    from ssbench.cli import run as run_
+
+    written([run_.export(run_id, to, format_.value, results, cache)], json_)
+
+
+def new_method(
+    name: str,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to write it [methods/ of the checkout].")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Write a working template for a new method."""
+    from ssbench.method import template
+
+    written([template.write_method(name, folder)], json_)
