@@ -7,8 +7,12 @@
 from __future__ import annotations
 
 import difflib
+import sysconfig
+import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from traceback import FrameSummary
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -98,6 +102,32 @@ def alternatives(names: Sequence[str]) -> str:
     """Write names as ``'a', 'b' or 'c'``."""
     *first, last = [repr(name) for name in names]
     return f"{', '.join(first)} or {last}" if first else last
+
+
+def blamed(error: BaseException) -> FrameSummary | None:
+    """Return the innermost line of the user's own code under which an error arose.
+
+    Without one, the innermost line of a method of ssbench, else the innermost of all: the line at
+    fault called what raised. None: the error was never raised.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    files = [each for each in frames if not each.filename.startswith("<")]
+    users = [each for each in files if _is_users(each.filename)]
+    methods = [each for each in files if Path(each.filename).parent in _METHODS]
+    ranked = users or methods or files or frames
+    return ranked[-1] if ranked else None
+
+
+_PACKAGE = Path(__file__).parent
+_METHODS = (_PACKAGE / "methods", _PACKAGE.parent / "methods")
+_LIBRARIES = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platlib", "purelib")})
+
+
+def _is_users(filename: str) -> bool:
+    """Whether a file belongs neither to ssbench nor to Python and its packages."""
+    path = Path(filename)
+    ours = path.is_relative_to(_PACKAGE) or path.parent in _METHODS
+    return not ours and not filename.startswith(_LIBRARIES) and path.is_file()
 
 
 Fault = Literal["damaged", "other-version"]

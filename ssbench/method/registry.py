@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from ssbench.errors import BadInputError, nearest, outside
+from ssbench.errors import BadInputError, blamed, nearest, outside
 from ssbench.method.contract import FACTS, GRAINS, HOOKS, Method
 from ssbench.method.describe import GROUP, result_code
 from ssbench.method.global_state import contained
@@ -246,15 +246,13 @@ def _check_hooks(cls: type[Method], path: Path) -> None:
 
 
 def _where(error: Exception) -> str:
-    """Return the error's text, and the line of the innermost file."""
+    """Return the error's text, and the line of the method's file at fault."""
     if isinstance(error, BadInputError):
         return str(error)
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f" ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})" if trace else ""
+    frame = blamed(error)
+    place = f" ({frame.filename}, line {frame.lineno})" if frame else ""
     return f"{type(error).__name__}: {error}{place}"
 
 

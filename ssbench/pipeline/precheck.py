@@ -7,7 +7,6 @@ it runs on the CPU, on two images of noise, once per network and once per method
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssbench.data.dataset import DataSet, Split
-from ssbench.errors import BadInputError, DivergedError, NotFiniteError, RunFailedError
+from ssbench.errors import BadInputError, DivergedError, NotFiniteError, RunFailedError, blamed
 from ssbench.experiment.stage import Run, Stage
 from ssbench.method.contract import Method
 from ssbench.pipeline.stages import carry_out
@@ -127,8 +126,9 @@ def _reason_text(error: Exception) -> str:
     text = text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}…"
     if isinstance(error, BadInputError | RunFailedError):
         return text
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {text} ({Path(frame.filename).name}, line {frame.lineno})"
+    frame = blamed(error)
+    place = f" ({Path(frame.filename).name}, line {frame.lineno})" if frame else ""
+    return f"{type(error).__name__}: {text}{place}"
 
 
 def _try_network(run: Run, workbench: Workbench) -> None:
