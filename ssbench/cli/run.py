@@ -10,12 +10,15 @@ from rich.console import Console
 
 from ssbench.analysis import claims as claims_
 from ssbench.analysis.published import collect
+from ssbench.cli.outputs import PlannedOutput, RunOutput, TuneOutput
 from ssbench.data.remarks import print_remarks
 from ssbench.errors import BadInputError
 from ssbench.executors import estimate, progress
 from ssbench.executors.ray.cluster import reach
-from ssbench.executors.session import Options, execute_missing, prepare
+from ssbench.executors.session import Options, Prepared, execute_missing, experiment_of, prepare
 from ssbench.executors.stage_runner import Outcome
+from ssbench.experiment.spec import find
+from ssbench.experiment.stage import Run
 from ssbench.models.exported import Format
 from ssbench.paths import bench_folder
 from ssbench.pipeline import export as export_
@@ -51,12 +54,7 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     for line in unfitted_outputs(possible, ready.workbench):
         log.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if options.dry_run:
-        console.print(estimate.tree(ready.runs, ready.store), soft_wrap=True)
-        console.print(
-            str(estimate.estimate(possible, ready.workbench, ready.store)), soft_wrap=True
-        )
-        for line in out_of_reach(possible, ready.workbench):
-            console.print(line, soft_wrap=True, markup=False)
+        _foretell(ready, console)
         _tell(ready.refused, log)
         return Outcome(failed=ready.refused)
     make_folder(ready.results.folder, "--results")
@@ -77,6 +75,60 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     if outcome.failed:
         log.print("failed runs are not repeated; use --retry-failed for that")
     return outcome
+
+
+def _foretell(ready: Prepared, console: Console) -> None:
+    """Print the stages and what they cost."""
+    possible = _possible(ready)
+    console.print(estimate.tree(ready.runs, ready.store), soft_wrap=True)
+    console.print(str(estimate.estimate(possible, ready.workbench, ready.store)), soft_wrap=True)
+    for line in out_of_reach(possible, ready.workbench):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _possible(ready: Prepared) -> list[Run]:
+    return [run for run in ready.runs if run.id not in ready.refused]
+
+
+def planned(argument: str, options: Options) -> PlannedOutput:
+    """Return the plan and its cost for ``run --dry-run --json``."""
+    ready = prepare(argument, options)
+    cost = estimate.estimate(_possible(ready), ready.workbench, ready.store)
+    return PlannedOutput(
+        experiment=ready.experiment.name,
+        runs=[run.id for run in ready.runs],
+        refused=dict(ready.refused),
+        stages=cost.stages,
+        epochs=cost.epochs,
+        images=cost.images,
+        macs=cost.macs,
+        seconds=cost.seconds,
+    )
+
+
+def ended(argument: str, options: Options, outcome: Outcome) -> RunOutput:
+    """Return how a run ended for ``run --json``."""
+    name = experiment_of(find(argument), options).name
+    folder = options.results / name
+    return RunOutput(
+        experiment=name,
+        folder=str(folder),
+        report=str(folder / "report.html"),
+        done=outcome.done,
+        failed=outcome.failed,
+    )
+
+
+def tuned(argument: str, options: Options, outcome: Outcome) -> TuneOutput:
+    """Return how a tuning ended for ``tune --json``."""
+    name = experiment_of(find(argument), options).name
+    path = options.results / name / "tuning" / "tuned.json"
+    return TuneOutput(
+        experiment=name,
+        tuned=str(path) if path.exists() and not outcome.failed else None,
+        done=outcome.done,
+        failed=outcome.failed,
+    )
 
 
 def _tell(failed: Mapping[str, str], log: Console) -> None:

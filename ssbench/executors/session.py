@@ -23,6 +23,7 @@ from ssbench.executors.processes.worker import Setup
 from ssbench.executors.ray.executor import RaySetup, execute_on_ray
 from ssbench.executors.stage_runner import Observer, Outcome
 from ssbench.experiment import tuned as tuned_
+from ssbench.experiment.choose import only, smoke
 from ssbench.experiment.plan import plan_variants
 from ssbench.experiment.spec import Experiment, find, load
 from ssbench.experiment.stage import Run
@@ -51,6 +52,8 @@ class Options:
         address: of the Ray cluster: local, auto, HOST:PORT or ray://HOST:PORT.
         save_every: seconds between two saves of a training.
         devices: number of devices that train each stage jointly.
+        only: methods or labels to run; empty: all.
+        smoke: whether to try the experiment in one epoch.
     """
 
     overrides: Sequence[str] = ()
@@ -69,6 +72,8 @@ class Options:
     address: str = "local"
     save_every: float = SAVE_EVERY
     devices: int = 1
+    only: Sequence[str] = ()
+    smoke: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,12 +107,13 @@ def prepare(argument: str, options: Options) -> Prepared:
         BadInputError: what is wrong, where, and the remedy.
     """
     path = find(argument)
-    source, experiment = str(path), load(path, options.overrides)
+    source, experiment = str(path), experiment_of(path, options)
     workbench = open_workbench(experiment, options, source)
     chosen = variants(experiment, discover(options.method_files), source)
     tuned = tuned_.load(options.tuned) if options.tuned else None
     if tuned:
         chosen = tuned_.apply(tuned, experiment, chosen, source)
+    chosen = only(chosen, options.only, source)
     fingerprint = workbench.dataset.fingerprint
     runs = plan_variants(experiment, chosen, fingerprint, source, options.model_files)
     data = {"data": fingerprint}
@@ -121,6 +127,16 @@ def prepare(argument: str, options: Options) -> Prepared:
     return Prepared(experiment, runs, workbench, store, results, refused)
 
 
+def experiment_of(path: Path, options: Options) -> Experiment:
+    """Read an experiment as the command line changes it.
+
+    Raises:
+        BadInputError: what is wrong, where, and the remedy.
+    """
+    experiment = load(path, options.overrides)
+    return smoke(experiment) if options.smoke else experiment
+
+
 def command(argument: str, options: Options) -> list[str]:
     """Return the arguments of ``ssbench run`` that results depend on, paths as the user gave them.
 
@@ -132,6 +148,7 @@ def command(argument: str, options: Options) -> list[str]:
     parts += [part for path in options.method_files for part in ("--method-file", str(path))]
     parts += [part for path in options.model_files for part in ("--model-file", str(path))]
     parts += ["--tuned", str(options.tuned)] if options.tuned else []
+    parts += ["--smoke"] if options.smoke else []
     return [*parts, *(["--devices", str(options.devices)] if options.devices > 1 else [])]
 
 
