@@ -48,15 +48,19 @@ def schema(
         typer.Option(help="Of what this command prints with --json [of experiment files]."),
     ] = None,
     method_file: MethodFiles = None,
+    model_file: ModelFiles = None,
 ) -> None:
     """Print a JSON schema: of experiment files, so that editors complete and check them."""
     import json
 
     if command is None:
+        from ssbench.experiment.networks import own_networks
         from ssbench.experiment.schema import experiment_schema
         from ssbench.method.registry import discover
+        from ssbench.models.own import packaged
 
-        found = experiment_schema(discover(method_file or []))
+        own = [name for path in model_file or [] for name in own_networks(path)]
+        found = experiment_schema(discover(method_file or []), [*packaged(), *own])
     else:
         from ssbench.cli.outputs import OUTPUTS
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any, get_type_hints
 
@@ -30,8 +30,13 @@ METHOD = "method-"
 """The beginning of the names of the methods' definitions."""
 
 
-def experiment_schema(registry: Registry) -> Schema:
-    """Return the JSON schema (draft 2020-12) of experiment files that use these methods."""
+def experiment_schema(registry: Registry, networks: Sequence[str] = ()) -> Schema:
+    """Return the JSON schema (draft 2020-12) of experiment files that use these methods.
+
+    Args:
+        registry: of the methods.
+        networks: names of networks that do not ship with ssbench, torchvision or timm.
+    """
     found = _plain(Experiment.model_json_schema())
     definitions = found.pop("$defs") | {"Experiment": found}
     for table in TABLES:
@@ -49,7 +54,7 @@ def experiment_schema(registry: Registry) -> Schema:
     own = found["properties"]
     own["methods"] |= {"anyOf": [{"const": "all"}, _list_of({"anyOf": names}) | {"minItems": 1}]}
     own["dataset"] |= {"anyOf": [{"enum": list(DATASETS)}, {"pattern": f"^{FOLDER}."}]}
-    own["models"]["items"] = {"anyOf": [_networks(), {"$ref": "#/$defs/ModelSpec"}]}
+    own["models"]["items"] = {"anyOf": [_networks(networks), {"$ref": "#/$defs/ModelSpec"}]}
     own["start"] |= {"anyOf": [{"enum": list(ELSEWHERE)}, {"pattern": _weights()}]}
     found["required"] = [key for key in found["required"] if key != "name"]  # the file's name
     about = {"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -57,10 +62,9 @@ def experiment_schema(registry: Registry) -> Schema:
     return {**about, **found, "$defs": definitions}
 
 
-def _networks() -> Schema:
-    """Return the schema of a name; a ``--model-file`` and packages define others."""
-    others = [{"pattern": f"^({TORCHVISION}|{TIMM})."}, {"pattern": r"\.py:."}, {"minLength": 1}]
-    return {"type": "string", "anyOf": [{"enum": [*MODELS, *IMAGENET]}, *others]}
+def _networks(more: Sequence[str]) -> Schema:
+    others = [{"pattern": f"^({TORCHVISION}|{TIMM})."}, {"pattern": r"\.py:."}]
+    return {"type": "string", "anyOf": [{"enum": [*MODELS, *IMAGENET, *more]}, *others]}
 
 
 def _weights() -> str:
