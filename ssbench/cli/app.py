@@ -10,20 +10,21 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
 
 from ssbench import __version__
 from ssbench.cli import inspect, tools
+from ssbench.cli.group import Commands
 from ssbench.cli.options import (
     Cache,
     DataRoot,
     Device,
     ExitCode,
     Json,
+    Live,
     MethodFiles,
     ModelFiles,
     Named,
@@ -32,40 +33,14 @@ from ssbench.cli.options import (
     Quiet,
     Results,
     Smoke,
+    TensorBoardFolder,
     console,
     log,
     tell,
 )
 from ssbench.cli.run_options import Executor, address_of, concurrency_of, devices_of
 from ssbench.errors import BadInputError
-from ssbench.training.interrupt import SAVE_EVERY, STOP, Stopped
-
-
-class Commands(TyperGroup):
-    """The group of commands; stops on signals at any moment."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Call a command, and report how it was stopped; typer would print only "Aborted!"."""
-        try:
-            with STOP.signals():
-                return super().invoke(ctx)
-        except Stopped as stopped:
-            resumes = ctx.invoked_subcommand in ("run", "tune")
-            log().print(str(stopped) if resumes else "stopped", soft_wrap=True, highlight=False)
-            raise typer.Exit(128 + stopped.signal) from None
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the first sentence of every command whole; click would cut it."""
-        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        with formatter.section("Commands"):
-            formatter.write_dl(
-                [
-                    (name, each.get_short_help_str(200).rstrip("."))
-                    for name, each in commands
-                    if each
-                ]
-            )
-
+from ssbench.training.interrupt import SAVE_EVERY
 
 app = typer.Typer(
     name="ssbench",
@@ -112,6 +87,8 @@ def run(
     quiet: Quiet = False,
     only: Only = None,
     smoke: Smoke = False,
+    live: Live = False,
+    tensorboard: TensorBoardFolder = None,
     json_: Json = False,
     tuned: Annotated[
         Path | None, typer.Option(help="Use the values of this tuned.json from ssbench tune.")
@@ -176,6 +153,8 @@ def run(
         quiet=quiet,
         only=only or (),
         smoke=smoke,
+        live=live,
+        tensorboard=tensorboard,
         retry_failed=retry_failed,
         data_root=data_root_,
         tuned=tuned,
@@ -227,7 +206,11 @@ app.command("list")(inspect.list_)
 for _command in (inspect.report, inspect.compare, inspect.overlap, inspect.show):
     app.command()(_command)
 app.command("new-method")(tools.new_method)
-for _tool in (tools.tune, tools.check, tools.export, tools.doctor, tools.schema, tools.completion):
+_TOOLS = (
+    tools.tune, tools.watch, tools.check, tools.export, tools.doctor, tools.schema,
+    tools.completion,
+)  # fmt: skip
+for _tool in _TOOLS:
     app.command()(_tool)
 
 

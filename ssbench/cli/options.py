@@ -94,6 +94,13 @@ Smoke = Annotated[
         "--smoke", help="Try it: one seed, one epoch, one budget; results go to NAME-smoke."
     ),
 ]
+Live = Annotated[
+    bool, typer.Option("--live", help="Let the report's page show what runs, and reload itself.")
+]
+TensorBoardFolder = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Write event files for TensorBoard (extra tensorboard)."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 
 

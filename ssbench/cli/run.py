@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -10,13 +11,17 @@ from rich.console import Console
 
 from ssbench.analysis import claims as claims_
 from ssbench.analysis.published import collect
+from ssbench.cli.live_page import LivePage
 from ssbench.cli.outputs import PlannedOutput, RunOutput, TuneOutput
 from ssbench.data.remarks import print_remarks
 from ssbench.errors import BadInputError
-from ssbench.executors import estimate, progress
+from ssbench.executors import callbacks, estimate, progress
+from ssbench.executors.callbacks import Callbacks
+from ssbench.executors.listeners import Listener, Recorder, listening
 from ssbench.executors.ray.cluster import reach
 from ssbench.executors.session import Options, Prepared, execute_missing, experiment_of, prepare
-from ssbench.executors.stage_runner import Outcome
+from ssbench.executors.stage_runner import Observer, Outcome
+from ssbench.executors.tensorboard import TensorBoard
 from ssbench.experiment.spec import find
 from ssbench.experiment.stage import Run
 from ssbench.models.exported import Format
@@ -62,7 +67,7 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     ready.results.open()
     if options.retry_failed:
         ready.results.forget_failed(run.id for run in ready.runs)
-    with progress.observer(ready.runs, log, quiet=options.quiet) as observer:
+    with observing(ready, options, log) as observer:
         ready.results.tell = observer.warn
         outcome = execute_missing(ready, options, observer)
         for _ in range(ATTEMPTS):
@@ -75,6 +80,29 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     if outcome.failed:
         log.print("failed runs are not repeated; use --retry-failed for that")
     return outcome
+
+
+@contextmanager
+def observing(ready: Prepared, options: Options, log: Console) -> Iterator[Observer]:
+    """Enclose runs: show their progress, write it for watchers, and tell callbacks of it.
+
+    Raises:
+        BadInputError: TensorBoard's package is missing.
+    """
+    folder = ready.results.folder
+    display = progress.observer(ready.runs, log, quiet=options.quiet)
+    made = callbacks.load(folder, display.warn)
+    if options.tensorboard:
+        made.append(("tensorboard", TensorBoard(options.tensorboard)))
+    recorder = Recorder(ready.runs, folder)
+    listeners: list[Listener] = [recorder]
+    if options.live:
+        listeners.append(LivePage(folder, recorder))
+        log.print(f"live: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    if made:
+        listeners.append(Callbacks(made, ready.store.record, display.warn))
+    with listening(display, listeners) as observer:
+        yield observer
 
 
 def _foretell(ready: Prepared, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""The commands around a run: tune, check, schema, completion, doctor, export, new-method."""
+"""The commands around a run: tune, watch, check, schema, completion, doctor, export, new-method."""
 
 from __future__ import annotations
 
@@ -76,6 +76,21 @@ def completion(shell: Shell) -> None:
 
     script = shells.get_completion_script  # type: ignore[attr-defined]
     typer.echo(script(prog_name="ssbench", complete_var=COMPLETE, shell=shell.value))
+
+
+def watch(
+    results_dir: Annotated[
+        Path, typer.Argument(help="Folder of an experiment's records, or of such folders.")
+    ] = Path("results"),
+    json_: Json = False,
+) -> None:
+    """Show what runs now: curves of running stages, finished rows, the time left."""
+    from ssbench.cli import watch as watch_
+
+    if json_:
+        tell(watch_.Watcher(watch_.choose(results_dir)).look()[1])
+    else:
+        watch_.watch(results_dir, console())
 
 
 def doctor(results: Results = Path("results"), json_: Json = False) -> None:

@@ -54,6 +54,8 @@ class Options:
         devices: number of devices that train each stage jointly.
         only: methods or labels to run; empty: all.
         smoke: whether to try the experiment in one epoch.
+        live: whether the report's page shows what runs.
+        tensorboard: the folder of TensorBoard's event files.
     """
 
     overrides: Sequence[str] = ()
@@ -74,6 +76,8 @@ class Options:
     devices: int = 1
     only: Sequence[str] = ()
     smoke: bool = False
+    live: bool = False
+    tensorboard: Path | None = None
 
 
 @dataclass(frozen=True)
