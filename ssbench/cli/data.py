@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ssbench.cli.outputs import DataOutput, SplitFacts
 from ssbench.data.dataset import DataSet
 from ssbench.data.download import fetch
 from ssbench.data.image_folder import Files
@@ -24,8 +25,8 @@ TIMEOUT = 30
 """Timeout in seconds for the network."""
 
 
-def data(name: str, root: Path, console: Console) -> None:
-    """Fetch missing files of a data set, verify all files and print a summary.
+def data(name: str, root: Path, console: Console) -> DataSet:
+    """Fetch missing files of a data set, verify all files and return it; say what was fetched.
 
     Raises:
         BadInputError: it is unknown, cannot be fetched, or a file is wrong.
@@ -42,8 +43,33 @@ def data(name: str, root: Path, console: Console) -> None:
     for split in (dataset.train, dataset.validation, dataset.test):
         if isinstance(split, Files):
             split.verify()
+    return dataset
+
+
+def show(dataset: DataSet, console: Console) -> None:
+    """Print a summary."""
     console.print(_table(dataset))
     print_remarks(dataset, console)
+
+
+def output(dataset: DataSet) -> DataOutput:
+    """Return the summary for ``--json``."""
+    mean, sd = dataset.normalisation
+    return DataOutput(
+        name=dataset.name,
+        image=list(dataset.train.image_shape),
+        classes=dataset.classes,
+        splits={split: _split(dataset, split) for split in ("train", "validation", "test")},
+        mean=[value / 255 for value in mean.flatten().tolist()],
+        sd=[value / 255 for value in sd.flatten().tolist()],
+        fingerprint=dataset.fingerprint,
+    )
+
+
+def _split(dataset: DataSet, name: str) -> SplitFacts:
+    part = getattr(dataset, name)
+    per_class = part.labels.bincount(minlength=dataset.classes)
+    return SplitFacts(images=len(part), fewest=int(per_class.min()), most=int(per_class.max()))
 
 
 def _in_other_layout(name: str, root: Path) -> bool:

@@ -19,8 +19,14 @@ from ssbench.cli import run as run_
 from ssbench.cli.options import log
 from ssbench.errors import BadInputError
 from ssbench.executors.ray.cluster import reach
-from ssbench.executors.session import Options, Prepared, command, prepare, prepare_loaded
-from ssbench.experiment.spec import load
+from ssbench.executors.session import (
+    Options,
+    Prepared,
+    command,
+    experiment_of,
+    prepare,
+    prepare_loaded,
+)
 from ssbench.method.contract import Method
 from ssbench.method.registry import is_ours
 from ssbench.report.notebook import Results
@@ -125,7 +131,7 @@ def _run(
 
 def _prepare(text: str, options: Options) -> Prepared:
     """Check an experiment without a file; its records name the file that will hold it."""
-    experiment = load(Path(SOURCE), content=tomllib.loads(text))
+    experiment = experiment_of(Path(SOURCE), options, tomllib.loads(text))
     kept = _kept(options.results / experiment.name, text)
     return prepare_loaded(experiment, options, SOURCE, command(str(kept), options))
 
@@ -156,7 +162,7 @@ def _flat(keys: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
 def _options(further: Mapping[str, Any]) -> dict[str, Any]:
     """Return options as `Options` holds them: paths may be text."""
     made = dict(further)
-    for name in {"data_root", "tuned"} & made.keys():
+    for name in {"data_root", "tensorboard", "tuned"} & made.keys():
         made[name] = None if made[name] is None else Path(made[name])
     if "model_files" in made:
         made["model_files"] = [Path(path) for path in made["model_files"]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -10,12 +11,19 @@ from rich.console import Console
 
 from ssbench.analysis import claims as claims_
 from ssbench.analysis.published import collect
+from ssbench.cli.live_page import LivePage
+from ssbench.cli.outputs import PlannedOutput, RunOutput, TuneOutput
 from ssbench.data.remarks import print_remarks
 from ssbench.errors import BadInputError
-from ssbench.executors import estimate, progress
+from ssbench.executors import callbacks, estimate, progress
+from ssbench.executors.callbacks import Callbacks
+from ssbench.executors.listeners import Listener, Recorder, listening
 from ssbench.executors.ray.cluster import reach
-from ssbench.executors.session import Options, Prepared, execute_missing, prepare
-from ssbench.executors.stage_runner import Outcome
+from ssbench.executors.session import Options, Prepared, execute_missing, experiment_of, prepare
+from ssbench.executors.stage_runner import Observer, Outcome
+from ssbench.executors.tensorboard import TensorBoard
+from ssbench.experiment.spec import find
+from ssbench.experiment.stage import Run
 from ssbench.models.exported import Format
 from ssbench.paths import bench_folder
 from ssbench.pipeline import export as export_
@@ -46,15 +54,9 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     if options.executor == "ray" and not options.dry_run:
         reach(options.address)
     ready = prepare(argument, options)
-    possible = [run for run in ready.runs if run.id not in ready.refused]
     warn(ready, log)
     if options.dry_run:
-        console.print(estimate.tree(ready.runs, ready.store), soft_wrap=True)
-        console.print(
-            str(estimate.estimate(possible, ready.workbench, ready.store)), soft_wrap=True
-        )
-        for line in out_of_reach(possible, ready.workbench):
-            console.print(line, soft_wrap=True, markup=False)
+        _foretell(ready, console)
         tell(ready.refused, log)
         return Outcome(failed=ready.refused)
     outcome = carry_out(ready, options, log)
@@ -68,8 +70,7 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
 def warn(ready: Prepared, log: Console) -> None:
     """Print what is odd about the images, and which outputs start with random weights."""
     print_remarks(ready.workbench.dataset, log)
-    possible = [run for run in ready.runs if run.id not in ready.refused]
-    for line in unfitted_outputs(possible, ready.workbench):
+    for line in unfitted_outputs(_possible(ready), ready.workbench):
         log.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -84,7 +85,7 @@ def carry_out(ready: Prepared, options: Options, log: Console) -> Outcome:
     ready.results.open()
     if options.retry_failed:
         ready.results.forget_failed(run.id for run in ready.runs)
-    with progress.observer(ready.runs, log, quiet=options.quiet) as observer:
+    with observing(ready, options, log) as observer:
         ready.results.tell = observer.warn
         outcome = execute_missing(ready, options, observer)
         for _ in range(ATTEMPTS):
@@ -93,6 +94,83 @@ def carry_out(ready: Prepared, options: Options, log: Console) -> Outcome:
             # Someone removed the records meanwhile; the stages are still in the cache.
             outcome = execute_missing(ready, options, observer)
     return outcome
+
+
+@contextmanager
+def observing(ready: Prepared, options: Options, log: Console) -> Iterator[Observer]:
+    """Enclose runs: show their progress, write it for watchers, and tell callbacks of it.
+
+    Raises:
+        BadInputError: TensorBoard's package is missing.
+    """
+    folder = ready.results.folder
+    display = progress.observer(ready.runs, log, quiet=options.quiet)
+    made = callbacks.load(folder, display.warn)
+    if options.tensorboard:
+        made.append(("tensorboard", TensorBoard(options.tensorboard)))
+    recorder = Recorder(ready.runs, folder)
+    listeners: list[Listener] = [recorder]
+    if options.live:
+        listeners.append(LivePage(folder, recorder))
+        log.print(f"live: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    if made:
+        listeners.append(Callbacks(made, ready.store.record, display.warn))
+    with listening(display, listeners) as observer:
+        yield observer
+
+
+def _foretell(ready: Prepared, console: Console) -> None:
+    """Print the stages and what they cost."""
+    possible = _possible(ready)
+    console.print(estimate.tree(ready.runs, ready.store), soft_wrap=True)
+    console.print(str(estimate.estimate(possible, ready.workbench, ready.store)), soft_wrap=True)
+    for line in out_of_reach(possible, ready.workbench):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _possible(ready: Prepared) -> list[Run]:
+    return [run for run in ready.runs if run.id not in ready.refused]
+
+
+def planned(argument: str, options: Options) -> PlannedOutput:
+    """Return the plan and its cost for ``run --dry-run --json``."""
+    ready = prepare(argument, options)
+    cost = estimate.estimate(_possible(ready), ready.workbench, ready.store)
+    return PlannedOutput(
+        experiment=ready.experiment.name,
+        runs=[run.id for run in ready.runs],
+        refused=dict(ready.refused),
+        stages=cost.stages,
+        epochs=cost.epochs,
+        images=cost.images,
+        macs=cost.macs,
+        seconds=cost.seconds,
+    )
+
+
+def ended(argument: str, options: Options, outcome: Outcome) -> RunOutput:
+    """Return how a run ended for ``run --json``."""
+    name = experiment_of(find(argument), options).name
+    folder = options.results / name
+    return RunOutput(
+        experiment=name,
+        folder=str(folder),
+        report=str(folder / "report.html"),
+        done=outcome.done,
+        failed=outcome.failed,
+    )
+
+
+def tuned(argument: str, options: Options, outcome: Outcome) -> TuneOutput:
+    """Return how a tuning ended for ``tune --json``."""
+    name = experiment_of(find(argument), options).name
+    path = options.results / name / "tuning" / "tuned.json"
+    return TuneOutput(
+        experiment=name,
+        tuned=str(path) if path.exists() and not outcome.failed else None,
+        done=outcome.done,
+        failed=outcome.failed,
+    )
 
 
 def tell(failed: Mapping[str, str], log: Console) -> None:

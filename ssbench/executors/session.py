@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -23,6 +23,7 @@ from ssbench.executors.processes.worker import Setup
 from ssbench.executors.ray.executor import RaySetup, execute_on_ray
 from ssbench.executors.stage_runner import Observer, Outcome
 from ssbench.experiment import tuned as tuned_
+from ssbench.experiment.choose import only, smoke
 from ssbench.experiment.plan import plan_variants
 from ssbench.experiment.spec import Experiment, find, load
 from ssbench.experiment.stage import Run
@@ -51,6 +52,10 @@ class Options:
         address: of the Ray cluster: local, auto, HOST:PORT or ray://HOST:PORT.
         save_every: seconds between two saves of a training.
         devices: number of devices that train each stage jointly.
+        only: methods or labels to run; empty: all.
+        smoke: whether to try the experiment in one epoch.
+        live: whether the report's page shows what runs.
+        tensorboard: the folder of TensorBoard's event files.
     """
 
     overrides: Sequence[str] = ()
@@ -69,6 +74,10 @@ class Options:
     address: str = "local"
     save_every: float = SAVE_EVERY
     devices: int = 1
+    only: Sequence[str] = ()
+    smoke: bool = False
+    live: bool = False
+    tensorboard: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ def prepare(argument: str, options: Options) -> Prepared:
         BadInputError: what is wrong, where, and the remedy.
     """
     path = find(argument)
-    experiment = load(path, options.overrides)
+    experiment = experiment_of(path, options)
     return prepare_loaded(experiment, options, str(path), command(argument, options))
 
 
@@ -112,7 +121,7 @@ def prepare_loaded(
     """Do the same for an experiment that is no file.
 
     Args:
-        experiment: the experiment, with all overrides.
+        experiment: the experiment, as ``options`` change it.
         options: the rest of the command line.
         source: what messages call the experiment.
         told: the arguments of ``ssbench run`` that repeat the results, for records.
@@ -125,6 +134,7 @@ def prepare_loaded(
     tuned = tuned_.load(options.tuned) if options.tuned else None
     if tuned:
         chosen = tuned_.apply(tuned, experiment, chosen, source)
+    chosen = only(chosen, options.only, source)
     fingerprint = workbench.dataset.fingerprint
     runs = plan_variants(experiment, chosen, fingerprint, source, options.model_files)
     data = {"data": fingerprint}
@@ -138,6 +148,18 @@ def prepare_loaded(
     return Prepared(experiment, runs, workbench, store, results, refused)
 
 
+def experiment_of(
+    path: Path, options: Options, content: dict[str, Any] | None = None
+) -> Experiment:
+    """Read an experiment (or take ``content``) as the command line changes it.
+
+    Raises:
+        BadInputError: what is wrong, where, and the remedy.
+    """
+    experiment = load(path, options.overrides, content)
+    return smoke(experiment) if options.smoke else experiment
+
+
 def command(argument: str, options: Options) -> list[str]:
     """Return the arguments of ``ssbench run`` that results depend on, paths as the user gave them.
 
@@ -149,6 +171,7 @@ def command(argument: str, options: Options) -> list[str]:
     parts += [part for path in options.method_files for part in ("--method-file", str(path))]
     parts += [part for path in options.model_files for part in ("--model-file", str(path))]
     parts += ["--tuned", str(options.tuned)] if options.tuned else []
+    parts += ["--smoke"] if options.smoke else []
     return [*parts, *(["--devices", str(options.devices)] if options.devices > 1 else [])]
 
 

@@ -14,10 +14,15 @@ class BudgetSpec(BaseModel):
     """Budgets of an experiment, or one method's values instead of them.
 
     Attributes:
-        scope: None: as the method's authors prune.
-        protection: a number is for all rows. A list is for rows with one threshold for the whole
-            network: each has one row per value; None: [0, `FLOOR`].
-        passes: their number, or the share to keep after each; then the last one is ``kept``.
+        unit: what the shares count; None: connections.
+        kept: the shares to keep; own: the method's own threshold; None: 1/2, 1/4, … 1/32.
+        scope: one threshold for the network, or the same share of every layer; None: as the
+            method's authors prune.
+        protection: the share of its units that every layer keeps. A number is for all rows. A list
+            is for rows with one threshold for the whole network: each has one row per value; None:
+            [0, 0.005].
+        passes: how many times the network is trained and pruned, or the share to keep after each
+            time; then the last one is ``kept``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -32,6 +32,10 @@ class MethodSpec(BaseModel):
     """One entry of ``methods``: a name, hyper-parameters (a list is a sweep), own budgets.
 
     Attributes:
+        name: of the method; a plain name stands for a table with nothing else.
+        label: the name of its rows; None: the method's name and what differs.
+        budget: budgets of its own; what it leaves open is the experiment's.
+        retrain: the training after pruning; a list has one row per value.
         models: the experiment's networks that the method runs on; None: all.
         finetune_lr: learning rate of this method's finetuning; None: that of the recipe
             ``finetune``.
@@ -68,7 +72,7 @@ class TuneSpec(BaseModel):
     """How ``ssbench tune`` chooses hyper-parameters, besides what the methods' files say.
 
     Attributes:
-        seeds: None: one seed that the experiment does not have.
+        seeds: to tune on; None: one seed that the experiment does not have.
         finetune_lr: the grid of learning rates for every method's finetuning.
     """
 
@@ -89,7 +93,16 @@ class Experiment(BaseModel):
     """Everything that an experiment's results depend on, except the code.
 
     Attributes:
-        models: networks; a table gives one its arguments or weights.
+        name: of the folder of results; None: the file's name.
+        title: in words.
+        dataset: the images: a name, or a folder of your own.
+        models: the networks; a table gives one its arguments or weights.
+        methods: the methods: names or tables with hyper-parameters, of which a list is a sweep.
+        budget: how much the pruned networks may keep.
+        seeds: each gives one run of every row.
+        train: the training before pruning.
+        finetune: the training after pruning; its keys are those of train.
+        tune: how ``ssbench tune`` chooses hyper-parameters.
         start: where trainings start: random weights, those that torchvision or timm publish, or a
             file of weights.
         scratch_limit: the largest factor by which the control scratch-b multiplies the epochs.

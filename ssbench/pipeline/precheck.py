@@ -7,7 +7,6 @@ it runs on the CPU, on two images of noise, once per network and once per method
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssbench.data.dataset import DataSet, Split
-from ssbench.errors import BadInputError, DivergedError, NotFiniteError, RunFailedError
+from ssbench.errors import BadInputError, DivergedError, NotFiniteError, RunFailedError, blamed
 from ssbench.experiment.stage import Run, Stage
 from ssbench.method.contract import Method
 from ssbench.pipeline.stages import carry_out
@@ -87,7 +86,7 @@ def _refused(
     for run in runs:
         key = (attempt.__name__, *kind(run), shape, classes)
         if key not in _checked:
-            small = small or _small(workbench)
+            small = small or tiny(workbench)
             _checked[key] = reason_of(attempt, run, small)
         if reason := _checked[key]:
             name = run.stage.model
@@ -96,12 +95,12 @@ def _refused(
     return refused
 
 
-def _small(workbench: Workbench) -> Workbench:
-    """Return a workbench on the CPU with two noise images, in the data set's shape, per split."""
+def tiny(workbench: Workbench, count: int = IMAGES) -> Workbench:
+    """Return a workbench on the CPU with a few noise images, in the data set's shape, per split."""
     generator = torch.Generator().manual_seed(0)
-    shape = (IMAGES, *workbench.train.image_shape)
+    shape = (count, *workbench.train.image_shape)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-    split = Split(images, torch.arange(IMAGES) % workbench.dataset.classes)
+    split = Split(images, torch.arange(count) % workbench.dataset.classes)
     mean, sd = (each.cpu() for each in workbench.normalisation)
     dataset = DataSet(
         workbench.dataset.name, workbench.dataset.classes, split, split, split, fixed=(mean, sd)
@@ -120,21 +119,19 @@ def reason_of(
         if isinstance(error, DivergedError | NotFiniteError) or out_of_memory(error):
             return None
         by = f"{run.file.name}: " if attempt is try_method else ""
-        code = run.stage.architecture.code
-        return by + _reason_text(error, code.path if code else "")
+        return by + reason_text(error)
     return None
 
 
-def _reason_text(error: Exception, file: str) -> str:
-    """Return what went wrong, and where: in a user's file, if its code was under way."""
+def reason_text(error: Exception) -> str:
+    """Return in one line what went wrong, and where."""
     text = " ".join(str(error).split())
     text = text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}…"
     if isinstance(error, BadInputError | RunFailedError):
         return text
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == file]
-    frame = (own or frames)[-1]
-    return f"{type(error).__name__}: {text} ({Path(frame.filename).name}, line {frame.lineno})"
+    frame = blamed(error)
+    place = f" ({Path(frame.filename).name}, line {frame.lineno})" if frame else ""
+    return f"{type(error).__name__}: {text}{place}"
 
 
 def try_network(run: Run, workbench: Workbench) -> None:

@@ -392,6 +392,9 @@ class Record(BaseModel):
         "cost",
         details=True,
     )
+    traceback: str | None = key(
+        "in a failed record: Python's traceback of the error (`ssbench show --traceback`)"
+    )
     train_images: Count | None = key("number of training images")
     validation_images: Count | None = key("number of validation images")
     test_images: Count | None = key("number of test images")

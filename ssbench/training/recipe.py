@@ -28,7 +28,14 @@ class Recipe(BaseModel):
     """One stage of training. The defaults are network slimming's CIFAR recipe (Liu et al. 2017).
 
     Attributes:
-        epochs: 0: the weights stay as they come.
+        epochs: passes over the training images; 0: the weights stay as they come.
+        batch_size: images per step.
+        optimizer: stochastic gradient descent with momentum, or Adam.
+        lr: the learning rate, which the schedule multiplies.
+        momentum: of the gradients (sgd).
+        nesterov: whether the momentum is Nesterov's (sgd).
+        weight_decay: the share of a weight that the gradient of its decay adds.
+        schedule: the course of the learning rate.
         begin: the progress at which the schedule starts: a rewound one runs only its last part.
         shift: largest random translation in pixels; None: the data set's standard.
         flip: random mirroring, left to right; None: the data set's standard.
