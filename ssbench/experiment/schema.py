@@ -20,10 +20,11 @@ from ssbench.experiment.spec import Experiment, MethodSpec, TuneSpec
 from ssbench.method.contract import Method
 from ssbench.method.registry import MethodFile, Registry
 from ssbench.models.registry import IMAGENET, MODELS, TIMM, TORCHVISION
+from ssbench.storage.view import View
 from ssbench.training.recipe import Recipe
 
 Schema = dict[str, Any]
-TABLES: tuple[type[BaseModel], ...] = (Experiment, BudgetSpec, MethodSpec, TuneSpec, Recipe)
+TABLES: tuple[type[BaseModel], ...] = (Experiment, BudgetSpec, MethodSpec, TuneSpec, View, Recipe)
 METHOD = "method-"
 """The beginning of the names of the methods' definitions."""
 

@@ -26,6 +26,7 @@ from ssbench.experiment.overrides import override
 from ssbench.experiment.retraining import Retrain
 from ssbench.paths import bench_folder
 from ssbench.storage.toml import read_toml, refuse_depth
+from ssbench.storage.view import View
 from ssbench.training.recipe import LearningRate, Recipe
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -108,6 +109,7 @@ class Experiment(BaseModel):
         train: the training before pruning.
         finetune: the training after pruning; its keys are those of train.
         tune: how ``ssbench tune`` chooses hyper-parameters.
+        report: how the tables of the report look; changes no result and no id.
         start: where trainings start: random weights, or those that torchvision publishes.
         scratch_limit: the largest factor by which the control scratch-b multiplies the epochs.
         passes_epochs: whether each of several passes takes all epochs again, or the passes divide
@@ -131,6 +133,7 @@ class Experiment(BaseModel):
     ] = 2.0
     passes_epochs: Literal["repeat", "split"] = "repeat"
     tune: TuneSpec = TuneSpec()
+    report: View = View()
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -258,6 +261,7 @@ def _allowed(location: tuple[int | str, ...]) -> list[str]:
         "finetune": Recipe,
         "budget": BudgetSpec,
         "tune": TuneSpec,
+        "report": View,
     }
     model = next((tables[str(part)] for part in reversed(location) if part in tables), Experiment)
     return list(model.model_fields)
