@@ -25,7 +25,12 @@ def find_row(rows: Sequence[Row], written: str) -> Row:
     """
     name, at, budget = written.partition("@")
     named = find_rows(rows, name)
-    fitting = _of_budget(named, budget, written) if at else named
+    wanted, _, unit = budget.partition(":")
+    if at:
+        asked = _share(wanted, written)
+        fitting = [r for r in named if r.budget[0] == asked and unit in ("", r.budget[1])]
+    else:
+        fitting = named
     if len(fitting) == 1:
         return fitting[0]
     options = list(dict.fromkeys(address(row) for row in (fitting or named)))
@@ -57,38 +62,6 @@ def find_rows(rows: Sequence[Row], name: str) -> list[Row]:
     if len(fitting) > 1:
         raise BadInputError(f"{name}: several rows fit; write one of: {'; '.join(fitting)}")
     return [row for row in rows if row.name == fitting[0]]
-
-
-def select_rows(rows: Sequence[Row], written: Sequence[str]) -> list[Row]:
-    """Return the rows that any of some texts names, in the order of ``rows``.
-
-    Args:
-        rows: the rows to search.
-        written: each as for `find_row`, but a part of a name stands for all names that contain it.
-
-    Raises:
-        BadInputError: a text names no row.
-    """
-    found: set[Row] = set()
-    for text in written:
-        name, at, budget = text.partition("@")
-        names = list(dict.fromkeys(row.name for row in rows))
-        exact = [row for row in rows if row.name == name]
-        named = exact or [row for row in rows if name in row.name]
-        if not named:
-            raise BadInputError(f"{text}: no row of this name; {nearest(name, names)}")
-        fitting = _of_budget(named, budget, text) if at else named
-        if not fitting:
-            options = "; ".join(dict.fromkeys(address(row) for row in named))
-            raise BadInputError(f"{text}: no row with this budget; write one of: {options}")
-        found.update(fitting)
-    return [row for row in rows if row in found]
-
-
-def _of_budget(rows: Sequence[Row], budget: str, written: str) -> list[Row]:
-    wanted, _, unit = budget.partition(":")
-    asked = _share(wanted, written)
-    return [row for row in rows if row.budget[0] == asked and unit in ("", row.budget[1])]
 
 
 def address(row: Row) -> str:

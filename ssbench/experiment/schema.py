@@ -22,10 +22,13 @@ from ssbench.method.contract import Method
 from ssbench.method.registry import MethodFile, Registry
 from ssbench.models.from_timm import TIMM
 from ssbench.models.registry import IMAGENET, MODELS, TORCHVISION
+from ssbench.storage.view import View
 from ssbench.training.recipe import Recipe
 
 Schema = dict[str, Any]
-TABLES = (Experiment, BudgetSpec, ModelSpec, MethodSpec, TuneSpec, Recipe)
+TABLES: tuple[type[BaseModel], ...] = (
+    Experiment, BudgetSpec, ModelSpec, MethodSpec, TuneSpec, View, Recipe,
+)  # fmt: skip
 METHOD = "method-"
 """The beginning of the names of the methods' definitions."""
 

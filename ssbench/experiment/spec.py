@@ -21,6 +21,7 @@ from ssbench.experiment.overrides import override
 from ssbench.experiment.retraining import Retrain
 from ssbench.paths import bench_folder
 from ssbench.storage.toml import read_toml, refuse_depth
+from ssbench.storage.view import View
 from ssbench.training.recipe import LearningRate, Recipe
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -103,6 +104,7 @@ class Experiment(BaseModel):
         train: the training before pruning.
         finetune: the training after pruning; its keys are those of train.
         tune: how ``ssbench tune`` chooses hyper-parameters.
+        report: how the tables of the report look; changes no result and no id.
         start: where trainings start: random weights, those that torchvision or timm publish, or a
             file of weights.
         scratch_limit: the largest factor by which the control scratch-b multiplies the epochs.
@@ -127,6 +129,7 @@ class Experiment(BaseModel):
     ] = 2.0
     passes_epochs: Literal["repeat", "split"] = "repeat"
     tune: TuneSpec = TuneSpec()
+    report: View = View()
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -267,6 +270,7 @@ def _allowed(location: tuple[int | str, ...]) -> list[str]:
         "finetune": Recipe,
         "budget": BudgetSpec,
         "tune": TuneSpec,
+        "report": View,
     }
     model = next((tables[str(part)] for part in reversed(location) if part in tables), Experiment)
     return list(model.model_fields)

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 from ssbench.analysis import wording
 from ssbench.analysis.rows import Row, best, by_budget, by_table
 from ssbench.errors import BadInputError, nearest
+from ssbench.report.columns import Column
 from ssbench.report.formats.csv import Cell, identity, measured
+from ssbench.report.selection import choices, name_of
+from ssbench.report.tables import COLUMNS as TABLE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,8 +64,8 @@ def table(
 
     Args:
         rows: all rows, in printing order: they decide which ones are best.
-        columns: titles of `COLUMNS`, ``best`` (whether a report prints the error in bold), or
-            columns of ``report.csv``; None: those of `COLUMNS`.
+        columns: titles of `COLUMNS`, names of ``report --columns``, ``best`` (whether a report
+            prints the error in bold), or columns of ``report.csv``; None: those of `COLUMNS`.
         chosen_rows: those to return.
 
     Raises:
@@ -92,12 +95,21 @@ def table(
 
 def columns_of(row: Row, titles: Sequence[str]) -> dict[str, Cell]:
     """Return the cells of a row by title."""
-    raw = {} if set(titles) <= COLUMNS.keys() else identity(row) | measured(row)
-    return {title: COLUMNS[title](row) if title in COLUMNS else raw.get(title) for title in titles}
+    writers = _writers()
+    raw = {} if set(titles) <= writers.keys() else identity(row) | measured(row)
+    return {title: writers[title](row) if title in writers else raw.get(title) for title in titles}
+
+
+@cache
+def _writers() -> dict[str, Write]:
+    """Return the columns by title, and by their names on the command line."""
+    found: dict[str, Write] = {name: c.value for name, c in choices(TABLE["usual"]).items()}
+    found |= {name_of(Column(title, str)): write for title, write in COLUMNS.items()}
+    return found | dict(COLUMNS)
 
 
 def _known(row: Row) -> list[str]:
-    return [*COLUMNS, BEST, *identity(row), *measured(row)]
+    return list(dict.fromkeys([*_writers(), BEST, *identity(row), *measured(row)]))
 
 
 def _shown(

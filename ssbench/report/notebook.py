@@ -1,7 +1,7 @@
 """The results of experiments in Python and notebooks: tables, figures and verdicts.
 
 >>> results = Results("results/quickstart")
->>> results.table(rows=["l0@2%"])
+>>> results.table(rows=["l0@0.02"])
 >>> results.plot("error")
 """
 
@@ -13,21 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import escape
+from pydantic import ValidationError
 
 from ssbench.analysis import claims as claims_
-from ssbench.analysis.find_row import select_rows
 from ssbench.analysis.frame import load_results
 from ssbench.analysis.merge import merge
 from ssbench.analysis.published import collect
 from ssbench.analysis.rows import Row, printed
 from ssbench.analysis.verdicts import verdicts
-from ssbench.errors import BadInputError, nearest
+from ssbench.errors import BadInputError, nearest, wrong
 from ssbench.paths import bench_folder
 from ssbench.report import frame
 from ssbench.report.figures.chart import Figure, theme
 from ssbench.report.page import Page, Section, make_merged_page, make_page
 from ssbench.report.render import Drawn, as_text, drawn_for
+from ssbench.report.selection import check_rows, shown
 from ssbench.storage.records import folders_below, read_runs
+from ssbench.storage.view import USUAL, Caption, View
 
 if TYPE_CHECKING:
     import altair as alt
@@ -50,7 +52,7 @@ class Results:
         >>> results = ssbench.Results("results/reference/quickstart")
         >>> results
         Results('results/reference/quickstart'): 207 runs, vgg6 on digits
-        >>> results.table(columns=["test error %", "n"], rows=["synaptic-strength@2%"]).round(2)
+        >>> results.table(columns=["test error %", "n"], rows=["synaptic-strength@0.02"]).round(2)
                                                                test error %  n
         data set model budget             method
         digits   vgg6  2 % of connections synaptic-strength          1.93  3
@@ -63,13 +65,13 @@ class Results:
         self._folders = folders_below(self.path)
         if not self._folders:
             raise BadInputError(f"{path}: no records (*.jsonl) here or one level below")
-        self._page = self._read()
+        self._page = self._read(USUAL)
 
-    def _read(self) -> Page:
+    def _read(self, view: View) -> Page:
         claims, published = claims_.shipped(bench_folder()), collect()
         if len(self._folders) == 1:
-            return make_page(read_runs(self._folders[0]), claims, published)
-        return make_merged_page(merge(self._folders), claims, published)
+            return make_page(read_runs(self._folders[0]), claims, published, view)
+        return make_merged_page(merge(self._folders), claims, published, view)
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -88,10 +90,11 @@ class Results:
 
         Args:
             columns: titles of the report's table (``"test error %"``, ``"± sd"``, ``"n"``,
-                ``"params"``, …), ``"best"`` (printed in bold), or any column of ``report.csv``
+                ``"params"``, …), ``"best"`` (printed in bold), names as for
+                ``ssbench report --columns``, or columns of ``report.csv``
                 (``"test_top1_error_min"``); None: those of the report's table.
-            rows: parts of names, with a budget if wanted: ``"magnitude"``, ``"l0@2%"``,
-                ``"l0@0.02:params"``; None: all.
+            rows: as for ``ssbench report --rows``: names or methods, with * for any characters, or
+                ``"l0@0.02"``; None: all.
 
         Returns:
             A DataFrame with data set, model, budget and method as its index. Means over seeds;
@@ -102,15 +105,14 @@ class Results:
 
         Examples:
             >>> results = ssbench.Results("results/reference/quickstart")
-            >>> table = results.table(["test error %", "best"], rows=["l0", "slimming"])
+            >>> table = results.table(["test error %", "best"], rows=["l0", "*slimming"])
             >>> int(table["best"].sum()), len(table)
             (8, 8)
         """
         every = [row for section in self._page.sections for row in printed(section.rows)]
-        written = [rows] if isinstance(rows, str) else rows
-        return frame.table(
-            every, columns, every if written is None else select_rows(every, written)
-        )
+        view = _view(rows=rows)
+        check_rows(every, view)
+        return frame.table(every, columns, shown(every, view))
 
     def plot(self, kind: str = "error", network: str | None = None) -> alt.Chart:
         """Return a figure of the report as an Altair chart.
@@ -161,17 +163,33 @@ class Results:
     def _drawn(self) -> Drawn:
         return drawn_for(self._page)
 
-    def to_latex(self) -> str:
+    def to_latex(
+        self,
+        columns: Sequence[str] | None = None,
+        rows: str | Sequence[str] | None = None,
+        sort: str | None = None,
+        caption: Caption = "full",
+    ) -> str:
         r"""Return the report's tables as LaTeX, as in ``report.tex`` but without figures.
 
         The document that inputs it loads booktabs and graphicx.
+
+        Args:
+            columns: as for ``ssbench report --columns``.
+            rows: as for ``ssbench report --rows``.
+            sort: as for ``ssbench report --sort``.
+            caption: full, short or none.
+
+        Raises:
+            BadInputError: no such column or row.
 
         Examples:
             >>> latex = ssbench.Results("results/reference/quickstart").to_latex()
             >>> latex.count(r"\begin{table}")
             3
         """
-        return as_text(self._page, "tex")
+        view = _view(columns=columns, rows=rows, sort=sort, caption=caption)
+        return as_text(self._read(view) if view != USUAL else self._page, "tex")
 
     def verdicts(self) -> pd.DataFrame:
         """Return the verdict on every two neighbours in the order of mean test error.
@@ -206,6 +224,20 @@ class Results:
         notes = "".join(f"<p><small>{escape(caption)}</small></p>" for caption in captions)
         table: Any = self.table()
         return f"<p>{said}</p>{table._repr_html_()}{notes}"
+
+
+def _view(rows: str | Sequence[str] | None, **given: Any) -> View:
+    """Return how tables look; a text stands for a list of one.
+
+    Raises:
+        BadInputError: a value does not fit.
+    """
+    wanted = {"rows": [rows] if isinstance(rows, str) else rows, **given}
+    lists = {key: list(value) for key, value in wanted.items() if isinstance(value, tuple)}
+    try:
+        return View.model_validate(wanted | lists)
+    except ValidationError as error:
+        raise BadInputError(wrong(error, "view")) from error
 
 
 _OF = ["data set", "model", "budget", "first", "second", "verdict", "difference", "low", "high"]

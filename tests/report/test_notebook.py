@@ -40,7 +40,7 @@ def test_a_table_has_the_numbers_that_the_report_prints(results: ssbench.Results
 
 
 def test_a_notebook_shows_a_table_rounded_and_its_parts_too(results: ssbench.Results) -> None:
-    table = results.table(rows="synaptic-strength@2%")
+    table = results.table(rows="synaptic-strength@0.02")
     for part in (table, table.head(1), table[["test error %", "params", "threshold"]]):
         html = shown(part)
         assert "<td>1.93</td>" in html
@@ -53,7 +53,7 @@ def test_a_notebook_shows_a_table_rounded_and_its_parts_too(results: ssbench.Res
 
 def test_columns_of_the_csv_are_known_too(results: ssbench.Results) -> None:
     columns = ["test_top1_error_min", "grain", "params_compact"]
-    table = results.table(columns, rows=["l0@2%", "dense"])
+    table = results.table(columns, rows=["l0@0.02", "dense"])
     csv = pd.read_csv(REFERENCE / "report.csv")
     csv = csv[(csv["origin"] == "measured") & csv["name"].isin(["l0", "dense"])]
     csv = csv[(csv["budget_asked"] == 0.02) | (csv["name"] == "dense")]
@@ -64,9 +64,8 @@ def test_columns_of_the_csv_are_known_too(results: ssbench.Results) -> None:
     ("wanted", "message"),
     [
         ({"columns": ["prams"]}, r"columns: unknown 'prams'; did you mean 'params'"),
-        ({"rows": ["l1"]}, "l1: no row of this name"),
-        ({"rows": ["l0@3%"]}, r"l0@3%: no row with this budget; write one of: l0@0.5:params"),
-        ({"rows": ["l0@x"]}, "'x' is not a share"),
+        ({"rows": ["magnitde"]}, "rows: 'magnitde': no such row; did you mean 'magnitude"),
+        ({"rows": 3}, "rows: input should be a valid list"),
     ],
 )  # fmt: skip
 def test_unknown_columns_and_rows_are_refused(
@@ -110,6 +109,20 @@ def test_latex_is_the_report_without_figures(results: ssbench.Results) -> None:
     assert r"\includegraphics" not in latex
     assert r"\toprule" in latex
     assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") > 0
+
+
+def test_columns_rows_and_order_are_those_of_the_command_line(results: ssbench.Results) -> None:
+    columns, rows = ["macs", "params_compact"], ["magnitude", "l0"]
+    latex = results.to_latex(columns, rows, sort="-macs", caption="none")
+    first = latex.partition(r"\end{table}")[0]
+    lines = [line for line in first.splitlines() if " & " in line and line.endswith(r"\\")]
+    assert any("params" in line for line in lines)
+    assert "synaptic-strength" not in first
+    table = results.table(columns, rows)
+    assert list(table.columns) == columns
+    assert len(table) == sum("magnitude" in line or "& l0" in line for line in lines)
+    with pytest.raises(ssbench.BadInputError, match="caption: input should be 'full'"):
+        results.to_latex(caption="long")
 
 
 def test_several_experiments_stand_side_by_side(tmp_path: Path) -> None:
