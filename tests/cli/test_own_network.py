@@ -19,6 +19,7 @@ from ssbench.method import Method, prunable_weights, to_grain
 from ssbench.method.contract import Grain
 from ssbench.pipeline.own_data import LoadedBatches, as_split
 from ssbench.pruning.counting import count
+from tests.support.pretended_gpu import Pretended
 
 DATA = digits()
 MEAN, SD = DATA.normalisation
@@ -313,3 +314,19 @@ def test_arrays_of_numpy_are_taken_too(trained: Net) -> None:
     one = ssbench.prune(trained, *arrays, method="taylor", kept=0.5)
     other = ssbench.prune(trained, IMAGES[:100], LABELS[:100], method="taylor", kept=0.5)
     assert same(state(one.model), state(other.model))
+
+
+def test_the_result_is_where_the_network_was_wherever_it_was_computed(
+    trained: Net, gpu: Pretended
+) -> None:
+    del gpu
+    asked: dict[str, Any] = {"method": "network-slimming", "kept": 0.5, "unit": "params",
+                             "epochs": 1, "quiet": True}  # fmt: skip
+    there = ssbench.prune(trained, IMAGES[:200], LABELS[:200], device="cuda", **asked)
+    here = ssbench.prune(trained, IMAGES[:200], LABELS[:200], device="cpu", **asked)
+    assert there.record["images_per_second"] > 0
+    for found in (there, here):
+        tensors = [*found.model.state_dict().values(), *found.masks.values()]
+        assert {tensor.device.type for tensor in tensors} == {"cpu"}
+        assert found.model(IMAGES[:3]).shape == (3, 10)
+    assert there.counts == here.counts
