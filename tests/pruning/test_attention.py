@@ -53,8 +53,8 @@ class Attention(nn.Module):
             result = torch.softmax((q * 0.5) @ k.transpose(2, 3), -1) @ v
         else:
             result = F.scaled_dot_product_attention(q, k, v)
-        result = self.proj(result.transpose(1, 2).flatten(2))
-        return result
+        projected: Tensor = self.proj(result.transpose(1, 2).flatten(2))
+        return projected
 
 
 WAYS = ("matmul", "scaled", "function", "torch")
@@ -165,7 +165,5 @@ torch.fx.wrap("_normed")
 
 
 def test_a_weight_that_a_function_rescales_is_refused() -> None:
-    with pytest.raises(
-        RunFailedError, match=r"fc cannot be counted: _normed does not simply multiply"
-    ):
+    with pytest.raises(RunFailedError, match="fc cannot be counted: _normed does not simply"):
         count(Rescaled().eval(), torch.zeros(1, 3, 4, 4))
