@@ -105,9 +105,9 @@ def prepare(argument: str, options: Options) -> Prepared:
     tuned = tuned_.load(options.tuned) if options.tuned else None
     if tuned:
         chosen = tuned_.apply(tuned, experiment, chosen, source)
-    runs = plan_variants(experiment, chosen, workbench.dataset.fingerprint, source)
-    data = {"data": workbench.dataset.fingerprint}
-    manifest = experiment.manifest | data | {"tuned": tuned.id if tuned else ""}
+    dataset = workbench.dataset
+    runs = plan_variants(experiment, chosen, dataset.fingerprint, source, dataset.on_disk)
+    manifest = experiment.manifest | dataset.identity | {"tuned": tuned.id if tuned else ""}
     results = Results(options.results, manifest, command(argument, options))
     results.check()
     if options.devices > 1:
@@ -140,7 +140,8 @@ def open_workbench(experiment: Experiment, options: Options, source: str) -> Wor
     where = device.resolve("cpu" if options.executor == "ray" else options.device)
     place = f"{source}: dataset"
     check(experiment.dataset, place)
-    return Workbench(open_dataset(experiment.dataset, data_root(options.data_root), place), where)
+    root = data_root(options.data_root)
+    return Workbench(open_dataset(experiment.dataset, root, place, experiment.data), where)
 
 
 def make_ready(
@@ -214,6 +215,8 @@ def setup_of(
     threads = torch.get_num_threads()
     return Setup(
         dataset=experiment.dataset,
+        data=experiment.data,
+        fingerprint=workbench.dataset.fingerprint if workbench.dataset.facts else "",
         data_root=data_root(options.data_root).absolute(),
         device=str(workbench.device),
         method_files=tuple(path.absolute() for path in options.method_files),

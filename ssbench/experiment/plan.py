@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ssbench.data.preprocessing import STANDARD
+from ssbench.data.preprocessing import STANDARD, Preprocessing
 from ssbench.data.registry import dataset_name, in_folder
 from ssbench.errors import BadInputError
-from ssbench.experiment.presets import preprocessing
+from ssbench.experiment.presets import fitting, preprocessing
 from ssbench.experiment.retraining import (
     SCRATCH,
     Retrain,
@@ -43,6 +43,8 @@ from ssbench.training.recipe import Recipe
 def plan(experiment: Experiment, registry: Registry, fingerprint: str, source: str) -> list[Run]:
     """List the runs of an experiment; a hundred thousand take a second or two.
 
+    Takes a folder of images for photographs on disk, which it does not open.
+
     Args:
         experiment: the experiment.
         registry: of the methods.
@@ -53,15 +55,25 @@ def plan(experiment: Experiment, registry: Registry, fingerprint: str, source: s
         BadInputError: an unknown name, a hyper-parameter that does not fit, an empty sweep, or
             two equal runs.
     """
-    return plan_variants(experiment, variants(experiment, registry, source), fingerprint, source)
+    chosen = variants(experiment, registry, source)
+    on_disk = STANDARD if in_folder(experiment.dataset) else None
+    return plan_variants(experiment, chosen, fingerprint, source, on_disk)
 
 
 def plan_variants(
-    experiment: Experiment, chosen: Sequence[Variant], fingerprint: str, source: str
+    experiment: Experiment,
+    chosen: Sequence[Variant],
+    fingerprint: str,
+    source: str,
+    on_disk: Preprocessing | None,
 ) -> list[Run]:
-    """List the runs of the chosen variants of an experiment; see `plan`."""
-    _refuse_shift(experiment, source)
-    starts = _starts(experiment, fingerprint, source)
+    """List the runs of the chosen variants of an experiment; see `plan`.
+
+    ``on_disk`` is the preprocessing of images that stay on disk; None: they are in memory.
+    """
+    if on_disk:
+        _refuse_shift(experiment, source)
+    starts = _starts(experiment, fingerprint, source, on_disk)
     with _uncollected(), foreign_contained(variant.file for variant in chosen):
         return _runs(experiment, chosen, starts, source)
 
@@ -73,14 +85,16 @@ def _refuse_shift(experiment: Experiment, source: str) -> None:
         BadInputError: names the recipe.
     """
     for name, recipe in (("train", experiment.train), ("finetune", experiment.finetune)):
-        if in_folder(experiment.dataset) and (recipe.shift or 0) > 1:
+        if (recipe.shift or 0) > 1:
             raise BadInputError(
                 f"{source}: {name}.shift: photographs of a folder are cropped at random (1) or not "
                 f"(0), not shifted by {recipe.shift} pixels; write 1 or 0"
             )
 
 
-def _starts(experiment: Experiment, fingerprint: str, source: str) -> dict[str, Start]:
+def _starts(
+    experiment: Experiment, fingerprint: str, source: str, on_disk: Preprocessing | None
+) -> dict[str, Start]:
     """Return what the runs of each network start from, for the first seed.
 
     Raises:
@@ -93,11 +107,13 @@ def _starts(experiment: Experiment, fingerprint: str, source: str) -> dict[str, 
     for index, model in enumerate(experiment.models):
         place = f"{source}: models.{index}"
         check(model, place)
-        start = Start(dataset, fingerprint, model, seed)
+        start = Start(dataset, fingerprint, model, seed, preprocessing=on_disk or STANDARD)
         if experiment.start == "published":
             weights = published(model, place)
-            how = preprocessing(weights, place) if in_folder(experiment.dataset) else STANDARD
-            start = replace(start, weights=weights.url, preprocessing=how)
+            start = replace(start, weights=weights.url)
+            if on_disk:
+                how = fitting(preprocessing(weights, place), on_disk, experiment.data)
+                start = replace(start, preprocessing=how)
         else:
             check_untagged(model, place)
         mine = f"models.{index} ({model})"

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from ssbench.data.own.settings import DataSettings, Scale
 from ssbench.data.registry import dataset_name
 from ssbench.errors import BadInputError, message, nearest, within
 from ssbench.experiment.overrides import override
@@ -149,6 +150,7 @@ class Experiment(BaseModel):
     """Everything that an experiment's results depend on, except the code.
 
     Attributes:
+        data: how to prepare images of one's own.
         start: where trainings start: random weights, or those that torchvision publishes.
         scratch_limit: the largest factor by which the control scratch-b multiplies the epochs.
         passes_epochs: whether each of several passes takes all epochs again, or the passes divide
@@ -160,6 +162,7 @@ class Experiment(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     title: Words = ""
     dataset: str
+    data: DataSettings = DataSettings()
     models: list[str] = Field(min_length=1)
     methods: list[MethodSpec] | Literal["all"]
     budget: BudgetSpec = BudgetSpec()
@@ -259,7 +262,7 @@ def _one_per_place(error: ValidationError) -> list[ErrorDetails]:
     return [detail for place, detail in errors.items() if place not in tables]
 
 
-_UNION_TAGS = ("float", "list[", "literal[", "function-", "MethodSpec", "BudgetSpec")
+_UNION_TAGS = ("float", "list[", "literal[", "function-", "MethodSpec", "BudgetSpec", "Scale")
 
 
 def _key_path(location: tuple[int | str, ...]) -> str:
@@ -290,6 +293,8 @@ def _allowed(location: tuple[int | str, ...]) -> list[str]:
         "finetune": Recipe,
         "budget": BudgetSpec,
         "tune": TuneSpec,
+        "data": DataSettings,
+        "normalise": Scale,
     }
     model = next((tables[str(part)] for part in reversed(location) if part in tables), Experiment)
     return list(model.model_fields)
