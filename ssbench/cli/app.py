@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from ssbench.cli import inspect
 from ssbench.cli.options import (
     Cache,
+    DataFile,
     DataRoot,
     Device,
     MethodFiles,
@@ -86,6 +87,7 @@ def run(
     cache: Cache = None,
     data_root_: DataRoot = None,
     method_file: MethodFiles = None,
+    data_file: DataFile = None,
     quiet: Quiet = False,
     tuned: Annotated[
         Path | None, typer.Option(help="Use the values of this tuned.json from ssbench tune.")
@@ -145,6 +147,7 @@ def run(
         results=results,
         cache=cache,
         method_files=method_file or (),
+        data_file=data_file,
         dry_run=dry_run,
         quiet=quiet,
         retry_failed=retry_failed,
@@ -189,6 +192,7 @@ def tune(
     cache: Cache = None,
     data_root_: DataRoot = None,
     method_file: MethodFiles = None,
+    data_file: DataFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Choose hyper-parameters on the validation split, with as many trials for every method."""
@@ -201,6 +205,7 @@ def tune(
         results=results,
         cache=cache,
         method_files=method_file or (),
+        data_file=data_file,
         dry_run=dry_run,
         quiet=quiet,
         data_root=data_root_,
@@ -224,21 +229,6 @@ def export(
     from ssbench.cli import run as run_
 
     typer.echo(run_.export(run_id, to, format_.value, results, cache))
-
-
-@app.command()
-def data(
-    name: Annotated[str, typer.Argument(help="A data set, or imagefolder:PATH.")],
-    root: Annotated[
-        Path | None,
-        typer.Option(help="Folder of all data sets [$SSBENCH_DATA, else ~/.cache/ssbench/data]."),
-    ] = None,
-) -> None:
-    """Fetch a data set if possible, and verify all its files."""
-    from ssbench.cli import data as data_
-    from ssbench.data.download import data_root
-
-    data_.data(name, data_root(root), console())
 
 
 @app.command("new-method")
@@ -282,7 +272,7 @@ def _address(executor: Executor, address: str | None) -> str:
 
 
 app.command("list")(inspect.list_)
-for _command in (inspect.report, inspect.compare, inspect.overlap, inspect.show):
+for _command in (inspect.report, inspect.compare, inspect.overlap, inspect.show, inspect.data):
     app.command()(_command)
 
 

@@ -2,34 +2,58 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import urllib.request
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from ssbench.data.dataset import DataSet
 from ssbench.data.download import fetch
-from ssbench.data.image_folder import Files
-from ssbench.data.picture import BACKGROUND
+from ssbench.data.own.describe import describe
+from ssbench.data.own.saved import MARKS
+from ssbench.data.own.settings import DataSettings
+from ssbench.data.picture import BACKGROUND, shown
 from ssbench.data.registry import DATASETS, check, open_dataset
-from ssbench.data.remarks import print_remarks
 from ssbench.data.torchvision_sets import DEBIAN
-from ssbench.errors import BadInputError
+from ssbench.errors import BadInputError, wrong
+from ssbench.experiment.overrides import override
 from ssbench.storage.files import make_folder
 
 TIMEOUT = 30
 """Timeout in seconds for the network."""
+MOST_CLASSES, MOST_SIZES, MOST_UNREADABLE = 20, 5, 20
+"""Number of lines of each kind; ``--json`` has all."""
+CONVERTED = {
+    "grey": "16 bits or floats, scaled",
+    "transparent": f"transparent, on {BACKGROUND}",
+    "turned": "rotated as EXIF says",
+}
 
 
-def data(name: str, root: Path, console: Console) -> None:
+def data(
+    name: str, root: Path, console: Console, overrides: Sequence[str], *, as_json: bool
+) -> bool:
     """Fetch missing files of a data set, verify all files and print a summary.
+
+    Args:
+        name: of a data set, or the path of images of one's own.
+        root: the folder of all data sets.
+        console: for the summary.
+        overrides: ``key=value`` of the table ``[data]``.
+        as_json: print the description as JSON.
+
+    Returns:
+        Whether ssbench can train on it.
 
     Raises:
         BadInputError: it is unknown, cannot be fetched, or a file is wrong.
     """
+    name, settings = named(name), _settings(overrides)
     check(name, "data")
     source = DATASETS.get(name)
     files = source.files() if source else ()
@@ -37,13 +61,45 @@ def data(name: str, root: Path, console: Console) -> None:
     if files and not debian and not _in_other_layout(name, root):
         make_folder(root / name, "--root")
         for path in fetch(files, root / name, name, _download):
-            console.print(f"fetched {path}", soft_wrap=True, highlight=False)
-    dataset = open_dataset(name, root, "data")
-    for split in (dataset.train, dataset.validation, dataset.test):
-        if isinstance(split, Files):
-            split.verify()
-    console.print(_table(dataset))
-    print_remarks(dataset, console)
+            if not as_json:
+                console.print(f"fetched {path}", soft_wrap=True, highlight=False)
+    found = describe(name, root, settings)
+    if as_json:
+        console.print_json(json.dumps(found))
+        return bool(found["usable"])
+    console.print(_table(found))
+    for line in found["warnings"]:
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    for each in found["unreadable"][:MOST_UNREADABLE]:
+        console.print(f"  {each['reason']}", markup=False, highlight=False, soft_wrap=True)
+    if len(found["unreadable"]) > MOST_UNREADABLE:
+        console.print("  … (--json names all)")
+    return bool(found["usable"])
+
+
+def named(name: str) -> str:
+    """Return the name of a data set in an experiment, of a name or a path."""
+    path = Path(name).expanduser()
+    if name in DATASETS or not path.exists():
+        return name
+    if path.is_dir():
+        saved = any((path / mark).is_file() for mark in MARKS)
+        return f"{'hf' if saved else 'imagefolder'}:{name}"
+    return f"npz:{name}" if path.suffix == ".npz" else name
+
+
+def _settings(overrides: Sequence[str]) -> DataSettings:
+    content: dict[str, Any] = {}
+    for each in overrides:
+        override(content, each)
+    try:
+        return DataSettings.model_validate(content.get("data", {}) | _without(content, "data"))
+    except ValidationError as error:
+        raise BadInputError(f"--set: {wrong(error)}") from error
+
+
+def _without(content: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name != key}
 
 
 def _in_other_layout(name: str, root: Path) -> bool:
@@ -65,34 +121,63 @@ def _download(url: str, path: Path) -> None:
         shutil.copyfileobj(answer, file)
 
 
-def _table(dataset: DataSet) -> Table:
-    table = Table("", "", title=dataset.name, show_header=False)
-    table.add_row("image", " x ".join(map(str, dataset.train.image_shape)))
-    table.add_row("classes", str(dataset.classes))
-    for split in ("train", "validation", "test"):
-        part = getattr(dataset, split)
-        per_class = part.labels.bincount(minlength=dataset.classes)
-        spread = f"{int(per_class.min()):,} to {int(per_class.max()):,} of each class"
-        table.add_row(f"{split} images", f"{len(part):,} ({spread})")
-    mean, sd = dataset.normalisation
-    table.add_row("mean", ", ".join(f"{value / 255:.4f}" for value in mean.flatten().tolist()))
-    table.add_row("standard deviation", ", ".join(f"{v / 255:.4f}" for v in sd.flatten().tolist()))
-    standard = dataset.standard
-    shift = "random crop" if isinstance(dataset.train, Files) else f"shift {standard.shift}"
-    table.add_row("augmentation", f"{shift}, {'flip' if standard.flip else 'no flip'}")
-    for rule, count in _converted(dataset).items():
-        table.add_row(rule, f"{count:,} images")
-    table.add_row("fingerprint", dataset.fingerprint)
+def _table(found: Mapping[str, Any]) -> Table:
+    table = Table("", "", title=shown(Path(found["dataset"])), show_header=False)
+    for name, value in _lines(found):
+        table.add_row(name, value)
     return table
 
 
-def _converted(dataset: DataSet) -> Counter[str]:
-    """Count the images of a folder that each rule of `ssbench.data.picture` changes."""
-    said = {
-        "grey": "16 bits or floats, scaled",
-        "transparent": f"transparent, on {BACKGROUND}",
-        "turned": "rotated as EXIF says",
-    }
-    splits = [s for s in (dataset.train, dataset.validation, dataset.test) if isinstance(s, Files)]
-    seen = [each for s in splits if not s.plain for each in s.found.values()]
-    return Counter(said[rule] for each in seen for rule in each.rules)
+def _lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    lines = [("classes", str(len(found["classes"])))]
+    if "image" in found:
+        lines.insert(0, ("image", " x ".join(map(str, found["image"]))))
+    for split, count in found["images"].items():
+        per_class = [each[split] for each in found["classes"]]
+        spread = f"{min(per_class):,} to {max(per_class):,} of each class"
+        lines.append((f"{split} images", f"{count:,} ({spread})"))
+    lines += _of_each_class(found["classes"])
+    lines += [("sizes", text) for text in _of_sizes(found["sizes"])]
+    if "image" not in found:
+        return lines
+    for name, key in (("mean", "mean"), ("standard deviation", "sd")):
+        lines.append((name, ", ".join(f"{value:.4f}" for value in found[key])))
+    where = {True: "decoded once", False: "read from disk for each batch"}
+    if "memory" in found["prepared"]:
+        lines.append(("in memory", where[found["prepared"]["memory"]]))
+    lines.append(("augmentation", _augmentation(found)))
+    lines += [(CONVERTED[rule], f"{n:,} images") for rule, n in found["converted"].items()]
+    lines += [
+        ("sample", f"{each['split']}: {shown(Path(each['image']))} ({each['class']}), SHA-256 "
+         f"{each['sha256'][:16]}…")
+        for each in found["samples"]
+    ]  # fmt: skip
+    lines.append(("fingerprint", found["fingerprint"]))
+    return lines
+
+
+def _augmentation(found: Mapping[str, Any]) -> str:
+    how = found["augmentation"]
+    shift = "random crop" if found["preprocessing"] else f"shift {how['shift']}"
+    return f"{shift}, {'flip' if how['flip'] else 'no flip'}"
+
+
+def _of_each_class(classes: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    if [each["name"] for each in classes] == [str(label) for label in range(len(classes))]:
+        return []  # names that say nothing
+    lines = [
+        (
+            "class",
+            f"{each['name']!r}: {each['train']:,} / {each['validation']:,} / {each['test']:,}",
+        )
+        for each in classes[:MOST_CLASSES]
+    ]
+    return [*lines, *([("class", "… (--json names all)")] if len(classes) > MOST_CLASSES else [])]
+
+
+def _of_sizes(sizes: Sequence[Mapping[str, int]]) -> list[str]:
+    lines = [
+        f"{each['height']} x {each['width']}: {each['images']:,} images"
+        for each in sizes[:MOST_SIZES]
+    ]
+    return [*lines, *([f"and {len(sizes) - MOST_SIZES} more"] if len(sizes) > MOST_SIZES else [])]

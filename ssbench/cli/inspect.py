@@ -129,3 +129,25 @@ def show(run_id: str, results: Results = Path("results")) -> None:
     from ssbench.storage.results import find_run
 
     lists.record(console(), find_run(run_id, results))
+
+
+def data(
+    name: Annotated[
+        str, typer.Argument(help="A data set, or a folder, .npz file or FILE.py:FUNCTION.")
+    ],
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder of all data sets [$SSBENCH_DATA, else ~/.cache/ssbench/data]."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the table [data]."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print all that was found as JSON.")] = False,
+) -> None:
+    """Fetch a data set if possible, verify all its files and describe it."""
+    from ssbench.cli import data as data_
+    from ssbench.data.download import data_root
+
+    if not data_.data(name, data_root(root), console(), set_ or (), as_json=json):
+        raise typer.Exit(2)

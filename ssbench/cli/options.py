@@ -20,6 +20,10 @@ DataRoot = Annotated[
 MethodFiles = Annotated[
     list[Path] | None, typer.Option("--method-file", help="A .py file with a method of your own.")
 ]
+DataFile = Annotated[
+    Path | None,
+    typer.Option("--data-file", help="A .py file with the function that dataset names."),
+]
 Named = Annotated[
     str, typer.Argument(help="A TOML file, or the name of an experiment that ships with ssbench.")
 ]

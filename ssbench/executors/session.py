@@ -24,7 +24,7 @@ from ssbench.executors.ray.executor import RaySetup, execute_on_ray
 from ssbench.executors.stage_runner import Observer, Outcome
 from ssbench.experiment import tuned as tuned_
 from ssbench.experiment.plan import plan_variants
-from ssbench.experiment.spec import Experiment, find, load
+from ssbench.experiment.spec import Experiment, find, load, of_data_file
 from ssbench.experiment.stage import Run
 from ssbench.experiment.variants import variants
 from ssbench.method.registry import discover
@@ -49,6 +49,7 @@ class Options:
         address: of the Ray cluster: local, auto, HOST:PORT or ray://HOST:PORT.
         save_every: seconds between two saves of a training.
         devices: number of devices that train each stage jointly.
+        data_file: a Python file with the function that the experiment's ``dataset`` names.
     """
 
     overrides: Sequence[str] = ()
@@ -66,6 +67,7 @@ class Options:
     address: str = "local"
     save_every: float = SAVE_EVERY
     devices: int = 1
+    data_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def prepare(argument: str, options: Options) -> Prepared:
         BadInputError: what is wrong, where, and the remedy.
     """
     path = find(argument)
-    source, experiment = str(path), load(path, options.overrides)
+    source, experiment = str(path), experiment_of(path, options)
     workbench = open_workbench(experiment, options, source)
     chosen = variants(experiment, discover(options.method_files), source)
     tuned = tuned_.load(options.tuned) if options.tuned else None
@@ -117,6 +119,16 @@ def prepare(argument: str, options: Options) -> Prepared:
     return Prepared(experiment, runs, workbench, store, results, refused)
 
 
+def experiment_of(path: Path, options: Options) -> Experiment:
+    """Read an experiment as the command line changes it.
+
+    Raises:
+        BadInputError: what is wrong, where, and the remedy.
+    """
+    experiment, file = load(path, options.overrides), options.data_file
+    return experiment if file is None else of_data_file(experiment, file)
+
+
 def command(argument: str, options: Options) -> list[str]:
     """Return the arguments of ``ssbench run`` that results depend on, paths as the user gave them.
 
@@ -126,6 +138,7 @@ def command(argument: str, options: Options) -> list[str]:
     own = [text for text in options.overrides if not text.startswith("seeds=")]
     parts = [argument, *(part for text in own for part in ("--set", text))]
     parts += [part for path in options.method_files for part in ("--method-file", str(path))]
+    parts += ["--data-file", str(options.data_file)] if options.data_file else []
     parts += ["--tuned", str(options.tuned)] if options.tuned else []
     return [*parts, *(["--devices", str(options.devices)] if options.devices > 1 else [])]
 

@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssbench.errors import BadInputError
-from ssbench.executors.session import Options, make_ready, open_workbench, setup_of
-from ssbench.experiment.spec import Experiment, find, load
+from ssbench.executors.session import (
+    Options,
+    experiment_of,
+    make_ready,
+    open_workbench,
+    setup_of,
+)
+from ssbench.experiment.spec import Experiment, find
 from ssbench.experiment.subjects import Subject, subjects
 from ssbench.experiment.variants import variants
 from ssbench.method.registry import discover
@@ -43,7 +49,7 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
         BadInputError: what is wrong, where, and the remedy.
     """
     path = find(argument)
-    source, experiment = str(path), load(path, options.overrides)
+    source, experiment = str(path), experiment_of(path, options)
     tuned_on = _seeds(experiment, seeds, source)
     workbench = open_workbench(experiment, options, source)
     store = CheckpointStore(options.cache or options.results / ".cache")
