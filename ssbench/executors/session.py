@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from ssbench.data.download import data_root
-from ssbench.data.registry import check, open_dataset
+from ssbench.data.registry import DATASETS, check, open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors.capacity import cores, fitting
 from ssbench.executors.one_by_one import execute_one_by_one
@@ -24,7 +24,7 @@ from ssbench.executors.ray.executor import RaySetup, execute_on_ray
 from ssbench.executors.stage_runner import Observer, Outcome
 from ssbench.experiment import tuned as tuned_
 from ssbench.experiment.plan import plan_variants
-from ssbench.experiment.spec import Experiment, find, load, of_data_file
+from ssbench.experiment.spec import Experiment, find, load
 from ssbench.experiment.stage import Run
 from ssbench.experiment.variants import variants
 from ssbench.method.registry import discover
@@ -126,7 +126,21 @@ def experiment_of(path: Path, options: Options) -> Experiment:
         BadInputError: what is wrong, where, and the remedy.
     """
     experiment, file = load(path, options.overrides), options.data_file
-    return experiment if file is None else of_data_file(experiment, file)
+    return experiment if file is None else _of_data_file(experiment, file)
+
+
+def _of_data_file(experiment: Experiment, file: Path) -> Experiment:
+    """Return the experiment with its data set from a function of a Python file.
+
+    Raises:
+        BadInputError: its ``dataset`` names no function.
+    """
+    if not experiment.dataset.isidentifier() or experiment.dataset in DATASETS:
+        raise BadInputError(
+            f"--data-file {file}: the experiment's dataset is {experiment.dataset!r}; name a "
+            "function of the file there, or with --set dataset=FUNCTION"
+        )
+    return experiment.model_copy(update={"dataset": f"{file}:{experiment.dataset}"})
 
 
 def command(argument: str, options: Options) -> list[str]:

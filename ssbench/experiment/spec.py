@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from ssbench.data.own.settings import DataSettings, Scale
-from ssbench.data.registry import DATASETS, dataset_name
+from ssbench.data.registry import dataset_name
 from ssbench.errors import BadInputError, message, nearest, within
 from ssbench.experiment.overrides import override
 from ssbench.experiment.retraining import Retrain
@@ -241,20 +241,6 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     except ValidationError as error:
         lines = [_explain(detail) for detail in _one_per_place(error)[:MOST_ERRORS]]
         raise BadInputError(f"{path}: " + f"\n{path}: ".join(lines)) from error
-
-
-def of_data_file(experiment: Experiment, file: Path) -> Experiment:
-    """Return the experiment with its data set from a function of a Python file.
-
-    Raises:
-        BadInputError: its ``dataset`` names no function.
-    """
-    if not experiment.dataset.isidentifier() or experiment.dataset in DATASETS:
-        raise BadInputError(
-            f"--data-file {file}: the experiment's dataset is {experiment.dataset!r}; name a "
-            "function of the file there, or with --set dataset=FUNCTION"
-        )
-    return experiment.model_copy(update={"dataset": f"{file}:{experiment.dataset}"})
 
 
 MOST_ERRORS, MOST_TOLD = 20, 200

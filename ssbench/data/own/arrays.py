@@ -26,8 +26,9 @@ Pair = tuple[Array, Array]
 """Images and labels."""
 SPLITS = {"train": TRAIN, "val": VALIDATION, "test": TEST}
 KNOWN = (*(f"{axis}_{split}" for split in SPLITS for axis in "xy"), "layout")
-MOST_CHANNELS = 16
-"""An axis with more values is no axis of channels."""
+GREY_OR_COLOUR, MOST_CHANNELS = (1, 3), 16
+"""Channels are the axis with one of these numbers of values if only one axis has; otherwise the one
+with at most 16, if only one has."""
 LAYOUTS = ("NHWC", "NCHW")
 
 
@@ -194,13 +195,13 @@ def _layout(pairs: Mapping[str, Pair], said: Any, place: str) -> str:
                 f"{place}: layout is {str(said)!r}; expected {' or '.join(LAYOUTS)}"
             )
         return str(said)
-    last, first = (1 <= shape[axis] <= MOST_CHANNELS for axis in (3, 1))
-    if last == first:
-        raise BadInputError(
-            f"{place}: x_train has the shape {shape}, and either axis may be the channels; add the "
-            "text layout = 'NHWC' or 'NCHW' beside the arrays"
-        )
-    return "NHWC" if last else "NCHW"
+    for usual in (lambda n: n in GREY_OR_COLOUR, lambda n: n <= MOST_CHANNELS):
+        if usual(shape[3]) != usual(shape[1]):
+            return "NHWC" if usual(shape[3]) else "NCHW"
+    raise BadInputError(
+        f"{place}: x_train has the shape {list(shape)}, and either axis may be the channels; add "
+        "the text layout = 'NHWC' or 'NCHW' beside the arrays"
+    )
 
 
 def _upright(images: Array, layout: str) -> Array:

@@ -24,7 +24,8 @@ def npz(request: Request) -> DataSet:
     """
     path = request.path
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream:  # numpy would leave a damaged file open
+            file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise BadInputError(
                     f"{request.place}: {shown(path)} holds one array; save several with np.savez"
