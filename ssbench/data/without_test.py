@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -48,6 +49,7 @@ def hold_back(
 
     hidden = HeldBack(len(dataset.test), dataset.guess_error, test)
     kept = replace(dataset, test=hidden, origin=None)
+    gc.collect()  # a function's file may have left arrays behind
     close(places, outsider)
     return kept
 
