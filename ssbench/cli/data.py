@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from ssbench.cli.data_output import ClassFacts, DataOutput, SizeFacts
 from ssbench.data.download import fetch
 from ssbench.data.own.describe import describe
 from ssbench.data.own.saved import MARKS
@@ -35,20 +35,14 @@ CONVERTED = {
 }
 
 
-def data(
-    name: str, root: Path, console: Console, overrides: Sequence[str], *, as_json: bool
-) -> bool:
-    """Fetch missing files of a data set, verify all files and print a summary.
+def data(name: str, root: Path, console: Console, overrides: Sequence[str]) -> DataOutput:
+    """Fetch missing files of a data set, verify all files and describe them.
 
     Args:
         name: of a data set, or the path of images of one's own.
         root: the folder of all data sets.
-        console: for the summary.
+        console: is told what was fetched.
         overrides: ``key=value`` of the table ``[data]``.
-        as_json: print the description as JSON.
-
-    Returns:
-        Whether ssbench can train on it.
 
     Raises:
         BadInputError: it is unknown, cannot be fetched, or a file is wrong.
@@ -61,20 +55,22 @@ def data(
     if files and not debian and not _in_other_layout(name, root):
         make_folder(root / name, "--root")
         for path in fetch(files, root / name, name, _download):
-            if not as_json:
-                console.print(f"fetched {path}", soft_wrap=True, highlight=False)
-    found = describe(name, root, settings)
-    if as_json:
-        console.print_json(json.dumps(found))
-        return bool(found["usable"])
-    console.print(_table(found))
-    for line in found["warnings"]:
+            console.print(f"fetched {path}", soft_wrap=True, highlight=False)
+    return DataOutput.model_validate(describe(name, root, settings))
+
+
+def show(found: DataOutput, console: Console) -> None:
+    """Print a summary."""
+    table = Table("", "", title=shown(Path(found.name)), show_header=False)
+    for key, value in _lines(found):
+        table.add_row(key, value)
+    console.print(table)
+    for line in found.warnings:
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    for each in found["unreadable"][:MOST_UNREADABLE]:
-        console.print(f"  {each['reason']}", markup=False, highlight=False, soft_wrap=True)
-    if len(found["unreadable"]) > MOST_UNREADABLE:
+    for each in found.unreadable[:MOST_UNREADABLE]:
+        console.print(f"  {each.reason}", markup=False, highlight=False, soft_wrap=True)
+    if len(found.unreadable) > MOST_UNREADABLE:
         console.print("  … (--json names all)")
-    return bool(found["usable"])
 
 
 def named(name: str) -> str:
@@ -121,63 +117,41 @@ def _download(url: str, path: Path) -> None:
         shutil.copyfileobj(answer, file)
 
 
-def _table(found: Mapping[str, Any]) -> Table:
-    table = Table("", "", title=shown(Path(found["dataset"])), show_header=False)
-    for name, value in _lines(found):
-        table.add_row(name, value)
-    return table
-
-
-def _lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    lines = [("classes", str(len(found["classes"])))]
-    if "image" in found:
-        lines.insert(0, ("image", " x ".join(map(str, found["image"]))))
-    for split, count in found["images"].items():
-        per_class = [each[split] for each in found["classes"]]
-        spread = f"{min(per_class):,} to {max(per_class):,} of each class"
-        lines.append((f"{split} images", f"{count:,} ({spread})"))
-    lines += _of_each_class(found["classes"])
-    lines += [("sizes", text) for text in _of_sizes(found["sizes"])]
-    if "image" not in found:
-        return lines
-    for name, key in (("mean", "mean"), ("standard deviation", "sd")):
-        lines.append((name, ", ".join(f"{value:.4f}" for value in found[key])))
+def _lines(found: DataOutput) -> list[tuple[str, str]]:
+    lines = [("image", " x ".join(map(str, found.image)))] if found.image else []
+    lines.append(("classes", str(found.classes)))
+    for split, part in found.splits.items():
+        spread = f"{part.fewest:,} to {part.most:,} of each class"
+        lines.append((f"{split} images", f"{part.images:,} ({spread})"))
+    lines += _of_each_class(found.of_each_class)
+    lines += [("sizes", text) for text in _of_sizes(found.sizes)]
+    for name, values in (("mean", found.mean), ("standard deviation", found.sd)):
+        if values:
+            lines.append((name, ", ".join(f"{value:.4f}" for value in values)))
     where = {True: "decoded once", False: "read from disk for each batch"}
-    if "memory" in found["prepared"]:
-        lines.append(("in memory", where[found["prepared"]["memory"]]))
-    lines.append(("augmentation", _augmentation(found)))
-    lines += [(CONVERTED[rule], f"{n:,} images") for rule, n in found["converted"].items()]
-    lines += [
-        ("sample", f"{each['split']}: {shown(Path(each['image']))} ({each['class']}), SHA-256 "
-         f"{each['sha256'][:16]}…")
-        for each in found["samples"]
-    ]  # fmt: skip
-    lines.append(("fingerprint", found["fingerprint"]))
-    return lines
+    if "memory" in (found.prepared or {}):
+        lines.append(("in memory", where[(found.prepared or {})["memory"]]))
+    if found.shift is not None:
+        shift = "random crop" if found.preprocessing else f"shift {found.shift}"
+        lines.append(("augmentation", f"{shift}, {'flip' if found.flip else 'no flip'}"))
+    lines += [(CONVERTED[rule], f"{n:,} images") for rule, n in (found.converted or {}).items()]
+    for each in found.samples or ():
+        image = shown(Path(each.image))
+        said = f"{each.split}: {image} ({each.label}), SHA-256 {each.sha256[:16]}…"
+        lines.append(("sample", said))
+    return [*lines, *([("fingerprint", found.fingerprint)] if found.fingerprint else [])]
 
 
-def _augmentation(found: Mapping[str, Any]) -> str:
-    how = found["augmentation"]
-    shift = "random crop" if found["preprocessing"] else f"shift {how['shift']}"
-    return f"{shift}, {'flip' if how['flip'] else 'no flip'}"
-
-
-def _of_each_class(classes: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    if [each["name"] for each in classes] == [str(label) for label in range(len(classes))]:
+def _of_each_class(classes: Sequence[ClassFacts]) -> list[tuple[str, str]]:
+    if [each.name for each in classes] == [str(label) for label in range(len(classes))]:
         return []  # names that say nothing
     lines = [
-        (
-            "class",
-            f"{each['name']!r}: {each['train']:,} / {each['validation']:,} / {each['test']:,}",
-        )
+        ("class", f"{each.name!r}: {each.train:,} / {each.validation:,} / {each.test:,}")
         for each in classes[:MOST_CLASSES]
     ]
     return [*lines, *([("class", "… (--json names all)")] if len(classes) > MOST_CLASSES else [])]
 
 
-def _of_sizes(sizes: Sequence[Mapping[str, int]]) -> list[str]:
-    lines = [
-        f"{each['height']} x {each['width']}: {each['images']:,} images"
-        for each in sizes[:MOST_SIZES]
-    ]
+def _of_sizes(sizes: Sequence[SizeFacts]) -> list[str]:
+    lines = [f"{each.height} x {each.width}: {each.images:,} images" for each in sizes[:MOST_SIZES]]
     return [*lines, *([f"and {len(sizes) - MOST_SIZES} more"] if len(sizes) > MOST_SIZES else [])]

@@ -22,7 +22,13 @@ OWN = {FOLDER: "own.folder:folder", "npz:": "own.npz:npz", "hf:": "own.saved:sav
 """The prefixes of images of one's own, and who opens the path that follows."""
 FUNCTION = re.compile(r"(?P<path>.+\.py):(?P<function>[^:/]+)")
 """The name of a data set that a function of one's own returns."""
-FORMS = f"{FOLDER}PATH, npz:PATH, hf:PATH or FILE.py:FUNCTION"
+FORMS = {
+    f"{FOLDER}PATH": "A folder for each class of your own images, also below train, val and test",
+    "npz:PATH": "Arrays of your own: x_train, y_train, and x_test, y_test",
+    "hf:PATH": "A data set of Hugging Face's library datasets, saved to disk",
+    "FILE.py:FUNCTION": "A function of your own that returns such arrays",
+}
+"""How to name images of one's own."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +139,9 @@ def check(name: str, place: str) -> None:
     """
     if name not in DATASETS and _own(name) is None:
         raise BadInputError(
-            f"{place}: unknown data set {name!r}; {nearest(name, DATASETS)}; or images of your "
-            f"own: {FORMS}"
+            f"{place}: unknown data set {name!r}; "
+            f"{nearest(name, DATASETS, 'ssbench list datasets')}; or images of your own: "
+            f"{', '.join(FORMS)}"
         )
 
 
@@ -144,7 +151,7 @@ def open_dataset(
     """Read and verify a data set.
 
     Args:
-        name: one of `DATASETS`, or images of one's own (`FORMS`).
+        name: one of `DATASETS`, or images of one's own as in `FORMS`.
         root: the folder of all data sets.
         place: the key that names it, for errors.
         settings: how to prepare the images.
@@ -201,6 +208,18 @@ def _own(name: str) -> tuple[str, Path, str] | None:
     if found := FUNCTION.fullmatch(name):
         return "own.function:function", Path(found["path"]).expanduser(), found["function"]
     return None
+
+
+def located(name: str, folder: Path) -> str:
+    """Return a data set's name with its path below this folder, if it is there.
+
+    The paths of an experiment are relative to its file, or else to the working folder.
+    """
+    own = _own(name)
+    if own is None or own[1].is_absolute() or not (folder / own[1]).exists():
+        return name
+    prefix = next((each for each in OWN if name.startswith(each)), "")
+    return f"{prefix}{folder / own[1]}" + (f":{own[2]}" if own[2] else "")
 
 
 def dataset_name(name: str) -> str:

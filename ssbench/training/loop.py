@@ -47,6 +47,8 @@ class Epoch:
 class Trained:
     """The result of a whole training: the last epoch's loss, and wall-clock seconds.
 
+    A training of no epoch has neither loss nor speed.
+
     Attributes:
         curve_loss: the loss of every epoch, and ``curve_error`` the errors in percent.
         resumed: number of times another process resumed the training.
@@ -54,10 +56,10 @@ class Trained:
         trained_on: where the epochs were computed, if not all in one place; else None.
     """
 
-    loss: float
+    loss: float | None
     seconds: float
     penalty_seconds: float
-    images_per_second: float
+    images_per_second: float | None
     curve_loss: list[float]
     curve_error: list[float]
     resumed: int
@@ -164,10 +166,10 @@ class _Course:
 
     def trained(self, images: int) -> Trained:
         return Trained(
-            self.curve_loss[-1],
+            self.curve_loss[-1] if self.curve_loss else None,
             self.seconds,
             self.backward.priced.seconds,
-            images / self.seconds,
+            images / self.seconds if images else None,
             self.curve_loss,
             self.curve_error,
             self.resumed,

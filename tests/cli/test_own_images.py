@@ -150,14 +150,16 @@ def test_a_folder_is_described(tmp_path: Path, invoke: Invoke) -> None:
     shutil.copy(root / "train/cat/00.png", root / "test/cat/99.png")
     found, ended = described(invoke, root)
     assert ended.code == 0
-    assert found["dataset"] == f"imagefolder:{root}"
+    assert found["name"] == f"imagefolder:{root}"
     assert found["usable"]
-    assert found["images"] == {"train": 21, "validation": 3, "test": 9}
-    assert found["classes"][0] == {"name": "cat", "train": 18, "validation": 2, "test": 5}
+    assert {s: each["images"] for s, each in found["splits"].items()} == {
+        "train": 21, "validation": 3, "test": 9
+    }  # fmt: skip
+    assert found["of_each_class"][0] == {"name": "cat", "train": 18, "validation": 2, "test": 5}
     assert found["sizes"] == [{"height": 12, "width": 10, "images": 33}]
     assert found["prepared"]["validation"] == 0.1
     sample = found["samples"][0]
-    assert sample["class"] == "cat"
+    assert sample["label"] == "cat"
     assert len(sample["sha256"]) == 64
     said = " ".join(found["warnings"])
     assert "test images are also" in said
@@ -190,8 +192,8 @@ def test_arrays_are_described(tmp_path: Path, invoke: Invoke) -> None:
     np.savez(path, x_train=images, y_train=np.array(["ant", "bee"] * 20))
     found, ended = described(invoke, path)
     assert ended.code == 0
-    assert found["dataset"] == f"npz:{path}"
+    assert found["name"] == f"npz:{path}"
     assert found["image"] == [3, 12, 10]
-    assert [each["name"] for each in found["classes"]] == ["ant", "bee"]
+    assert [each["name"] for each in found["of_each_class"]] == ["ant", "bee"]
     assert found["samples"][0]["image"] == "image 0"
     assert "'bee': 16 / 2 / 2" in invoke("data", path).out

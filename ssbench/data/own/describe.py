@@ -58,17 +58,17 @@ def _whole(name: str, dataset: DataSet) -> Described:
     names = dataset.names or tuple(map(str, range(dataset.classes)))
     mean, sd = dataset.normalisation
     return {
-        "dataset": name,
+        "name": name,
         "usable": True,
         "image": list(dataset.train.image_shape),
-        "images": {split: len(part) for split, part in parts.items()},
-        "classes": _classes(names, {split: part.labels for split, part in parts.items()}),
+        **_counts(names, {split: part.labels for split, part in parts.items()}),
         "sizes": _sizes(files) if "source" in dataset.facts else [],
         "prepared": dict(dataset.facts),
         "preprocessing": dataset.on_disk.facts() if dataset.on_disk else None,
         "mean": [value / 255 for value in mean.flatten().tolist()],
         "sd": [value / 255 for value in sd.flatten().tolist()],
-        "augmentation": {"shift": dataset.standard.shift, "flip": dataset.standard.flip},
+        "shift": dataset.standard.shift,
+        "flip": dataset.standard.flip,
         "converted": _converted(files),
         "samples": _samples(parts, names, dataset.origin),
         "guess_error": dataset.guess_error,
@@ -88,10 +88,9 @@ def _broken(name: str, found: Folder, unreadable: list[dict[str, str]]) -> Descr
         "a run"
     )
     return {
-        "dataset": name,
+        "name": name,
         "usable": False,
-        "images": {split: len(part) for split, part in parts.items()},
-        "classes": _classes(found.classes, {split: part.labels for split, part in parts.items()}),
+        **_counts(found.classes, {split: part.labels for split, part in parts.items()}),
         "sizes": _sizes((found.train, found.validation, found.test)),
         "unreadable": unreadable,
         "warnings": [warning, *found.remarks, *_uneven(name, found.classes, found.train.labels)],
@@ -110,12 +109,19 @@ def _unreadable(found: Folder) -> list[dict[str, str]]:
     return [{"image": path, "reason": why} for path, why in wrong.items()]
 
 
-def _classes(names: Sequence[str], labels: Mapping[str, torch.Tensor]) -> list[Described]:
+def _counts(names: Sequence[str], labels: Mapping[str, torch.Tensor]) -> Described:
     counts = {s: each.bincount(minlength=len(names)).tolist() for s, each in labels.items()}
-    return [
-        {"name": name, **{split: count[label] for split, count in counts.items()}}
-        for label, name in enumerate(names)
-    ]
+    return {
+        "classes": len(names),
+        "splits": {
+            split: {"images": sum(count), "fewest": min(count), "most": max(count)}
+            for split, count in counts.items()
+        },
+        "of_each_class": [
+            {"name": name, **{split: count[label] for split, count in counts.items()}}
+            for label, name in enumerate(names)
+        ],
+    }
 
 
 def _sizes(files: Sequence[Files]) -> list[Described]:
@@ -145,7 +151,7 @@ def _samples(
             image, content = "image 0", source.images[0].cpu().numpy().tobytes()
         digest = hashlib.sha256(content).hexdigest()
         label = names[int(part.labels[0])]
-        found.append({"split": split, "image": image, "class": label, "sha256": digest})
+        found.append({"split": split, "image": image, "label": label, "sha256": digest})
     return found
 
 
