@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ssbench.errors import BadInputError, within
 
@@ -21,8 +21,16 @@ SHARE = 0.1
 Share = Annotated[float, within(0.001, 0.9, "both splits and the training need some images")]
 
 
+Sides = Annotated[list[int], Field(min_length=2, max_length=2)]
+
+
 class Scale(BaseModel):
-    """Mean and standard deviation by channel, of values 0 to 1."""
+    """A normalisation.
+
+    Attributes:
+        mean: by channel, of values 0 to 1; subtracted.
+        sd: by channel, of values 0 to 1; divided by.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -42,24 +50,23 @@ class DataSettings(BaseModel):
 
     Attributes:
         size: ``native``: as they are, all equal; N: the shorter side becomes N pixels, and the
-            middle N x N is cut out; [H, W]: resized to this height and width, whatever the shape.
+            middle N x N is cut out; [H, W]: resized to this height and width, whatever the shape;
             ``auto``: native for small images of one size, otherwise 224.
-        memory: whether images are decoded once and stay in the device's memory. ``auto``: small
+        memory: whether images are decoded once and stay in the device's memory; ``auto``: small
             images, and those with a ``size``, if they take at most 2 GiB.
-        normalise: ``measured`` on the training images, ``imagenet``, or mean and sd. ``auto``:
-            measured in memory, otherwise ImageNet's.
+        normalise: ``measured`` on the training images, ``imagenet``, or a table of mean and sd;
+            ``auto``: measured in memory, otherwise ImageNet's.
         validation: the share of each class to hold out for validation, where the data have no such
             split; None: a tenth.
         test: the same for testing.
-        seed: of the choice of these images. It does not depend on a run's seed, so that all seeds
-            are tested on the same images.
+        seed: of the choice of these images, whatever the seed of a run.
         image: the column of images in a saved data set; empty: the only one.
-        label: the column of classes; empty: the only one.
+        label: the column of classes in a saved data set; empty: the only one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    size: Literal["auto", "native"] | int | list[int] = "auto"
+    size: Literal["auto", "native"] | int | Sides = "auto"
     memory: Literal["auto"] | bool = "auto"
     normalise: Literal["auto", "measured", "imagenet"] | Scale = "auto"
     validation: Share | None = None
