@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from ssbench.data.download import data_root
-from ssbench.data.registry import check, open_dataset
+from ssbench.data.registry import DATASETS, check, located, open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors.capacity import cores, fitting
 from ssbench.executors.one_by_one import execute_one_by_one
@@ -56,6 +56,7 @@ class Options:
         smoke: whether to try the experiment in one epoch.
         live: whether the report's page shows what runs.
         tensorboard: the folder of TensorBoard's event files.
+        data_file: a Python file with the function that the experiment's ``dataset`` names.
     """
 
     overrides: Sequence[str] = ()
@@ -78,6 +79,7 @@ class Options:
     smoke: bool = False
     live: bool = False
     tensorboard: Path | None = None
+    data_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,11 @@ def prepare(argument: str, options: Options) -> Prepared:
     if tuned:
         chosen = tuned_.apply(tuned, experiment, chosen, source)
     chosen = only(chosen, options.only, source)
-    fingerprint = workbench.dataset.fingerprint
-    runs = plan_variants(experiment, chosen, fingerprint, source, options.model_files)
-    data = {"data": fingerprint}
-    manifest = experiment.manifest | data | {"tuned": tuned.id if tuned else ""}
+    dataset = workbench.dataset
+    runs = plan_variants(
+        experiment, chosen, dataset.fingerprint, source, options.model_files, dataset.on_disk
+    )
+    manifest = experiment.manifest | dataset.identity | {"tuned": tuned.id if tuned else ""}
     results = Results(options.results, manifest, command(argument, options))
     results.check()
     if options.devices > 1:
@@ -137,8 +140,27 @@ def experiment_of(path: Path, options: Options) -> Experiment:
     Raises:
         BadInputError: what is wrong, where, and the remedy.
     """
-    experiment = load(path, options.overrides)
+    experiment, file = load(path, options.overrides), options.data_file
+    if file is None:
+        dataset = located(experiment.dataset, path.parent)
+        experiment = experiment.model_copy(update={"dataset": dataset})
+    else:
+        experiment = _of_data_file(experiment, file)
     return smoke(experiment) if options.smoke else experiment
+
+
+def _of_data_file(experiment: Experiment, file: Path) -> Experiment:
+    """Return the experiment with its data set from a function of a Python file.
+
+    Raises:
+        BadInputError: its ``dataset`` names no function.
+    """
+    if not experiment.dataset.isidentifier() or experiment.dataset in DATASETS:
+        raise BadInputError(
+            f"--data-file {file}: the experiment's dataset is {experiment.dataset!r}; name a "
+            "function of the file there, or with --set dataset=FUNCTION"
+        )
+    return experiment.model_copy(update={"dataset": f"{file}:{experiment.dataset}"})
 
 
 def command(argument: str, options: Options) -> list[str]:
@@ -151,6 +173,7 @@ def command(argument: str, options: Options) -> list[str]:
     parts = [argument, *(part for text in own for part in ("--set", text))]
     parts += [part for path in options.method_files for part in ("--method-file", str(path))]
     parts += [part for path in options.model_files for part in ("--model-file", str(path))]
+    parts += ["--data-file", str(options.data_file)] if options.data_file else []
     parts += ["--tuned", str(options.tuned)] if options.tuned else []
     parts += ["--smoke"] if options.smoke else []
     return [*parts, *(["--devices", str(options.devices)] if options.devices > 1 else [])]
@@ -166,7 +189,8 @@ def open_workbench(experiment: Experiment, options: Options, source: str) -> Wor
     where = device.resolve("cpu" if options.executor == "ray" else options.device)
     place = f"{source}: dataset"
     check(experiment.dataset, place)
-    return Workbench(open_dataset(experiment.dataset, data_root(options.data_root), place), where)
+    root = data_root(options.data_root)
+    return Workbench(open_dataset(experiment.dataset, root, place, experiment.data), where)
 
 
 def make_ready(
@@ -244,6 +268,8 @@ def setup_of(
     threads = torch.get_num_threads()
     return Setup(
         dataset=experiment.dataset,
+        data=experiment.data,
+        fingerprint=workbench.dataset.fingerprint if workbench.dataset.facts else "",
         data_root=data_root(options.data_root).absolute(),
         device=str(workbench.device),
         method_files=tuple(path.absolute() for path in options.method_files),
