@@ -30,9 +30,9 @@ NO_TORCH = ("analysis", "report")
 ONLY_HERE = {"ssbench.method.registry": {"experiment", "executors", "cli", "tuning", "method"}}
 """Modules that only some rooms may import: the pipeline knows no method by name."""
 OPTIONAL = {
-    "altair", "fsspec", "fvcore", "grpc", "huggingface_hub", "lightning_fabric", "onnxruntime",
-    "optuna", "pandas", "pynvml", "ray", "scipy", "timm", "torch_pruning", "torchvision",
-    "vl_convert",
+    "altair", "datasets", "fsspec", "fvcore", "grpc", "huggingface_hub", "lightning_fabric",
+    "onnxruntime", "optuna", "pandas", "pynvml", "ray", "scipy", "timm", "torch_pruning",
+    "torchvision", "vl_convert",
 }  # fmt: skip
 """Slow or optional libraries that few commands need: imported inside functions, and these alone.
 fvcore is not slow itself, but compiles helpers while it is imported."""

@@ -20,6 +20,7 @@ from ssbench.cli import inspect, tools
 from ssbench.cli.group import Commands
 from ssbench.cli.options import (
     Cache,
+    DataFile,
     DataRoot,
     Device,
     ExitCode,
@@ -84,6 +85,7 @@ def run(
     data_root_: DataRoot = None,
     method_file: MethodFiles = None,
     model_file: ModelFiles = None,
+    data_file: DataFile = None,
     quiet: Quiet = False,
     only: Only = None,
     smoke: Smoke = False,
@@ -149,6 +151,7 @@ def run(
         cache=cache,
         method_files=method_file or (),
         model_files=model_file or (),
+        data_file=data_file,
         dry_run=dry_run,
         quiet=quiet,
         only=only or (),
@@ -184,22 +187,30 @@ def run(
 
 @app.command()
 def data(
-    name: Annotated[str, typer.Argument(help="A data set, or imagefolder:PATH.")],
+    name: Annotated[
+        str, typer.Argument(help="A data set, a folder, an .npz file or FILE.py:FUNCTION.")
+    ],
     root: Annotated[
         Path | None,
         typer.Option(help="Folder of all data sets [$SSBENCH_DATA, else ~/.cache/ssbench/data]."),
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the table [data]."),
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Fetch a data set if possible, and verify all its files."""
+    """Fetch a data set if possible, verify all its files and describe it."""
     from ssbench.cli import data as data_
     from ssbench.data.download import data_root
 
-    found = data_.data(name, data_root(root), log() if json_ else console())
+    found = data_.data(name, data_root(root), log() if json_ else console(), set_ or ())
     if json_:
-        tell(data_.output(found))
+        tell(found)
     else:
         data_.show(found, console())
+    if not found.usable:
+        raise typer.Exit(ExitCode.BAD_INPUT)
 
 
 app.command("list")(inspect.list_)

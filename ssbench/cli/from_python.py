@@ -21,14 +21,7 @@ from ssbench.cli import run as run_
 from ssbench.cli.options import log
 from ssbench.errors import BadInputError
 from ssbench.executors.ray.cluster import reach
-from ssbench.executors.session import (
-    Options,
-    Prepared,
-    command,
-    experiment_of,
-    prepare,
-    prepare_loaded,
-)
+from ssbench.executors.session import CONTENT, Options, prepare
 from ssbench.method.contract import Method
 from ssbench.method.registry import is_ours
 from ssbench.report.notebook import Results
@@ -38,9 +31,7 @@ from ssbench.training.interrupt import STOP
 
 NAME = "from-python"
 """The name of an experiment that has none."""
-SOURCE = "experiment"
-"""What messages call an experiment that is no file."""
-_OWN = {"overrides", "dry_run", "results", "cache", "device", "concurrency", "quiet"}
+_OWN = {"content", "overrides", "dry_run", "results", "cache", "device", "concurrency", "quiet"}
 _FURTHER = {field.name for field in fields(Options)} - _OWN
 """Options of ``ssbench run`` that `run` takes among its settings."""
 
@@ -121,7 +112,9 @@ def _run(
         ready = prepare(str(experiment), replace(options, overrides=overrides))
     else:
         text = _written({"name": NAME} | dict(experiment or {}), keys)
-        ready = _prepare(text, options)
+        content = tomllib.loads(text)
+        kept = _kept(options.results / str(content["name"]), text)
+        ready = prepare(str(kept), replace(options, content=content))
     if not options.quiet:
         run_.warn(ready, console)
     outcome = run_.carry_out(ready, options, console)
@@ -131,13 +124,6 @@ def _run(
     run_.show(folder, console, quiet=True)
     run_.tell(outcome.failed, console)
     return Results(folder)
-
-
-def _prepare(text: str, options: Options) -> Prepared:
-    """Check an experiment without a file; its records name the file that will hold it."""
-    experiment = experiment_of(Path(SOURCE), options, tomllib.loads(text))
-    kept = _kept(options.results / experiment.name, text)
-    return prepare_loaded(experiment, options, SOURCE, command(str(kept), options))
 
 
 def _kept(folder: Path, text: str) -> Path:
@@ -150,7 +136,7 @@ def _written(content: Mapping[str, Any], keys: Mapping[str, Any]) -> str:
     for key, value in keys.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = {**merged[key], **value} if both else value
-    lines = (f"{toml_key(key, SOURCE)} = {toml_value(v, key)}\n" for key, v in merged.items())
+    lines = (f"{toml_key(key, CONTENT)} = {toml_value(v, key)}\n" for key, v in merged.items())
     return "".join(lines)
 
 
@@ -166,7 +152,7 @@ def _flat(keys: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
 def _options(further: Mapping[str, Any]) -> dict[str, Any]:
     """Return options as `Options` holds them: paths may be text."""
     made = dict(further)
-    for name in {"data_root", "tensorboard", "tuned"} & made.keys():
+    for name in {"data_file", "data_root", "tensorboard", "tuned"} & made.keys():
         made[name] = None if made[name] is None else Path(made[name])
     if "model_files" in made:
         made["model_files"] = [Path(path) for path in made["model_files"]]

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssbench.cli.outputs import DataSetFacts, ExperimentFacts, MethodFacts, NetworkFacts
-from ssbench.data.registry import DATASETS
+from ssbench.data.registry import DATASETS, FORMS
 from ssbench.errors import BadInputError
 from ssbench.experiment.spec import load, shipped
 from ssbench.method.describe import Described
@@ -40,12 +40,20 @@ def network_facts() -> list[NetworkFacts]:
         for name, its in MODELS.items()
     ]
     big = [
-        NetworkFacts(name=name, image="224", classes=1000, params=its.params, summary=its.summary)
+        NetworkFacts(
+            name=name,
+            image="224",
+            classes=1000,
+            params=its.params,
+            summary=its.summary,
+            untouched=its.untouched,
+        )
         for name, its in IMAGENET.items()
     ]
     others = [
         NetworkFacts(name="torchvision:NAME", summary="any classifier of torchvision"),
         NetworkFacts(name="timm:NAME", summary="any model of timm that torch.fx can trace"),
+        NetworkFacts(name="FILE.py:NAME", summary="a class or function of your own"),
     ]
     return [*small, *big, *others]
 
@@ -62,8 +70,7 @@ def dataset_facts() -> list[DataSetFacts]:
         )
         for name, its in DATASETS.items()
     ]
-    summary = "a folder of your own: PATH/train/CLASS/*.jpg, PATH/val/CLASS/*.jpg"
-    return [*named, DataSetFacts(name="imagefolder:PATH", summary=summary)]
+    return [*named, *(DataSetFacts(name=name, summary=said) for name, said in FORMS.items())]
 
 
 def experiment_facts() -> list[ExperimentFacts]:
@@ -100,7 +107,13 @@ def methods(console: Console, found: Sequence[MethodFacts]) -> None:
 def models(console: Console, found: Sequence[NetworkFacts]) -> None:
     """Print every network with its size."""
     rows = [
-        (each.name, each.image or "", _number(each.classes), _number(each.params), each.summary)
+        (
+            each.name,
+            each.image or "",
+            _number(each.classes),
+            _number(each.params),
+            "; ".join(part for part in (each.summary, each.untouched) if part),
+        )
         for each in found
     ]
     _print(console, ("model", "image", "classes", "parameters", "description"), rows)

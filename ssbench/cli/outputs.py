@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ssbench.cli.check_output import CheckOutput
+from ssbench.cli.data_output import DataOutput
 
 
 class Output(BaseModel):
@@ -44,6 +45,7 @@ class NetworkFacts(Output):
     classes: int | None = None
     params: int | None = Field(default=None, description="numbers in all parameters")
     summary: str
+    untouched: str = Field(default="", description="layers that no pruning of filters reaches")
 
 
 class DataSetFacts(Output):
@@ -118,26 +120,6 @@ class FilesOutput(Output):
     """``ssbench report``, ``export`` and ``new-method``: the files or folders written."""
 
     written: list[str]
-
-
-class SplitFacts(Output):
-    """The images of one split."""
-
-    images: int
-    fewest: int = Field(description="images of the rarest class")
-    most: int = Field(description="images of the most frequent class")
-
-
-class DataOutput(Output):
-    """``ssbench data``: a verified data set."""
-
-    name: str
-    image: list[int] = Field(description="channels, height and width")
-    classes: int
-    splits: dict[str, SplitFacts]
-    mean: list[float] = Field(description="by channel, of values 0 to 1")
-    sd: list[float]
-    fingerprint: str
 
 
 class ItemFacts(Output):

@@ -12,6 +12,7 @@ from rich.console import Console
 from ssbench.cli.inspect import written
 from ssbench.cli.options import (
     Cache,
+    DataFile,
     DataRoot,
     Device,
     ExitCode,
@@ -188,6 +189,7 @@ def tune(
     data_root_: DataRoot = None,
     method_file: MethodFiles = None,
     model_file: ModelFiles = None,
+    data_file: DataFile = None,
     quiet: Quiet = False,
     only: Only = None,
     smoke: Smoke = False,
@@ -205,6 +207,7 @@ def tune(
         cache=cache,
         method_files=method_file or (),
         model_files=model_file or (),
+        data_file=data_file,
         dry_run=dry_run,
         quiet=quiet,
         only=only or (),

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from ssbench.data.download import data_root
-from ssbench.data.registry import check, open_dataset
+from ssbench.data.registry import DATASETS, check, located, open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors.capacity import cores, fitting
 from ssbench.executors.one_by_one import execute_one_by_one
@@ -41,6 +41,9 @@ from ssbench.storage.results import Results
 from ssbench.training import device
 from ssbench.training.interrupt import SAVE_EVERY
 
+CONTENT = "experiment"
+"""What messages call an experiment that is no file."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -56,6 +59,8 @@ class Options:
         smoke: whether to try the experiment in one epoch.
         live: whether the report's page shows what runs.
         tensorboard: the folder of TensorBoard's event files.
+        content: the experiment's content, if it is no file.
+        data_file: a Python file with the function that the experiment's ``dataset`` names.
     """
 
     overrides: Sequence[str] = ()
@@ -78,6 +83,8 @@ class Options:
     smoke: bool = False
     live: bool = False
     tensorboard: Path | None = None
+    data_file: Path | None = None
+    content: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,36 +117,20 @@ def prepare(argument: str, options: Options) -> Prepared:
     Raises:
         BadInputError: what is wrong, where, and the remedy.
     """
-    path = find(argument)
-    experiment = experiment_of(path, options)
-    return prepare_loaded(experiment, options, str(path), command(argument, options))
-
-
-def prepare_loaded(
-    experiment: Experiment, options: Options, source: str, told: Sequence[str]
-) -> Prepared:
-    """Do the same for an experiment that is no file.
-
-    Args:
-        experiment: the experiment, as ``options`` change it.
-        options: the rest of the command line.
-        source: what messages call the experiment.
-        told: the arguments of ``ssbench run`` that repeat the results, for records.
-
-    Raises:
-        BadInputError: as `prepare`.
-    """
+    path = find(argument) if options.content is None else Path(CONTENT)
+    source, experiment = str(path), experiment_of(path, options)
     workbench = open_workbench(experiment, options, source)
     chosen = variants(experiment, discover(options.method_files), source)
     tuned = tuned_.load(options.tuned) if options.tuned else None
     if tuned:
         chosen = tuned_.apply(tuned, experiment, chosen, source)
     chosen = only(chosen, options.only, source)
-    fingerprint = workbench.dataset.fingerprint
-    runs = plan_variants(experiment, chosen, fingerprint, source, options.model_files)
-    data = {"data": fingerprint}
-    manifest = experiment.manifest | data | {"tuned": tuned.id if tuned else ""}
-    results = Results(options.results, manifest, told)
+    dataset = workbench.dataset
+    runs = plan_variants(
+        experiment, chosen, dataset.fingerprint, source, options.model_files, dataset.on_disk
+    )
+    manifest = experiment.manifest | dataset.identity | {"tuned": tuned.id if tuned else ""}
+    results = Results(options.results, manifest, command(argument, options))
     results.check()
     if options.devices > 1:
         ddp_group.check(options.devices, workbench.device, runs)
@@ -148,16 +139,33 @@ def prepare_loaded(
     return Prepared(experiment, runs, workbench, store, results, refused)
 
 
-def experiment_of(
-    path: Path, options: Options, content: dict[str, Any] | None = None
-) -> Experiment:
-    """Read an experiment (or take ``content``) as the command line changes it.
+def experiment_of(path: Path, options: Options) -> Experiment:
+    """Read an experiment as the command line changes it.
 
     Raises:
         BadInputError: what is wrong, where, and the remedy.
     """
-    experiment = load(path, options.overrides, content)
+    experiment, file = load(path, options.overrides, options.content), options.data_file
+    if file is None:
+        dataset = located(experiment.dataset, path.parent)
+        experiment = experiment.model_copy(update={"dataset": dataset})
+    else:
+        experiment = _of_data_file(experiment, file)
     return smoke(experiment) if options.smoke else experiment
+
+
+def _of_data_file(experiment: Experiment, file: Path) -> Experiment:
+    """Return the experiment with its data set from a function of a Python file.
+
+    Raises:
+        BadInputError: its ``dataset`` names no function.
+    """
+    if not experiment.dataset.isidentifier() or experiment.dataset in DATASETS:
+        raise BadInputError(
+            f"--data-file {file}: the experiment's dataset is {experiment.dataset!r}; name a "
+            "function of the file there, or with --set dataset=FUNCTION"
+        )
+    return experiment.model_copy(update={"dataset": f"{file}:{experiment.dataset}"})
 
 
 def command(argument: str, options: Options) -> list[str]:
@@ -170,6 +178,7 @@ def command(argument: str, options: Options) -> list[str]:
     parts = [argument, *(part for text in own for part in ("--set", text))]
     parts += [part for path in options.method_files for part in ("--method-file", str(path))]
     parts += [part for path in options.model_files for part in ("--model-file", str(path))]
+    parts += ["--data-file", str(options.data_file)] if options.data_file else []
     parts += ["--tuned", str(options.tuned)] if options.tuned else []
     parts += ["--smoke"] if options.smoke else []
     return [*parts, *(["--devices", str(options.devices)] if options.devices > 1 else [])]
@@ -185,7 +194,8 @@ def open_workbench(experiment: Experiment, options: Options, source: str) -> Wor
     where = device.resolve("cpu" if options.executor == "ray" else options.device)
     place = f"{source}: dataset"
     check(experiment.dataset, place)
-    return Workbench(open_dataset(experiment.dataset, data_root(options.data_root), place), where)
+    root = data_root(options.data_root)
+    return Workbench(open_dataset(experiment.dataset, root, place, experiment.data), where)
 
 
 def make_ready(
@@ -263,6 +273,8 @@ def setup_of(
     threads = torch.get_num_threads()
     return Setup(
         dataset=experiment.dataset,
+        data=experiment.data,
+        fingerprint=workbench.dataset.fingerprint if workbench.dataset.facts else "",
         data_root=data_root(options.data_root).absolute(),
         device=str(workbench.device),
         method_files=tuple(path.absolute() for path in options.method_files),

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ssbench.data.preprocessing import STANDARD, Preprocessing
-from ssbench.data.registry import dataset_name, in_folder
+from ssbench.data.registry import dataset_name
 from ssbench.errors import BadInputError, RunFailedError
 from ssbench.experiment.model_spec import ModelSpec
-from ssbench.experiment.presets import preprocessing
+from ssbench.experiment.presets import fitting, preprocessing
 from ssbench.experiment.spec import Experiment
 from ssbench.experiment.stage import Start
 from ssbench.method.global_state import contained
@@ -27,7 +27,11 @@ from ssbench.models.weights import address, identity
 
 
 def find_starts(
-    experiment: Experiment, fingerprint: str, source: str, model_files: Sequence[Path] = ()
+    experiment: Experiment,
+    fingerprint: str,
+    source: str,
+    model_files: Sequence[Path],
+    on_disk: Preprocessing | None,
 ) -> dict[str, Start]:
     """Return what the runs of each network start from, for the first seed, by its name in tables.
 
@@ -36,6 +40,7 @@ def find_starts(
         fingerprint: of the data set.
         source: the experiment's file.
         model_files: files with networks that the experiment names.
+        on_disk: the preprocessing of images that stay on disk; None: they are in memory.
 
     Raises:
         BadInputError: an unknown network or argument, a file that cannot be read or imported,
@@ -49,7 +54,8 @@ def find_starts(
         place = f"{source}: models.{index}"
         architecture = find_architecture(spec, place, Path(source).parent, model_files)
         start = Start(dataset, fingerprint, spec.label, seed, architecture)
-        start = _with_weights(start, spec, experiment, place, Path(source).parent)
+        start = replace(start, preprocessing=on_disk or STANDARD)
+        start = _with_weights(start, spec, experiment, place, Path(source).parent, on_disk)
         mine = f"models.{index} ({spec.label})"
         first = same.setdefault(_identity(start), mine)
         if first != mine:
@@ -103,8 +109,14 @@ def _imported(path: Path, attribute: str, place: str) -> Code:
     try:
         with contained(f"the import of {path}"):
             return own.read(path, attribute, place)
-    except RunFailedError as error:
-        raise BadInputError(f"{place}: {error}") from error
+    except (BadInputError, RunFailedError) as error:
+        raise _placed(error, place) from error
+
+
+def _placed(error: Exception, place: str) -> BadInputError:
+    """Return an error that names its place."""
+    text = str(error)
+    return BadInputError(text if text.startswith(place) else f"{place}: {text}")
 
 
 def _by_name(name: str, place: str, model_files: Sequence[Path]) -> Code | None:
@@ -144,8 +156,8 @@ def own_networks(path: Path) -> list[str]:
     try:
         with contained(f"the import of {path}"):
             names = own.networks_in(path, place)
-    except RunFailedError as error:
-        raise BadInputError(f"{place}: {error}") from error
+    except (BadInputError, RunFailedError) as error:
+        raise _placed(error, place) from error
     if not names:
         raise BadInputError(
             f"{place}: defines no network: no public class or function that needs no other "
@@ -155,14 +167,20 @@ def own_networks(path: Path) -> list[str]:
 
 
 def _with_weights(
-    start: Start, spec: ModelSpec, experiment: Experiment, place: str, folder: Path
+    start: Start,
+    spec: ModelSpec,
+    experiment: Experiment,
+    place: str,
+    folder: Path,
+    on_disk: Preprocessing | None,
 ) -> Start:
     """Add the weights that a network starts with, and the preprocessing that they need."""
     name, code = start.architecture.name, start.architecture.code
     if spec.weights is not None:
         where = address(_path(spec.weights, folder), f"{place}: weights")
         known = None if code else evaluated_as(name, place)
-        return replace(start, weights=where, preprocessing=_prepared(known, experiment, place))
+        how = _prepared(known, experiment, place, on_disk)
+        return replace(start, weights=where, preprocessing=how)
     if experiment.start == "published":
         if code:
             raise BadInputError(
@@ -170,17 +188,19 @@ def _with_weights(
                 "{ name = …, weights = 'PATH' }"
             )
         weights = published(name, place)
-        how = _prepared(weights, experiment, place)
+        how = _prepared(weights, experiment, place, on_disk)
         return replace(start, weights=weights.url, preprocessing=how)
     check_untagged(name, place)
     return start
 
 
-def _prepared(weights: Published | None, experiment: Experiment, place: str) -> Preprocessing:
-    """Return the preprocessing of photographs for some weights."""
-    if weights is None or not in_folder(experiment.dataset):
-        return STANDARD
-    return preprocessing(weights, place)
+def _prepared(
+    weights: Published | None, experiment: Experiment, place: str, on_disk: Preprocessing | None
+) -> Preprocessing:
+    """Return the preprocessing of images on disk for some weights."""
+    if weights is None or on_disk is None:
+        return on_disk or STANDARD
+    return fitting(preprocessing(weights, place), on_disk, experiment.data)
 
 
 def _identity(start: Start) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from ssbench.data.preprocessing import STANDARD, Preprocessing
 from ssbench.data.registry import in_folder
 from ssbench.errors import BadInputError
 from ssbench.experiment.networks import find_starts
@@ -47,6 +48,8 @@ def plan(
 ) -> list[Run]:
     """List the runs of an experiment; a hundred thousand take a second or two.
 
+    Takes a folder of images for photographs on disk, which it does not open.
+
     Args:
         experiment: the experiment.
         registry: of the methods.
@@ -59,7 +62,8 @@ def plan(
             two equal runs.
     """
     chosen = variants(experiment, registry, source)
-    return plan_variants(experiment, chosen, fingerprint, source, model_files)
+    on_disk = STANDARD if in_folder(experiment.dataset) else None
+    return plan_variants(experiment, chosen, fingerprint, source, model_files, on_disk)
 
 
 def plan_variants(
@@ -67,11 +71,16 @@ def plan_variants(
     chosen: Sequence[Variant],
     fingerprint: str,
     source: str,
-    model_files: Sequence[Path] = (),
+    model_files: Sequence[Path],
+    on_disk: Preprocessing | None,
 ) -> list[Run]:
-    """List the runs of the chosen variants of an experiment; see `plan`."""
-    _refuse_shift(experiment, source)
-    starts = find_starts(experiment, fingerprint, source, model_files)
+    """List the runs of the chosen variants of an experiment; see `plan`.
+
+    ``on_disk`` is the preprocessing of images that stay on disk; None: they are in memory.
+    """
+    if on_disk:
+        _refuse_shift(experiment, source)
+    starts = find_starts(experiment, fingerprint, source, model_files, on_disk)
     with _uncollected(), foreign_contained(variant.file for variant in chosen):
         return _runs(experiment, chosen, starts, source)
 
@@ -83,7 +92,7 @@ def _refuse_shift(experiment: Experiment, source: str) -> None:
         BadInputError: names the recipe.
     """
     for name, recipe in (("train", experiment.train), ("finetune", experiment.finetune)):
-        if in_folder(experiment.dataset) and (recipe.shift or 0) > 1:
+        if (recipe.shift or 0) > 1:
             raise BadInputError(
                 f"{source}: {name}.shift: photographs of a folder are cropped at random (1) or not "
                 f"(0), not shifted by {recipe.shift} pixels; write 1 or 0"

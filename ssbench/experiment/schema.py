@@ -14,7 +14,8 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
 
-from ssbench.data.registry import DATASETS, FOLDER
+from ssbench.data.own.settings import DataSettings, Scale
+from ssbench.data.registry import DATASETS, OWN
 from ssbench.experiment.budget_spec import BudgetSpec
 from ssbench.experiment.model_spec import ELSEWHERE, WEIGHT_FILES, ModelSpec
 from ssbench.experiment.spec import Experiment, MethodSpec, TuneSpec
@@ -27,7 +28,7 @@ from ssbench.training.recipe import Recipe
 
 Schema = dict[str, Any]
 TABLES: tuple[type[BaseModel], ...] = (
-    Experiment, BudgetSpec, ModelSpec, MethodSpec, TuneSpec, View, Recipe,
+    Experiment, DataSettings, Scale, BudgetSpec, ModelSpec, MethodSpec, TuneSpec, View, Recipe,
 )  # fmt: skip
 METHOD = "method-"
 """The beginning of the names of the methods' definitions."""
@@ -56,7 +57,8 @@ def experiment_schema(registry: Registry, networks: Sequence[str] = ()) -> Schem
     names += [{"$ref": f"#/$defs/{METHOD}{name}"} for name in registry.methods]
     own = found["properties"]
     own["methods"] |= {"anyOf": [{"const": "all"}, _list_of({"anyOf": names}) | {"minItems": 1}]}
-    own["dataset"] |= {"anyOf": [{"enum": list(DATASETS)}, {"pattern": f"^{FOLDER}."}]}
+    prefixed = {"pattern": f"^({'|'.join(OWN)})."}
+    own["dataset"] |= {"anyOf": [{"enum": list(DATASETS)}, prefixed, {"pattern": r"\.py:."}]}
     own["models"]["items"] = {"anyOf": [_networks(networks), {"$ref": "#/$defs/ModelSpec"}]}
     own["start"] |= {"anyOf": [{"enum": list(ELSEWHERE)}, {"pattern": _weights()}]}
     found["required"] = [key for key in found["required"] if key != "name"]  # the file's name

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from ssbench.data.own.settings import DataSettings, Scale
 from ssbench.data.registry import dataset_name
 from ssbench.errors import BadInputError, message, nearest, within
 from ssbench.experiment.budget_spec import BudgetSpec
@@ -96,7 +97,8 @@ class Experiment(BaseModel):
     Attributes:
         name: of the folder of results; None: the file's name.
         title: in words.
-        dataset: the images: a name, or a folder of your own.
+        dataset: the images: a name, or images of your own.
+        data: how to prepare images of your own.
         models: the networks; a table gives one its arguments or weights.
         methods: the methods: names or tables with hyper-parameters, of which a list is a sweep.
         budget: how much the pruned networks may keep.
@@ -117,6 +119,7 @@ class Experiment(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     title: Words = ""
     dataset: str
+    data: DataSettings = DataSettings()
     models: list[str | ModelSpec] = Field(min_length=1)
     methods: list[MethodSpec] | Literal["all"]
     budget: BudgetSpec = BudgetSpec()
@@ -236,7 +239,9 @@ def _one_per_place(error: ValidationError) -> list[ErrorDetails]:
     return [detail for place, detail in errors.items() if place not in tables]
 
 
-_UNION_TAGS = ("float", "list[", "literal[", "function-", "MethodSpec", "BudgetSpec", "ModelSpec")
+_UNION_TAGS = (
+    "float", "list[", "literal[", "function-", "MethodSpec", "BudgetSpec", "ModelSpec", "Scale",
+)  # fmt: skip
 
 
 def _key_path(location: tuple[int | str, ...]) -> str:
@@ -271,6 +276,8 @@ def _allowed(location: tuple[int | str, ...]) -> list[str]:
         "budget": BudgetSpec,
         "tune": TuneSpec,
         "report": View,
+        "data": DataSettings,
+        "normalise": Scale,
     }
     model = next((tables[str(part)] for part in reversed(location) if part in tables), Experiment)
     return list(model.model_fields)

@@ -34,7 +34,8 @@ from ssbench.training.recipe import Recipe
 
 EVALUATION_BATCH = 1024
 FOLDER_EVALUATION_BATCH = 128
-"""For images of 224 pixels."""
+"""For images on disk, and those in memory of more than `MANY_PIXELS`."""
+MANY_PIXELS = 96 * 96
 CERTIFIED_IMAGES = 32
 """Number of validation images, and of noise images, that every surgery must pass."""
 
@@ -225,4 +226,6 @@ class Workbench:
 
 def evaluation_batch(split: Split | Files) -> int:
     """Return the number of images per batch of an evaluation."""
-    return FOLDER_EVALUATION_BATCH if isinstance(split, Files) else EVALUATION_BATCH
+    _, height, width = split.image_shape
+    large = isinstance(split, Files) or height * width > MANY_PIXELS
+    return FOLDER_EVALUATION_BATCH if large else EVALUATION_BATCH

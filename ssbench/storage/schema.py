@@ -143,9 +143,9 @@ class Record(BaseModel):
         "run",
     )
     data_fingerprint: str | None = said(
-        "a hash of all images and labels in order (for a folder over 2 GiB, of the names and sizes "
-        "of its files). Rows of different images are in different tables, and no claim compares "
-        "them",
+        "a hash of all images and labels in order, and of a normalisation that is not measured on "
+        "them (for a folder over 2 GiB, of the names and sizes of its files). Rows of different "
+        "images are in different tables, and no claim compares them",
         "run",
         details=True,
     )
@@ -404,6 +404,13 @@ class Record(BaseModel):
         "of photographs, for evaluation: `resize` (pixels of the shorter side, or of both), "
         "`crop`, `interpolation`; then `mean` is subtracted from values 0 to 255, and `sd` divides "
         "them. None for images in memory",
+        "run",
+        details=True,
+    )
+    data: dict[str, Any] | None = key(
+        "of images of one's own, how they were prepared: `source`, whether they are in `memory`, "
+        "`size` or `resize`, `crop` and `interpolation` in memory, `normalise` if it is not the "
+        "default; by split its folder, or the share that was chosen at random with `seed`",
         "run",
         details=True,
     )

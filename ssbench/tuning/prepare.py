@@ -49,8 +49,8 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
     workbench = open_workbench(experiment, options, source)
     store = CheckpointStore(options.cache or options.results / ".cache")
     folder = options.results / experiment.name / "tuning"
-    data = {"data": workbench.dataset.fingerprint}
-    results = Results(folder, experiment.manifest | data | {"name": "runs"})
+    identity = workbench.dataset.identity
+    results = Results(folder, experiment.manifest | identity | {"name": "runs"})
     results.check()
     place = Place(
         workbench,

@@ -83,9 +83,10 @@ class Study:
         variant = self.subject.choose(parameters, f"{self.source}: {self.subject.variant.place}")
         # Rows without a floor do not compete: no choice may turn on whether they lose a layer.
         variant = variant.competing()
-        fingerprint = self.place.workbench.dataset.fingerprint
-        files = self.place.model_files
-        return plan_variants(self.experiment, [variant], fingerprint, self.source, files)
+        data, files = self.place.workbench.dataset, self.place.model_files
+        return plan_variants(
+            self.experiment, [variant], data.fingerprint, self.source, files, data.on_disk
+        )
 
     def possible(self, parameters: Mapping[str, Value]) -> list[Run]:
         """Return the runs of a trial; none if the method rejects the values and it will fail."""
