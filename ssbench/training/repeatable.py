@@ -17,6 +17,7 @@ import torch
 
 WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 """What cuBLAS needs to repeat, according to NVIDIA; read when its first handle is made."""
+_wanted = [True]
 _memory: Any = torch.utils.deterministic  # torch makes this a module with a property
 _NO_KERNEL = re.compile(r"^(\S+) does not have a deterministic implementation")
 
@@ -24,7 +25,7 @@ _NO_KERNEL = re.compile(r"^(\S+) does not have a deterministic implementation")
 @contextmanager
 def deterministic(device: torch.device) -> Iterator[None]:
     """On a GPU, choose deterministic kernels inside this block, and warn where there is none."""
-    if device.type != "cuda":
+    if device.type != "cuda" or not _wanted[-1]:
         yield
         return
     os.environ.setdefault(*WORKSPACE)
@@ -39,6 +40,16 @@ def deterministic(device: torch.device) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(wanted, warn_only=warns)
         _memory.fill_uninitialized_memory = fills
+
+
+@contextmanager
+def unrepeatable() -> Iterator[None]:
+    """Let `deterministic` do nothing inside this block; for benchmarks of what it costs."""
+    _wanted.append(False)
+    try:
+        yield
+    finally:
+        _wanted.pop()
 
 
 @contextmanager

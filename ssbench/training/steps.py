@@ -7,7 +7,7 @@ is trusted after its first three results equal those of the lines themselves, fr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -31,6 +31,7 @@ comparison take as long as some ten steps."""
 CLOSE = 1e-3
 """Largest relative difference of both ways, where a step has no deterministic kernel."""
 Gradient = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Number = int | float | str
 _recording = [True]
 
 
@@ -170,6 +171,7 @@ class Steps:
         self.close()
         parts.backward.release()
         self._restore(before, drawn)
+        _restore_host(parts.model, numbers)
         if self._in_after:
             self._after_too = False
             self.notes.append(f"captured without after_step: {reason}")
@@ -238,7 +240,7 @@ def uncaptured() -> Iterator[None]:
         _recording.pop()
 
 
-def host_state(model: nn.Module) -> dict[str, int | float | str]:
+def host_state(model: nn.Module) -> dict[str, Number]:
     """Return the numbers and words that the modules of a network hold, by name.
 
     A recorded step would never change them.
@@ -251,9 +253,15 @@ def host_state(model: nn.Module) -> dict[str, int | float | str]:
     }
 
 
+def _restore_host(model: nn.Module, before: Mapping[str, Number]) -> None:
+    for name, value in before.items():
+        owner, _, key = name.rpartition(".")
+        setattr(model.get_submodule(owner), key, value)
+
+
 def _check_host(
-    before: dict[str, int | float | str],
-    after: dict[str, int | float | str],
+    before: dict[str, Number],
+    after: dict[str, Number],
     drawn: Draws,
     drawn_after: Draws,
 ) -> None:

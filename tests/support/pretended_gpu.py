@@ -349,6 +349,14 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretended]:
     }
     for name, answer in answers.items():
         monkeypatch.setattr(torch.cuda, name, answer)
+    grouped = torch.optim.Optimizer._group_tensors_by_device_and_dtype
+
+    def grouped_there(*given: Any, **named: Any) -> Any:
+        groups = grouped(*given, **named)
+        return {(WHERE, kind): group for (_, kind), group in groups.items()}
+
+    place = "_group_tensors_by_device_and_dtype"
+    monkeypatch.setattr(torch.optim.Optimizer, place, staticmethod(grouped_there))
     # The host draws nothing; what is drawn on the device comes from the CPU's generator.
     drawn = torch.get_rng_state()
     monkeypatch.setattr(torch, "get_rng_state", lambda: drawn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -59,11 +60,11 @@ def trained(
     return told, state | {"drawn": torch.random.get_rng_state()}
 
 
-def both_ways(*given: object, **more: object) -> tuple[Trained, Trained]:
+def both_ways(*given: Any, **more: Any) -> tuple[Trained, Trained]:
     """Train uncaptured and captured; all numbers must be equal."""
     with uncaptured():
-        plain, expected = trained(*given, **more)  # type: ignore[arg-type]
-    captured, found = trained(*given, **more)  # type: ignore[arg-type]
+        plain, expected = trained(*given, **more)
+    captured, found = trained(*given, **more)
     assert plain.captured is False
     assert captured.curve_loss == plain.curve_loss
     assert captured.curve_error == plain.curve_error
@@ -195,7 +196,9 @@ def test_short_trainings_are_not_captured(replays: list[Graph]) -> None:
 
 
 def test_on_a_cpu_there_is_nothing_to_capture() -> None:
-    workbench = Workbench(DataSet("noise", 4, images(64), images(8), images(8)), torch.device("cpu"))
+    workbench = Workbench(
+        DataSet("noise", 4, images(64), images(8), images(8)), torch.device("cpu")
+    )
     model = workbench.place(workbench.model("vgg6", 0))
     recipe = SGD.model_copy(update={"epochs": 1})
     told = train(model, recipe, workbench.augmented(recipe), 0, Hooks(), lambda _: None)
