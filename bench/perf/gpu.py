@@ -11,6 +11,7 @@ long says so in its row without stopping the others, and `--json FILE` gets all 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import signal
 import tempfile
@@ -33,6 +34,7 @@ from ssbench.data.dataset import DataSet
 from ssbench.method.contract import offer
 from ssbench.method.registry import discover
 from ssbench.pipeline.workbench import Workbench
+from ssbench.training.checkpoint import UNSAVED, Checkpointer, TrainingState
 from ssbench.training.device import peak_memory, resolve
 from ssbench.training.loop import Epoch, Hooks, Trained, train
 from ssbench.training.precision import products
@@ -84,6 +86,7 @@ def main() -> None:
 def _shrink(options: Namespace) -> None:
     options.models, options.images, options.batch_sizes = ["vgg-small"], 64, [16]
     options.photographs, options.workers, options.processes, options.epochs = 40, 2, [1, 2], 3
+    options.seconds = 3600
 
 
 class OutOfTimeError(Exception):
@@ -111,7 +114,7 @@ def _rows(name: str, options: Namespace, device: torch.device, left: float) -> I
         return
     began = time.monotonic()
     try:
-        with _at_most(min(limit, left)):
+        with _at_most(left if options.tiny else min(limit, left)):
             yield from measure(options, device)
     except Exception as error:
         traceback.print_exc()
@@ -138,7 +141,9 @@ class Training:
     captured: bool = True
     repeats: bool = True
 
-    def run(self, listen: Callable[[Epoch], None] = lambda _: None) -> Trained:
+    def run(
+        self, listen: Callable[[Epoch], None] = lambda _: None, saver: Checkpointer = UNSAVED
+    ) -> Trained:
         """Train from the same start, in the same order."""
         workbench = Workbench(self.data, self.device)
         method = discover().methods[self.method].cls()
@@ -149,6 +154,7 @@ class Training:
             offer(method.parameter_groups, network),
             partial(offer, method.penalty, network, images=50_000, weight_decay=1e-4),
             partial(method.after_step, network),
+            saver=saver,
         )
         torch.manual_seed(0)
         with ExitStack() as stack:
@@ -166,9 +172,9 @@ class Training:
         self.told = self.run(lambda epoch: taken.append(count / epoch.images_per_second))
         return taken[min(2, len(taken) - 1) :]
 
-    def weights(self) -> torch.Tensor:
+    def weights(self, saver: Checkpointer = UNSAVED) -> torch.Tensor:
         """Train; return all parameters."""
-        self.told = self.run()
+        self.told = self.run(saver=saver)
         return torch.cat([p.detach().flatten() for p in self.network.parameters()])
 
 
@@ -287,6 +293,29 @@ def repeats(options: Namespace, device: torch.device) -> Iterator[Row]:
             apart = float((first - again).norm() / first.norm())
             same = "equal bits" if torch.equal(first, again) else f"{apart:.1e} apart"
             yield Row(f"{options.models[0]}, {kind}, {name}", same, apart)
+    gated = _training(options, device, precision=kinds[-1], epochs=2, method="l0")
+    kept = _Kept()
+    weights = gated.weights(kept)
+    same = "equal bits" if torch.equal(weights, gated.weights(kept)) else "other bits"
+    yield Row(f"{options.models[0]}, l0, {kinds[-1]}, resumed after the first epoch", same)
+
+
+class _Kept(Checkpointer):
+    """Keeps the state after the first epoch on the host, and resumes from it."""
+
+    def __init__(self) -> None:
+        self._state: TrainingState | None = None
+
+    def resume(self, network: torch.nn.Module) -> TrainingState | None:
+        del network
+        return self._state
+
+    def after_epoch(self, number: int, of: int, take: Callable[[], TrainingState]) -> None:
+        del of
+        if number == 1:
+            taken = take()
+            tensors = {name: t.detach().cpu().contiguous() for name, t in taken.tensors.items()}
+            self._state = TrainingState(tensors, copy.deepcopy(taken.facts))
 
 
 def methods(options: Namespace, device: torch.device) -> Iterator[Row]:

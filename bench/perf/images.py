@@ -81,7 +81,7 @@ class Decoded(Dataset[Tensor]):
 
 
 def decoders(folder: Path, device: torch.device, workers: int) -> dict[str, Callable[[], object]]:
-    """Ways to get batches of photographs to a device, each a pass over all of them.
+    """Return the ways to get batches of photographs to a device, each a pass over all of them.
 
     Those that the device crops or decodes are not part of ssbench: they give other pixels.
     """
@@ -115,13 +115,13 @@ def decoders(folder: Path, device: torch.device, workers: int) -> dict[str, Call
             paths = [str(files.root / path) for path in files.paths[start : start + BATCH]]
             show(decode_jpeg([read_file(path) for path in paths], device=device))
 
-    ways = {
+    ways: dict[str, Callable[[], object]] = {
         f"decoded and cropped by {workers} processes": lambda: read(ours),
         f"decoded by {workers} processes, cropped on the device": on_the_device,
     }
-    return ways | (
-        {"decoded and cropped on the device": decoded_there} if device.type == "cuda" else {}
-    )
+    if device.type == "cuda":
+        ways["decoded and cropped on the device"] = decoded_there
+    return ways
 
 
 def make(root: Path, count: int) -> None:

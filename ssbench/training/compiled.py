@@ -146,14 +146,16 @@ class _Objective(nn.Module):
         penalty: Callable[[], Tensor | None],
     ) -> None:
         super().__init__()
-        self.model, self._call, self._penalty = model, forward, penalty
+        # In a tuple: as an attribute, a network would be a second module with the same parameters.
+        self.model, self._parts = model, (forward, penalty)
 
     def forward(
         self, images: Tensor, labels: Tensor, parameters: Sequence[Tensor]
     ) -> list[Tensor | None]:
-        logits = self._call(images)
+        call, price = self._parts
+        logits = call(images)
         loss = F.cross_entropy(logits, labels)
-        penalty = self._penalty()
+        penalty = price()
         whole = loss if penalty is None else loss + penalty
         gradients = torch.autograd.grad(whole, list(parameters), allow_unused=True)
         # Fused optimisers read parameters and gradients in the order of memory.
