@@ -30,12 +30,16 @@ NO_TORCH = ("analysis", "report")
 ONLY_HERE = {"ssbench.method.registry": {"experiment", "executors", "cli", "tuning", "method"}}
 """Modules that only some rooms may import: the pipeline knows no method by name."""
 OPTIONAL = {
-    "altair", "fsspec", "fvcore", "grpc", "lightning_fabric", "onnxruntime", "optuna", "pandas",
-    "pynvml", "ray", "scipy", "timm", "torch_pruning", "torchvision", "vl_convert",
+    "altair", "datasets", "fsspec", "fvcore", "grpc", "huggingface_hub", "lightning_fabric",
+    "onnxruntime", "optuna", "pandas", "pynvml", "ray", "scipy", "timm", "torch_pruning",
+    "torchvision", "vl_convert",
 }  # fmt: skip
 """Slow or optional libraries that few commands need: imported inside functions, and these alone.
 fvcore is not slow itself, but compiles helpers while it is imported."""
-LAZY = {"ssbench.data.registry": {"ssbench"}, "ssbench.errors": {"pydantic"}}
+LAZY = {
+    "ssbench.data.registry": {"ssbench"}, "ssbench.errors": {"pydantic", "pydantic_core"},
+    "ssbench.models.from_timm": {"torch"},
+}  # fmt: skip
 """Modules that import more inside functions: listing data sets needs no torch, help no pydantic."""
 
 MODULES = {
@@ -138,7 +142,7 @@ def test_nobody_imports_a_method_statically() -> None:
 
 def test_no_imports_inside_functions_but_optional_ones() -> None:
     for name, path in MODULES.items():
-        if name in ("ssbench.cli.app", "ssbench.cli.inspect"):
+        if name in ("ssbench.cli.app", "ssbench.cli.inspect", "ssbench.cli.tools"):
             continue  # each command imports what it needs: help does not wait for torch
         for function in ast.walk(parsed(path)):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):

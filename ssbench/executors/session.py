@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from ssbench.data.download import data_root
-from ssbench.data.registry import check, open_dataset
+from ssbench.data.registry import DATASETS, check, located, open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors.capacity import cores, fitting
 from ssbench.executors.one_by_one import execute_one_by_one
@@ -23,6 +23,7 @@ from ssbench.executors.processes.worker import Setup
 from ssbench.executors.ray.executor import RaySetup, execute_on_ray
 from ssbench.executors.stage_runner import Observer, Outcome
 from ssbench.experiment import tuned as tuned_
+from ssbench.experiment.choose import only, smoke
 from ssbench.experiment.plan import plan_variants
 from ssbench.experiment.spec import Experiment, find, load
 from ssbench.experiment.stage import Run
@@ -30,9 +31,11 @@ from ssbench.experiment.variants import variants
 from ssbench.method.registry import discover
 from ssbench.models.pretrained import fetch
 from ssbench.pipeline.feasibility import check_reach, check_shift
+from ssbench.pipeline.first_weights import check_weights
 from ssbench.pipeline.precheck import Refused, check_methods, check_networks
 from ssbench.pipeline.record import records
 from ssbench.pipeline.workbench import Workbench
+from ssbench.storage import code_files
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
 from ssbench.training import device
@@ -49,6 +52,11 @@ class Options:
         address: of the Ray cluster: local, auto, HOST:PORT or ray://HOST:PORT.
         save_every: seconds between two saves of a training.
         devices: number of devices that train each stage jointly.
+        only: methods or labels to run; empty: all.
+        smoke: whether to try the experiment in one epoch.
+        live: whether the report's page shows what runs.
+        tensorboard: the folder of TensorBoard's event files.
+        data_file: a Python file with the function that the experiment's ``dataset`` names.
     """
 
     overrides: Sequence[str] = ()
@@ -56,6 +64,7 @@ class Options:
     results: Path = Path("results")
     cache: Path | str | None = None
     method_files: Sequence[Path] = ()
+    model_files: Sequence[Path] = ()
     dry_run: bool = False
     quiet: bool = False
     retry_failed: bool = False
@@ -66,6 +75,11 @@ class Options:
     address: str = "local"
     save_every: float = SAVE_EVERY
     devices: int = 1
+    only: Sequence[str] = ()
+    smoke: bool = False
+    live: bool = False
+    tensorboard: Path | None = None
+    data_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -99,22 +113,54 @@ def prepare(argument: str, options: Options) -> Prepared:
         BadInputError: what is wrong, where, and the remedy.
     """
     path = find(argument)
-    source, experiment = str(path), load(path, options.overrides)
+    source, experiment = str(path), experiment_of(path, options)
     workbench = open_workbench(experiment, options, source)
     chosen = variants(experiment, discover(options.method_files), source)
     tuned = tuned_.load(options.tuned) if options.tuned else None
     if tuned:
         chosen = tuned_.apply(tuned, experiment, chosen, source)
-    runs = plan_variants(experiment, chosen, workbench.dataset.fingerprint, source)
-    data = {"data": workbench.dataset.fingerprint}
-    manifest = experiment.manifest | data | {"tuned": tuned.id if tuned else ""}
+    chosen = only(chosen, options.only, source)
+    dataset = workbench.dataset
+    runs = plan_variants(
+        experiment, chosen, dataset.fingerprint, source, options.model_files, dataset.on_disk
+    )
+    manifest = experiment.manifest | dataset.identity | {"tuned": tuned.id if tuned else ""}
     results = Results(options.results, manifest, command(argument, options))
     results.check()
     if options.devices > 1:
         ddp_group.check(options.devices, workbench.device, runs)
     store = CheckpointStore(options.cache or options.results / ".cache")
-    refused = make_ready(runs, experiment.models, workbench, store, source)
+    refused = make_ready(runs, experiment.model_names, workbench, store, source)
     return Prepared(experiment, runs, workbench, store, results, refused)
+
+
+def experiment_of(path: Path, options: Options) -> Experiment:
+    """Read an experiment as the command line changes it.
+
+    Raises:
+        BadInputError: what is wrong, where, and the remedy.
+    """
+    experiment, file = load(path, options.overrides), options.data_file
+    if file is None:
+        dataset = located(experiment.dataset, path.parent)
+        experiment = experiment.model_copy(update={"dataset": dataset})
+    else:
+        experiment = _of_data_file(experiment, file)
+    return smoke(experiment) if options.smoke else experiment
+
+
+def _of_data_file(experiment: Experiment, file: Path) -> Experiment:
+    """Return the experiment with its data set from a function of a Python file.
+
+    Raises:
+        BadInputError: its ``dataset`` names no function.
+    """
+    if not experiment.dataset.isidentifier() or experiment.dataset in DATASETS:
+        raise BadInputError(
+            f"--data-file {file}: the experiment's dataset is {experiment.dataset!r}; name a "
+            "function of the file there, or with --set dataset=FUNCTION"
+        )
+    return experiment.model_copy(update={"dataset": f"{file}:{experiment.dataset}"})
 
 
 def command(argument: str, options: Options) -> list[str]:
@@ -126,7 +172,10 @@ def command(argument: str, options: Options) -> list[str]:
     own = [text for text in options.overrides if not text.startswith("seeds=")]
     parts = [argument, *(part for text in own for part in ("--set", text))]
     parts += [part for path in options.method_files for part in ("--method-file", str(path))]
+    parts += [part for path in options.model_files for part in ("--model-file", str(path))]
+    parts += ["--data-file", str(options.data_file)] if options.data_file else []
     parts += ["--tuned", str(options.tuned)] if options.tuned else []
+    parts += ["--smoke"] if options.smoke else []
     return [*parts, *(["--devices", str(options.devices)] if options.devices > 1 else [])]
 
 
@@ -140,7 +189,8 @@ def open_workbench(experiment: Experiment, options: Options, source: str) -> Wor
     where = device.resolve("cpu" if options.executor == "ray" else options.device)
     place = f"{source}: dataset"
     check(experiment.dataset, place)
-    return Workbench(open_dataset(experiment.dataset, data_root(options.data_root), place), where)
+    root = data_root(options.data_root)
+    return Workbench(open_dataset(experiment.dataset, root, place, experiment.data), where)
 
 
 def make_ready(
@@ -154,7 +204,7 @@ def make_ready(
 
     Args:
         runs: all runs; skips those in the store.
-        models: the networks as the experiment's key ``models`` lists them.
+        models: the networks' names, in the order of the experiment's key ``models``.
         workbench: the data.
         store: of finished stages.
         source: the experiment's file.
@@ -163,8 +213,8 @@ def make_ready(
         The runs that cannot work, and why.
 
     Raises:
-        BadInputError: weights cannot be fetched, a budget is out of reach, or no run at all can
-            work; names ``source``.
+        BadInputError: weights cannot be fetched or are another network's, a budget is out of
+            reach, or no run at all can work; names ``source``.
     """
     for weights in sorted({stage.start for run in runs for stage in run.stages} - {""}):
         fetch(weights)
@@ -173,6 +223,7 @@ def make_ready(
     left = [run for run in runs if run.stage.id not in done]
     refused = check_networks(left, workbench, models)
     left = [run for run in left if run.id not in refused]
+    check_weights(left, workbench, models, source)
     check_reach(left, workbench, source)
     refused |= check_methods(left, workbench, models)
     if len(refused) == len(runs):
@@ -184,6 +235,9 @@ def make_ready(
 def execute_missing(ready: Prepared, options: Options, observer: Observer) -> Outcome:
     """Execute the missing runs, in this process or in several."""
     ready.note_refused()
+    for code in {run.stage.architecture.code for run in ready.runs} - {None}:
+        if code and code.source:
+            code_files.keep(ready.store, code.content, code.source)
     if options.executor == "ray":
         return _execute_on_ray(ready, options, observer)
     finished = ready.results.finished()
@@ -214,6 +268,8 @@ def setup_of(
     threads = torch.get_num_threads()
     return Setup(
         dataset=experiment.dataset,
+        data=experiment.data,
+        fingerprint=workbench.dataset.fingerprint if workbench.dataset.facts else "",
         data_root=data_root(options.data_root).absolute(),
         device=str(workbench.device),
         method_files=tuple(path.absolute() for path in options.method_files),

@@ -87,7 +87,7 @@ def _train(
         trained = _run(stage, workbench, model, hooks, snapshot, _recipe(stage))
     if workbench.spread.helps:
         return {}, {}
-    counted = workbench.dense(stage.model)
+    counted = workbench.dense(stage.architecture)
     dense = sizes("dense", counted) | operations("dense", counted)
     left = State(dict(model.state_dict()), zeros_now(), snapshot.early or came.early)
     return left.pack(), workbench.measure(model) | trained | dense
@@ -157,7 +157,7 @@ def _finetune(
     keep(0.0)  # rewound or new weights have not been pruned yet
     recipe = _recipe(stage)
     if stage.retrain == "scratch-b":
-        dense = workbench.dense(stage.model)
+        dense = workbench.dense(stage.architecture)
         left = nonzero(dense, model, zeros).macs
         recipe = scratch_b(recipe, dense.macs, left, stage.scratch_limit)
     hooks = Hooks(after_step=keep, saver=saver)
@@ -171,7 +171,7 @@ def _finetune(
             model, structure_of(model), zeros, workbench.certificate_images
         )
         return tensors, record | {"surgery_difference": difference}
-    counted = workbench.dense(stage.model)  # never pruned: the dense control
+    counted = workbench.dense(stage.architecture)  # never pruned: the dense control
     for what in ("dense", "nonzero", "compact"):
         record |= sizes(what, counted)
     for what in ("dense", "compact"):
@@ -182,8 +182,10 @@ def _finetune(
 def _starting(stage: Stage, workbench: Workbench, came: State) -> nn.Module:
     """Return the network that a finetuning starts with."""
     if stage.retrain in SCRATCH and stage.parent:
-        return workbench.place(workbench.model(stage.model, stage.seed, "weights from scratch"))
-    model = workbench.starting(stage.model, stage.seed, "" if stage.parent else stage.start)
+        return workbench.place(
+            workbench.model(stage.architecture, stage.seed, "weights from scratch")
+        )
+    model = workbench.starting(stage.architecture, stage.seed, "" if stage.parent else stage.start)
     if stage.parent:
         restore(model, came.early if stage.retrain == "weight-rewind" else came.weights)
     return workbench.place(model)

@@ -36,6 +36,11 @@ def note(folder: Path, found: str) -> None:
     write(folder / NOTE, found)
 
 
+def forget(folder: Path) -> None:
+    """Note that another page is about to replace the report."""
+    (folder / NOTE).unlink(missing_ok=True)
+
+
 def _sources(folder: Path) -> Iterator[Path]:
     yield from sorted(folder.glob("*.jsonl"))
     yield from (path for path in (folder / "experiment.json",) if path.is_file())

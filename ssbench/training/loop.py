@@ -40,6 +40,8 @@ from ssbench.training.tally import Tally
 class Trained:
     """The result of a whole training: the last epoch's loss, and wall-clock seconds.
 
+    A training of no epoch has neither loss nor speed.
+
     Attributes:
         curve_loss: the loss of every epoch, and ``curve_error`` the errors in percent.
         resumed: number of times another process resumed the training.
@@ -50,10 +52,10 @@ class Trained:
         notes: what was asked for or is usual, and was not done, and why; None: nothing.
     """
 
-    loss: float
+    loss: float | None
     seconds: float
     penalty_seconds: float
-    images_per_second: float
+    images_per_second: float | None
     curve_loss: list[float]
     curve_error: list[float]
     resumed: int
@@ -181,10 +183,10 @@ class _Course:
 
     def trained(self, images: int) -> Trained:
         return Trained(
-            self.curve_loss[-1],
+            self.curve_loss[-1] if self.curve_loss else None,
             self.seconds,
             self.backward.priced.seconds,
-            images / self.seconds,
+            images / self.seconds if images else None,
             self.curve_loss,
             self.curve_error,
             self.resumed,

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssbench.errors import BadInputError
-from ssbench.executors.session import Options, make_ready, open_workbench, setup_of
-from ssbench.experiment.spec import Experiment, find, load
+from ssbench.executors.session import Options, experiment_of, make_ready, open_workbench, setup_of
+from ssbench.experiment.choose import only
+from ssbench.experiment.spec import Experiment, find
 from ssbench.experiment.subjects import Subject, subjects
 from ssbench.experiment.variants import variants
 from ssbench.method.registry import discover
@@ -43,20 +44,24 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
         BadInputError: what is wrong, where, and the remedy.
     """
     path = find(argument)
-    source, experiment = str(path), load(path, options.overrides)
+    source, experiment = str(path), experiment_of(path, options)
     tuned_on = _seeds(experiment, seeds, source)
     workbench = open_workbench(experiment, options, source)
     store = CheckpointStore(options.cache or options.results / ".cache")
     folder = options.results / experiment.name / "tuning"
-    data = {"data": workbench.dataset.fingerprint}
-    results = Results(folder, experiment.manifest | data | {"name": "runs"})
+    identity = workbench.dataset.identity
+    results = Results(folder, experiment.manifest | identity | {"name": "runs"})
     results.check()
     place = Place(
-        workbench, store, results, folder / "trials", setup_of(experiment, options, workbench)
+        workbench,
+        store,
+        results,
+        folder / "trials",
+        setup_of(experiment, options, workbench),
+        tuple(options.model_files),
     )
-    found = subjects(
-        experiment, variants(experiment, discover(options.method_files), source), source
-    )
+    chosen = variants(experiment, discover(options.method_files), source)
+    found = subjects(experiment, only(chosen, options.only, source), source)
     other_seeds = experiment.model_copy(update={"seeds": tuned_on})
     studies = [Study(each, other_seeds, source, place) for each in found if each.space]
     if not studies:
@@ -65,7 +70,7 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
             "names no learning rates; give one of them"
         )
     first = [run for study in studies for run in study.runs(study.subject.first)]
-    make_ready(first, experiment.models, workbench, store, source)
+    make_ready(first, experiment.model_names, workbench, store, source)
     untuned = [each for each in found if not each.space]
     return Prepared(
         source, experiment, tuned_on, studies, untuned, place, folder, tuple(options.overrides)
