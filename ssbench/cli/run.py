@@ -37,6 +37,7 @@ from ssbench.storage import code_files
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.files import make_folder
 from ssbench.storage.results import find_run
+from ssbench.storage.view import keep, kept
 
 ATTEMPTS = 3
 """How many times to rewrite records that were deleted during a run."""
@@ -65,6 +66,7 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     make_folder(ready.results.folder, "--results")
     ready.store.prepare()
     ready.results.open()
+    keep(ready.results.folder, ready.experiment.report)
     if options.retry_failed:
         ready.results.forget_failed(run.id for run in ready.runs)
     with observing(ready, options, log) as observer:
@@ -170,7 +172,7 @@ def show(folder: Path, console: Console, *, quiet: bool) -> None:
     page, found = folder / "report.html", freshness.fingerprint(folder)
     if not freshness.is_fresh(folder, found):
         claims = claims_.shipped(bench_folder())
-        render(folder, folder, FORMATS, claims, published)
+        render(folder, folder, FORMATS, claims, published, kept(folder))
         freshness.note(folder, found)
     if quiet:
         return
