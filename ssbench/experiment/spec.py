@@ -199,13 +199,15 @@ def find(argument: str) -> Path:
     )
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Read an experiment, apply ``key.path=value`` overrides, and check it.
+def load(
+    path: Path, overrides: Sequence[str] = (), content: dict[str, Any] | None = None
+) -> Experiment:
+    """Read an experiment (or take ``content``), apply ``key.path=value`` overrides, and check it.
 
     Raises:
         BadInputError: the file cannot be read, is not TOML, or a key or value does not fit.
     """
-    content = {"name": path.stem} | read_toml(path)
+    content = {"name": path.stem} | (read_toml(path) if content is None else content)
     if "methods" in content:  # so that --set reaches into them
         content["methods"] = by_name(content["methods"])
     try:

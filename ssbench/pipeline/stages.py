@@ -79,7 +79,7 @@ def _train(
     rewound = stage.retrain == "weight-rewind"
     model = attached(stage, workbench, came.early if rewound else came.weights)
     zeros = _on(workbench, came.zeros)
-    hooks, zeros_now = _hooks(stage, workbench, model, zeros)
+    hooks, zeros_now = hooks_of(stage, workbench, model, zeros)
     with watched_training(stage.method, workbench) if stage.method else nullcontext():
         hooks.after_step(0.0)  # what a method attaches may have changed pruned weights
         snapshot = _Snapshot(model, stage.snapshot, listen)
@@ -93,7 +93,7 @@ def _train(
     return left.pack(), workbench.measure(model) | trained | dense
 
 
-def _hooks(
+def hooks_of(
     stage: Stage, workbench: Workbench, model: nn.Module, zeros: Tensors
 ) -> tuple[Hooks, Callable[[], Tensors]]:
     """Return a method's hooks for a training, and a function for the current zeros."""

@@ -237,9 +237,16 @@ class _Course:
         restore_draws(saved.part("draws:"), self.device)
 
 
-def _optimiser(
+def optimiser_groups(
     model: nn.Module, recipe: Recipe, own: list[ParameterGroup]
-) -> torch.optim.Optimizer:
+) -> list[dict[str, object]]:
+    """Return the parameter groups for an optimiser of torch; the first has the recipe's settings.
+
+    Args:
+        model: the network.
+        recipe: learning rate and weight decay.
+        own: the parameters with settings of their own.
+    """
     taken = {id(parameter) for group in own for parameter in group.params}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
     groups: list[dict[str, object]] = [{"params": rest}]
@@ -247,6 +254,13 @@ def _optimiser(
         decay = recipe.weight_decay if group.weight_decay is None else group.weight_decay
         rate = recipe.lr * group.lr_scale
         groups.append({"params": group.params, "weight_decay": decay, "lr": rate})
+    return groups
+
+
+def _optimiser(
+    model: nn.Module, recipe: Recipe, own: list[ParameterGroup]
+) -> torch.optim.Optimizer:
+    groups = optimiser_groups(model, recipe, own)
     if recipe.optimizer == "adam":
         on_gpu = rest[0].device.type == "cuda" if rest else False
         return torch.optim.Adam(
