@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from ssbench.data.batches import StreamFeed
 from ssbench.data.dataset import Normalisation
 from ssbench.data.image_folder import Files
 from ssbench.data.picture import read_image
@@ -75,9 +76,9 @@ class FolderLoader:
             batches[-2:] = [batches[-2] + batches[-1]]
         return self._batches([batch[self.share.shown(len(batch))] for batch in batches])
 
-    def feed(self) -> FolderFeed:
+    def feed(self) -> StreamFeed:
         """Make the feed of a training."""
-        return FolderFeed(self)
+        return StreamFeed(self.shuffled)
 
     def _starts(self) -> range:
         return range(0, len(self.split), self.batch_size)
@@ -99,47 +100,6 @@ class FolderLoader:
             pixels = images.to(device, non_blocking=True).float()
             normalised = ((pixels - mean) / sd).contiguous(memory_format=torch.channels_last)
             yield normalised, labels.to(device, non_blocking=True)
-
-
-class FolderFeed:
-    """Takes batches from files; recorded steps read them from memory that is filled before each."""
-
-    def __init__(self, loader: FolderLoader) -> None:
-        self._loader = loader
-        self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())
-        self._now: tuple[Tensor, Tensor] | None = None
-        self._fixed: dict[int, tuple[Tensor, Tensor] | None] = {}
-
-    def begin(self, order: torch.Generator, augmentation: torch.Generator) -> None:
-        """Start an epoch; the reading processes finish the one before."""
-        next(self._batches, None)
-        self._batches = self._loader.shuffled(order, augmentation)
-
-    def fetch(self) -> None:
-        """Wait for the next batch of the reading processes."""
-        images, labels = next(self._batches)
-        size = len(labels)
-        if size in self._fixed:
-            there = self._fixed[size] or (torch.empty_like(images), torch.empty_like(labels))
-            self._fixed[size] = there
-            there[0].copy_(images)
-            there[1].copy_(labels)
-            images, labels = there
-        self._now = images, labels
-
-    def batch(self, size: int) -> tuple[Tensor, Tensor]:
-        """Return the current batch."""
-        del size
-        assert self._now is not None  # fetch was called
-        return self._now
-
-    def fix(self, size: int) -> None:
-        """From the next `fetch` on, put each batch of this size into the same memory."""
-        self._fixed.setdefault(size, None)
-
-    def state(self) -> list[Tensor]:
-        """Return nothing: `batch` changes nothing."""
-        return []
 
 
 def _undisturbed(_: int) -> None:

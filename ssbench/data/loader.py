@@ -129,8 +129,9 @@ class MemoryFeed:
             self._numbers.copy_(drawn)
         self._at.zero_()
 
-    def fetch(self) -> None:
+    def fetch(self, size: int) -> None:
         """Do nothing: all images are on the device."""
+        del size
 
     def batch(self, size: int) -> tuple[Tensor, Tensor]:
         """Return this process's share of the next ``size`` images, and go on to the next batch."""

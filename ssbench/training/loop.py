@@ -262,7 +262,7 @@ def _optimiser(
 ) -> torch.optim.Optimizer:
     groups = optimiser_groups(model, recipe, own)
     if recipe.optimizer == "adam":
-        on_gpu = rest[0].device.type == "cuda" if rest else False
+        on_gpu = next(model.parameters()).device.type == "cuda"
         return torch.optim.Adam(
             groups,
             lr=recipe.lr,

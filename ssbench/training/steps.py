@@ -84,7 +84,7 @@ class Steps:
         parts = self._parts
         if self._tries:
             parts.feed.fix(size)
-        parts.feed.fetch()
+        parts.feed.fetch(size)
         self._take(size)
         self._left[size] -= 1
         parts.tally.images += parts.spread.own(size)
