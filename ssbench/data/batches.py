@@ -12,7 +12,6 @@ from ssbench.data.dataset import Split
 from ssbench.data.image_folder import Files
 from ssbench.errors import RunFailedError
 
-
 Shuffled = Callable[[torch.Generator, torch.Generator], Iterator[tuple[Tensor, Tensor]]]
 
 
@@ -91,10 +90,11 @@ class StreamFeed:
         Raises:
             RunFailedError: it has another number of images than was planned.
         """
-        images, labels = batch = next(self._batches, (None, None))
-        if images is None or labels is None or (self._check and len(labels) != size):
-            found = "none" if labels is None else str(len(labels))
-            raise RunFailedError(f"the loader gave a batch of {found} images where {size} were due")
+        batch = next(self._batches, None)
+        if batch is None or (self._check and len(batch[1]) != size):
+            found = f"a batch of {len(batch[1])} images" if batch else "no batch"
+            raise RunFailedError(f"the loader gave {found} where {size} images were due")
+        images, labels = batch
         if size in self._fixed:
             there = self._fixed[size] or (torch.empty_like(images), torch.empty_like(labels))
             self._fixed[size] = batch = there
