@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from ssbench.errors import BadInputError as BadInputError
     from ssbench.models.exported import load as load
     from ssbench.report.notebook import Results as Results
+
+if not (Path(__file__).parent / "methods").is_dir():
+    # A checkout has methods/ beside the package. An installed checkout knows; this is for Python
+    # that finds the folder itself, because it was started there.
+    __path__.append(str(Path(__file__).parent.parent))
 
 __version__ = "0.1.0"
 __all__ = ["BadInputError", "Results", "attach", "load", "load_results", "prune", "run"]

@@ -38,9 +38,10 @@ OPTIONAL = {
 fvcore is not slow itself, but compiles helpers while it is imported."""
 LAZY = {
     "ssbench.data.registry": {"ssbench"}, "ssbench.errors": {"pydantic", "pydantic_core"},
-    "ssbench.models.from_timm": {"torch"},
+    "ssbench.models.from_timm": {"torch"}, "ssbench.training.compiled": {"torch"},
 }  # fmt: skip
-"""Modules that import more inside functions: listing data sets needs no torch, help no pydantic."""
+"""Modules that import more inside functions: listing data sets needs no torch, help no pydantic,
+and a training without compilation nothing of torch's compiler."""
 
 MODULES = {
     ".".join(("ssbench", *path.relative_to(PACKAGE).with_suffix("").parts)): path

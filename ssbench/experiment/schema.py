@@ -28,8 +28,16 @@ from ssbench.training.recipe import Recipe
 
 Schema = dict[str, Any]
 TABLES: tuple[type[BaseModel], ...] = (
-    Experiment, DataSettings, Scale, BudgetSpec, ModelSpec, MethodSpec, TuneSpec, View, Recipe,
-)  # fmt: skip
+    Experiment,
+    DataSettings,
+    Scale,
+    BudgetSpec,
+    ModelSpec,
+    MethodSpec,
+    TuneSpec,
+    View,
+    Recipe,
+)
 METHOD = "method-"
 """The beginning of the names of the methods' definitions."""
 

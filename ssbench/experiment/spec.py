@@ -275,9 +275,9 @@ def _allowed(location: tuple[int | str, ...]) -> list[str]:
         "finetune": Recipe,
         "budget": BudgetSpec,
         "tune": TuneSpec,
-        "report": View,
         "data": DataSettings,
         "normalise": Scale,
+        "report": View,
     }
     model = next((tables[str(part)] for part in reversed(location) if part in tables), Experiment)
     return list(model.model_fields)

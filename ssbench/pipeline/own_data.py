@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ssbench.data.batches import StreamFeed
 from ssbench.data.dataset import Split
 from ssbench.data.loader import batch_sizes
 from ssbench.errors import BadInputError
@@ -126,6 +127,10 @@ class TensorBatches:
         for part in torch.split(chosen, batch_sizes(len(self.split), self.batch_size)):
             yield self.split.images[part], self.split.labels[part]
 
+    def feed(self) -> StreamFeed:
+        """Make the feed of a training."""
+        return StreamFeed(self.shuffled)
+
 
 @dataclass(frozen=True)
 class LoadedBatches:
@@ -154,6 +159,10 @@ class LoadedBatches:
             held = (images, labels)
         if held is not None:
             yield held
+
+    def feed(self) -> StreamFeed:
+        """Make the feed of a training."""
+        return StreamFeed(self.shuffled, check=True)
 
     def _moved(self, batches: Iterator[Any]) -> Iterator[tuple[Tensor, Tensor]]:
         for images, labels in batches:

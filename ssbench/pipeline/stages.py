@@ -30,6 +30,7 @@ from ssbench.training.energy import metered
 from ssbench.training.loop import Epoch, Hooks, Listener, train
 from ssbench.training.precision import products
 from ssbench.training.recipe import Recipe
+from ssbench.training.repeatable import deterministic
 
 Record = dict[str, Any]
 
@@ -61,7 +62,8 @@ def carry_out(
     workbench = workbench.fitted(stage.preprocessing)
     jointly = workbench.spread.share.of
     # Matrix products in single precision, unless a training asks for less.
-    with metered(workbench.device, jointly) as meter, products("fp32"):
+    device = workbench.device
+    with metered(device, jointly) as meter, products("fp32"), deterministic(device):
         if stage.kind == "prune":
             tensors, record = prune(stage, workbench, before)
         else:
@@ -212,6 +214,9 @@ def _run(
         "resumed": trained.resumed,
         "trained_on": trained.trained_on,
         "micro_batch": trained.micro_batch,
+        "captured": trained.captured,
+        "compile": trained.compiled,
+        "step_notes": trained.notes,
     }
 
 
