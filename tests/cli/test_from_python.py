@@ -188,10 +188,10 @@ def test_arrays_are_kept_so_that_a_run_can_be_repeated(tmp_path: Path, invoke: I
         "methods": ["magnitude"],
         "quiet": True,
     }
-    results = ssbench.run(content, data=arrays, quiet=True, **asked)
+    results = ssbench.run(content, data=arrays, **asked)
     assert results.failed == {}
     (kept,) = (tmp_path / "results").glob("arrays-*.npz")
-    same = ssbench.run(content, data=kept, quiet=True, **asked)
+    same = ssbench.run(content, data=kept, **asked)
     assert ids(same.path) == ids(results.path)
     command = records(results.path)[-1]["command"]
     ended = invoke("run", *command, "--results", tmp_path / "results", "--quiet")
