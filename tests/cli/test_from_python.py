@@ -1,7 +1,9 @@
 """`ssbench.run` does what ``ssbench run`` does: the same ids, cache, records and refusals."""
 
 import importlib
+import io
 import json
+import signal
 import subprocess
 import sys
 import tomllib
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 import ssbench
@@ -173,6 +176,31 @@ def test_a_network_of_ones_own_is_given_as_a_class(
 class InThisFile:
     class Inside:
         pass
+
+
+class Interrupting(io.StringIO):
+    """What a notebook's output is, and an interrupt when the first run has finished."""
+
+    def write(self, text: str) -> int:
+        if "[1/3]" in text:
+            signal.raise_signal(signal.SIGINT)
+        return super().write(text)
+
+
+def test_an_interrupt_ends_and_the_same_call_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    shown = Console(file=Interrupting(), force_terminal=False)
+    monkeypatch.setattr(from_python, "progress_console", lambda: shown)
+    with pytest.raises(KeyboardInterrupt, match="start again to continue"):
+        ssbench.run(CONTENT, results=tmp_path)
+    assert signal.getsignal(signal.SIGINT) is before
+    first = {path: path.stat().st_mtime_ns for path in tmp_path.glob("tiny/*.jsonl")}
+    assert 1 <= len(first) < 3
+    again = ssbench.run(CONTENT, results=tmp_path, quiet=True)
+    assert len(ids(again.path)) == 3
+    assert {path: path.stat().st_mtime_ns for path in first} == first
 
 
 def test_arrays_are_kept_so_that_a_run_can_be_repeated(tmp_path: Path, invoke: Invoke) -> None:
