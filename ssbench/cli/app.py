@@ -67,13 +67,6 @@ class ExportFormat(StrEnum):
     PT2 = "pt2"
 
 
-class Executor(StrEnum):
-    """Where stages run."""
-
-    LOCAL = "local"
-    RAY = "ray"
-
-
 @app.command()
 def run(
     experiment: Named = "bench/quickstart.toml",
@@ -124,8 +117,13 @@ def run(
         typer.Option(metavar="N", min=1, help="Number of devices that train each stage jointly."),
     ] = 1,
     executor: Annotated[
-        Executor, typer.Option(help="ray: use a cluster (pip install 'ssbench[ray]').")
-    ] = Executor.LOCAL,
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="local, processes, ray (a cluster: pip install 'ssbench[ray]'), or an installed "
+            "package's.",
+        ),
+    ] = "local",
     address: Annotated[
         str | None,
         typer.Option(
@@ -152,9 +150,9 @@ def run(
         tuned=tuned,
         concurrency=_concurrency(concurrency),
         save_every=save_every,
-        devices=_devices(devices, concurrency, executor),
-        executor=executor.value,
-        address=_address(executor, address),
+        devices=devices,
+        executor=executor,
+        address=address,
     )
     pair = None if until_separated is None else separate.rows_of(until_separated)
     if pair is None and max_seeds is not None:
@@ -260,25 +258,6 @@ def _concurrency(text: str | None) -> int | Literal["auto"] | None:
     if text.isdecimal() and int(text) > 0:
         return int(text)
     raise BadInputError(f"--concurrency {text}: write a number of processes, at least 1, or auto")
-
-
-def _devices(devices: int, concurrency: str | None, executor: Executor) -> int:
-    if devices > 1 and (concurrency or "1") != "1":
-        raise BadInputError(
-            f"--devices {devices}: each stage uses all devices; leave out --concurrency"
-        )
-    if devices > 1 and executor is Executor.RAY:
-        raise BadInputError(
-            f"--devices {devices}: Ray gives each stage one GPU; leave out --devices or "
-            "--executor ray"
-        )
-    return devices
-
-
-def _address(executor: Executor, address: str | None) -> str:
-    if address is not None and executor is not Executor.RAY:
-        raise BadInputError(f"--address {address}: only for a Ray cluster; add --executor ray")
-    return address or "local"
 
 
 app.command("list")(inspect.list_)

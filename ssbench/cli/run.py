@@ -12,7 +12,6 @@ from ssbench.analysis.published import collect
 from ssbench.data.remarks import print_remarks
 from ssbench.errors import BadInputError
 from ssbench.executors import estimate, progress
-from ssbench.executors.ray.cluster import reach
 from ssbench.executors.session import Options, execute_missing, prepare
 from ssbench.executors.stage_runner import Outcome
 from ssbench.models.exported import Format
@@ -41,8 +40,6 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
         console: for the result.
         log: for progress.
     """
-    if options.executor == "ray" and not options.dry_run:
-        reach(options.address)
     ready = prepare(argument, options)
     print_remarks(ready.workbench.dataset, log)
     if options.dry_run:
@@ -62,12 +59,12 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
         ready.results.forget_failed(run.id for run in ready.runs)
     with progress.observer(ready.runs, log, quiet=options.quiet) as observer:
         ready.results.tell = observer.warn
-        outcome = execute_missing(ready, options, observer)
+        outcome = execute_missing(ready, observer)
         for _ in range(ATTEMPTS):
             if all(ready.results.has(run.id) for run in ready.runs):
                 break
             # Someone removed the records meanwhile; the stages are still in the cache.
-            outcome = execute_missing(ready, options, observer)
+            outcome = execute_missing(ready, observer)
     show(ready.results.folder, console, quiet=options.quiet)
     _tell(outcome.failed, log)
     if outcome.failed:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssbench.errors import BadInputError
-from ssbench.executors.session import Options, make_ready, open_workbench, setup_of
+from ssbench.executors.session import Options, make_ready, open_job
 from ssbench.experiment.spec import Experiment, find, load
 from ssbench.experiment.subjects import Subject, subjects
 from ssbench.experiment.variants import variants
 from ssbench.method.registry import discover
-from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
 from ssbench.tuning.study import Place, Study
 
@@ -45,15 +44,12 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
     path = find(argument)
     source, experiment = str(path), load(path, options.overrides)
     tuned_on = _seeds(experiment, seeds, source)
-    workbench = open_workbench(experiment, options, source)
-    store = CheckpointStore(options.cache or options.results / ".cache")
+    job = open_job(experiment, options, source)
     folder = options.results / experiment.name / "tuning"
-    data = {"data": workbench.dataset.fingerprint}
+    data = {"data": job.workbench.dataset.fingerprint}
     results = Results(folder, experiment.manifest | data | {"name": "runs"})
     results.check()
-    place = Place(
-        workbench, store, results, folder / "trials", setup_of(experiment, options, workbench)
-    )
+    place = Place(job, results, folder / "trials")
     found = subjects(
         experiment, variants(experiment, discover(options.method_files), source), source
     )
@@ -65,7 +61,7 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
             "names no learning rates; give one of them"
         )
     first = [run for study in studies for run in study.runs(study.subject.first)]
-    make_ready(first, experiment.models, workbench, store, source)
+    make_ready(first, experiment.models, job, source)
     untuned = [each for each in found if not each.space]
     return Prepared(
         source, experiment, tuned_on, studies, untuned, place, folder, tuple(options.overrides)

@@ -15,7 +15,7 @@ from ssbench.data.registry import open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors.ray import cluster, compatibility, shipping
 from ssbench.executors.ray.cluster import Share, cpu_share, gpu_share
-from ssbench.executors.ray.driver import _TensorRefs
+from ssbench.executors.ray.executor import _TensorRefs
 from ssbench.executors.ray.mailbox import Mailbox, ProgressMessage, ProgressReporter
 from ssbench.executors.ray.task import pack
 from ssbench.experiment.plan import plan, stages

@@ -391,7 +391,7 @@ def test_every_epoch_is_reported_once_and_in_order(tiny: Path, tmp_path: Path) -
     make_folder(ready.results.folder, "--results")
     ready.store.prepare()
     told = Told()
-    assert not execute_missing(ready, options, told).failed
+    assert not execute_missing(ready, told).failed
     for stage in stages(ready.runs):
         assert told.of[stage.id] == ["started", *range(1, stage.epochs + 1), "done"]
 

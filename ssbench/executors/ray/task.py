@@ -20,7 +20,7 @@ from ssbench.data.dataset import DataSet
 from ssbench.data.without_test import hold_back
 from ssbench.errors import BadInputError
 from ssbench.executors.capacity import needed
-from ssbench.executors.processes.worker import Failed, Refused
+from ssbench.executors.protocol import Failed, Refused
 from ssbench.executors.ray import compatibility, shipping
 from ssbench.executors.ray.mailbox import ProgressReporter
 from ssbench.executors.stage_runner import StageFailedError, StageRunner
@@ -90,7 +90,7 @@ def carry_out(orders: Orders, stage: bytes, before: bytes) -> tuple[Report, byte
         reporter.began()
         tensors, record = runner.compute(what, load(before) if before else {}, reporter)
     except StageFailedError as failure:
-        return Failed(str(failure), failure.facts), b""
+        return failure.message(), b""
     except BadInputError as error:
         return Refused(str(error)), b""
     return Finished(record, tuple(reporter.epochs)), pack(tensors)
