@@ -47,6 +47,11 @@ def hold_back(
     return kept
 
 
+def refuse_test(name: str, root: Path, outsider: str) -> None:
+    """Hide a data set's test images from a method's module; this process has not opened them."""
+    close(_places_of_test(name, root), outsider)
+
+
 def _places_of_test(name: str, root: Path) -> list[Path]:
     """Return the files or folders with a data set's test images; none if a program draws them."""
     if name.startswith(FOLDER):

@@ -11,6 +11,7 @@ from ssbench.data.registry import check, open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors.coordinator import execute
 from ssbench.executors.processes import ddp_group
+from ssbench.executors.processes.trial import try_elsewhere
 from ssbench.executors.protocol import Job, Where
 from ssbench.executors.registry import find as find_executor
 from ssbench.executors.stage_runner import Observer, Outcome
@@ -167,8 +168,8 @@ def make_ready(
     left = [run for run in runs if run.stage.id not in done]
     refused = check_networks(left, workbench, models)
     left = [run for run in left if run.id not in refused]
-    check_reach(left, workbench, source)
-    refused |= check_methods(left, workbench, models)
+    refused |= check_methods(left, workbench, models, try_elsewhere(job))
+    check_reach([run for run in left if run.id not in refused], workbench, source)
     if len(refused) == len(runs):
         reasons = dict.fromkeys(refused.values())
         raise BadInputError("\n".join(f"{source}: {reason}" for reason in reasons))

@@ -62,7 +62,7 @@ def work(setup: Setup, pipe: Connection) -> None:
 
 
 def serve(
-    pipe: Connection, threads: int, begin: Callable[[], Callable[[Stage], Message | None]]
+    pipe: Connection, threads: int, begin: Callable[[], Callable[[Stage], object | None]]
 ) -> None:
     """Answer every stage from the pipe, until the other end closes it.
 
@@ -96,7 +96,7 @@ def _end(*_: object) -> None:
     raise Ended(1)
 
 
-def _answer(pipe: Connection, answer: Callable[[Stage], Message | None]) -> None:
+def _answer(pipe: Connection, answer: Callable[[Stage], object | None]) -> None:
     while True:
         said = answer(pipe.recv())
         if said is not None:
@@ -138,10 +138,7 @@ def open_runner(setup: Setup, pipe: Connection, spread: SingleProcess | None = N
         CheckpointStore(setup.cache),
     )
     if isolated:
-        try:
-            import_one(setup.method_module, setup.method_files)
-        except BadInputError as error:
-            raise StageFailedError(str(error), {}) from error
+        import_method(setup)
 
     def warn(text: str) -> None:
         pipe.send(Warned(text))
@@ -155,6 +152,18 @@ def open_runner(setup: Setup, pipe: Connection, spread: SingleProcess | None = N
         writes=not workbench.spread.helps,
     )
     return StageRunner(workbench, store, partials, warn, isolated=isolated)
+
+
+def import_method(setup: Setup) -> None:
+    """Import the method that does not ship with ssbench.
+
+    Raises:
+        StageFailedError: the import fails.
+    """
+    try:
+        import_one(setup.method_module, setup.method_files)
+    except BadInputError as error:
+        raise StageFailedError(str(error), {}) from error
 
 
 def carry_out(

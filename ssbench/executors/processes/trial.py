@@ -1,0 +1,52 @@
+"""Try a method that does not ship with ssbench in a process of its own, before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from multiprocessing.connection import Connection
+
+from ssbench.data.without_test import refuse_test
+from ssbench.executors.processes.pool import setup_of
+from ssbench.executors.processes.process import Process
+from ssbench.executors.processes.worker import Setup, import_method, serve
+from ssbench.executors.protocol import Failed, Job
+from ssbench.experiment.stage import Stage
+from ssbench.pipeline.precheck import Attempt, Trial, try_method
+from ssbench.pipeline.workbench import Workbench
+
+SECONDS = 60.0
+"""A trial that takes longer shows nothing."""
+
+
+def try_elsewhere(job: Job) -> Attempt:
+    """Return a function that tries a method in another process."""
+
+    def attempt(stage: Stage, small: Workbench) -> Trial:
+        setup = replace(setup_of(job, 1), device="cpu", method_module=stage.foreign_module)
+        worker = Process(setup, _work, small)
+        try:
+            worker.give(stage)
+            shown: object = worker.message() if worker.pipe.poll(SECONDS) else Trial()
+        finally:
+            worker.stop()
+        if isinstance(shown, Failed):
+            return Trial(shown.reason)
+        return shown if isinstance(shown, Trial) else Trial()
+
+    return attempt
+
+
+def _work(setup: Setup, pipe: Connection, small: Workbench) -> None:
+    serve(pipe, setup.threads, partial(_begin, setup, small))
+
+
+def _begin(setup: Setup, small: Workbench) -> Callable[[Stage], Trial]:
+    refuse_test(setup.dataset, setup.data_root, setup.method_module)
+    import_method(setup)
+    return partial(_try, small)
+
+
+def _try(small: Workbench, stage: Stage) -> Trial:
+    return try_method(stage, small)
