@@ -7,6 +7,9 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 
+import torch
+
+from ssbench.data.dataset import DataSet
 from ssbench.data.without_test import refuse_test
 from ssbench.executors.processes.pool import setup_of
 from ssbench.executors.processes.process import Process
@@ -25,7 +28,7 @@ def try_elsewhere(job: Job) -> Attempt:
 
     def attempt(stage: Stage, small: Workbench) -> Trial:
         setup = replace(setup_of(job, 1), device="cpu", method_module=stage.foreign_module)
-        worker = Process(setup, _work, small)
+        worker = Process(setup, _work, small.dataset)
         try:
             worker.give(stage)
             shown: object = worker.message() if worker.pipe.poll(SECONDS) else Trial()
@@ -38,11 +41,12 @@ def try_elsewhere(job: Job) -> Attempt:
     return attempt
 
 
-def _work(setup: Setup, pipe: Connection, small: Workbench) -> None:
-    serve(pipe, setup.threads, partial(_begin, setup, small))
+def _work(setup: Setup, pipe: Connection, images: DataSet) -> None:
+    serve(pipe, setup.threads, partial(_begin, setup, images))
 
 
-def _begin(setup: Setup, small: Workbench) -> Callable[[Stage], Trial]:
+def _begin(setup: Setup, images: DataSet) -> Callable[[Stage], Trial]:
+    small = Workbench(images, torch.device("cpu"))
     refuse_test(setup.dataset, setup.data_root, setup.method_module)
     import_method(setup)
     return partial(_try, small)
