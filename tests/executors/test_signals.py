@@ -22,7 +22,7 @@ from tests.support.processes import EXPERIMENT, alive, ended, prepared, results,
 
 ASKS = '''
 """Asks the process that started its own to stop, in the second of three epochs, as a file says."""
-import multiprocessing, os, signal, time
+import multiprocessing, os, signal, sys, time
 from dataclasses import dataclass
 from pathlib import Path
 from ssbench.method import Method, prunable_weights
@@ -35,7 +35,8 @@ class Asks(Method):
 
     def after_step(self, model, progress):
         order = Path(self.order)
-        if progress > 0.4 and order.exists():
+        trial = "ssbench.executors.processes.trial" in sys.modules
+        if progress > 0.4 and order.exists() and not trial:
             names = order.read_text().split()
             order.unlink()
             for name in names:
