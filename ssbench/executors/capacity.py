@@ -41,9 +41,9 @@ def needed(runs: Sequence[Run], workbench: Workbench) -> int:
     batch, which may need more.
     """
     clear(workbench.device)
-    found = kinds(runs)
-    for kind in sorted(found):
-        name, (recipe, how) = kind[0], found[kind]
+    trainings = kinds(runs)
+    for kind in sorted(trainings):
+        name, (recipe, how) = kind[0], trainings[kind]
         train_briefly(workbench.fitted(how), name, recipe, seconds=0.0)
         if workbench.device.type == "cuda":
             _evaluate_briefly(workbench.fitted(how), name)

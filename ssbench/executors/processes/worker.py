@@ -98,10 +98,10 @@ def _end(*_: object) -> None:
 
 def _answer(pipe: Connection, answer: Callable[[Stage], object | None]) -> None:
     while True:
-        said = answer(pipe.recv())
-        if said is not None:
+        message = answer(pipe.recv())
+        if message is not None:
             with STOP.deferred():
-                pipe.send(said)
+                pipe.send(message)
 
 
 def _say(pipe: Connection, last: Message) -> None:
