@@ -116,6 +116,21 @@ def test_a_request_that_nobody_answers_ends_behind_what_it_interrupted() -> None
     assert did == ["inner", "outer"]
 
 
+def test_what_can_end_at_once_does_so_although_others_wait() -> None:
+    did = []
+
+    def nested() -> None:
+        with STOP.deferred():
+            did.append("submitted")
+            with STOP.at_once():
+                os.kill(os.getpid(), signal.SIGINT)
+                did.append("never")
+
+    with STOP.signals(), pytest.raises(Stopped):
+        nested()
+    assert did == ["submitted"]
+
+
 def test_a_wait_for_others_is_woken() -> None:
     timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
 
