@@ -111,16 +111,18 @@ def pack(tensors: Tensors) -> bytes:
     return save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
 
 
-_runners: dict[str, StageRunner] = {}
-"""The runner for the latest orders of this process, by their key."""
+_runners: dict[tuple[str, str], StageRunner] = {}
+"""The runner for the latest orders of this process, by their key and the method's module: Ray may
+give a stage of a method that does not ship with ssbench to a process that has run others."""
 
 
 def _runner(orders: Orders) -> StageRunner:
-    if orders.key not in _runners:
+    key = orders.key, orders.method_module
+    if key not in _runners:
         _runners.clear()
         alone = bool(orders.method_module)
-        _runners[orders.key] = StageRunner(_workbench(orders), None, isolated=alone)
-    return _runners[orders.key]
+        _runners[key] = StageRunner(_workbench(orders), None, isolated=alone)
+    return _runners[key]
 
 
 def _workbench(orders: Orders) -> Workbench:
