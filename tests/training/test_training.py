@@ -71,14 +71,15 @@ def test_a_group_has_its_own_weight_decay_or_else_the_recipes(
     own: float | None, kept: bool
 ) -> None:
     model = network()
-    model.register_parameter("gate", nn.Parameter(torch.ones(4)))
+    gate = nn.Parameter(torch.ones(4))
+    model.register_parameter("gate", gate)
     hooks = Hooks(
-        groups=[ParameterGroup([model.gate], weight_decay=own)],
-        penalty=lambda: 0.0 * model.gate.sum(),  # a gradient of zero: only decay moves it
+        groups=[ParameterGroup([gate], weight_decay=own)],
+        penalty=lambda: 0.0 * gate.sum(),  # a gradient of zero: only decay moves it
     )
     recipe = Recipe(epochs=1, lr=0.1, weight_decay=0.1)
     train(model, recipe, loader(), 0, hooks, lambda _: None)
-    assert torch.equal(model.gate.detach(), torch.ones(4)) is kept
+    assert torch.equal(gate.detach(), torch.ones(4)) is kept
 
 
 def test_order_and_augmentation_have_seeds_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
