@@ -7,11 +7,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import sysconfig
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from traceback import FrameSummary
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from pydantic import AfterValidator, ValidationError
+    from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
 
@@ -47,24 +52,93 @@ def outside(value: object, limit: Limit) -> str | None:
     return f"must lie between {low:g} and {high:g}: {reason}"
 
 
-def within(low: float, high: float, reason: str) -> AfterValidator:
-    """Make a pydantic validator of a field's range, for ``Annotated``."""
-    from pydantic import AfterValidator
+@dataclass(frozen=True)
+class within:  # noqa: N801 -- reads like a function in Annotated
+    """A field's range for pydantic, for ``Annotated``: ``within(0, 1, "it is a share")``."""
 
-    def check(value: Any) -> Any:
-        if found := outside(value, (low, high, reason)):
+    low: float
+    high: float
+    reason: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Check the range after the type."""
+        from pydantic_core.core_schema import no_info_after_validator_function
+
+        return no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        """Tell the range to editors."""
+        return {**handler(schema), "minimum": self.low, "maximum": self.high}
+
+    def _check(self, value: Any) -> Any:
+        if found := outside(value, (self.low, self.high, self.reason)):
             raise ValueError(found)
         return value
 
-    return AfterValidator(check)
+
+MOST_NAMES = 3
+"""The number of names that a message suggests; a list of hundreds hides the message."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Suggest the known name that was probably meant, and list all known names."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(names)}"
+def nearest(name: str, known: Iterable[str], everything: str = "") -> str:
+    """Suggest the known names that were probably meant, at most `MOST_NAMES`.
+
+    Args:
+        name: the unknown name.
+        known: all names.
+        everything: what shows all of them, for example ``ssbench list models``.
+    """
+    names = sorted(set(known))
+    more = f"{everything} shows all {len(names):,}" if everything else ""
+    close = difflib.get_close_matches(name, names, n=MOST_NAMES, cutoff=0.5)
+    if close:
+        return f"did you mean {alternatives(close)}? {more}".rstrip()
+    if len(names) <= MOST_NAMES:
+        return f"known: {', '.join(names)}"
+    return more or f"known: {', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES:,} more"
+
+
+def alternatives(names: Sequence[str]) -> str:
+    """Write names as ``'a', 'b' or 'c'``."""
+    *first, last = [repr(name) for name in names]
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def located(error: Exception) -> str:
+    """Return an error's text, and the line of a user's file at fault."""
+    if isinstance(error, BadInputError):
+        return str(error)
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    frame = blamed(error)
+    place = f" ({frame.filename}, line {frame.lineno})" if frame else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def blamed(error: BaseException) -> FrameSummary | None:
+    """Return the innermost line of the user's own code under which an error arose.
+
+    Without one, the innermost line of a method of ssbench, else the innermost of all: the line at
+    fault called what raised. None: the error was never raised.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    files = [each for each in frames if not each.filename.startswith("<")]
+    users = [each for each in files if _is_users(each.filename)]
+    methods = [each for each in files if Path(each.filename).parent in _METHODS]
+    ranked = users or methods or files or frames
+    return ranked[-1] if ranked else None
+
+
+_PACKAGE = Path(__file__).parent
+_METHODS = (_PACKAGE / "methods", _PACKAGE.parent / "methods")
+_LIBRARIES = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platlib", "purelib")})
+
+
+def _is_users(filename: str) -> bool:
+    """Whether a file belongs neither to ssbench nor to Python and its packages."""
+    path = Path(filename)
+    ours = path.is_relative_to(_PACKAGE) or path.parent in _METHODS
+    return not ours and not filename.startswith(_LIBRARIES) and path.is_file()
 
 
 Fault = Literal["damaged", "other-version"]

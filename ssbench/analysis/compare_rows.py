@@ -148,6 +148,7 @@ _CONDITIONS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("scope", _each("scope")),
     ("protection", _each("protection")),
     ("passes", _each("passes")),
+    ("shares after the passes", _each("schedule")),
     ("after pruning", _each("retrain")),
     ("tuning", _tuning),
     ("last learning rate", _each("lr")),

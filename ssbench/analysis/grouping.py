@@ -49,6 +49,7 @@ def plan_of(record: Record, *, floor: bool = True) -> str:
         record.grain, record.budget_unit, record.budget_asked, record.scope,
         *([record.protection] if floor else []),
         record.passes, record.retrain or "finetune", record.start or "random",
+        *([record.schedule] if record.schedule else []),
         *([record.tuning.model_dump()] if record.tuning else []),
     )  # fmt: skip
     return json.dumps(parts, sort_keys=True)
@@ -206,6 +207,12 @@ def _micro_batch(run: RunRecords) -> str:
     return f"micro-batch {size}" if size else ""
 
 
+def _passes(run: RunRecords) -> str:
+    if run.final.schedule:
+        return f"passes to {', '.join(f'{100 * share:g} %' for share in run.final.schedule)}"
+    return f"{run.final.passes} passes" if run.final.passes else ""
+
+
 def _epochs(run: RunRecords) -> str:
     total = run.final.epochs_total
     return "" if total is None or run.final.retrain == "scratch-b" else f"{total} epochs"
@@ -213,7 +220,7 @@ def _epochs(run: RunRecords) -> str:
 
 _FACTS: tuple[Callable[[RunRecords], str], ...] = (
     lambda run: run.final.scope or "",
-    lambda run: f"{run.final.passes} passes" if run.final.passes else "",
+    _passes,
     _unit,
     _grain,
     lambda run: run.final.retrain or "",

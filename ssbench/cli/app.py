@@ -1,51 +1,47 @@
 """The command line: each command parses its arguments and calls one function.
 
-Commands import what they need when called, so that help and lists do not wait for torch.
-
-Exit codes: 0 done, 1 some run failed, 2 bad input, 130 interrupted (SIGINT), 143 terminated
-(SIGTERM), 129 the terminal was closed (SIGHUP).
+Commands import what they need when called, so that help and lists do not wait for torch. Exit
+codes: `ssbench.cli.options.ExitCode`.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
+from rich.console import Console
 
-from ssbench.cli import inspect
+from ssbench import __version__
+from ssbench.cli import inspect, tools
+from ssbench.cli.group import Commands
 from ssbench.cli.options import (
     Cache,
+    DataFile,
     DataRoot,
     Device,
+    ExitCode,
+    Json,
+    Live,
     MethodFiles,
+    ModelFiles,
     Named,
+    Only,
     Overrides,
     Quiet,
     Results,
+    Smoke,
+    TensorBoardFolder,
     console,
     log,
+    tell,
 )
+from ssbench.cli.run_options import concurrency_of
 from ssbench.errors import BadInputError
-from ssbench.training.interrupt import SAVE_EVERY, STOP, Stopped
-
-
-class Commands(TyperGroup):
-    """The group of commands; stops on signals at any moment."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Call a command, and report how it was stopped; typer would print only "Aborted!"."""
-        try:
-            with STOP.signals():
-                return super().invoke(ctx)
-        except Stopped as stopped:
-            resumes = ctx.invoked_subcommand in ("run", "tune")
-            log().print(str(stopped) if resumes else "stopped", soft_wrap=True, highlight=False)
-            raise typer.Exit(128 + stopped.signal) from None
-
+from ssbench.training.interrupt import SAVE_EVERY
 
 app = typer.Typer(
     name="ssbench",
@@ -54,17 +50,26 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # rich doubles the time of --help, and cuts long lines
-    context_settings={"max_content_width": 110},
+    context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
 
-class ExportFormat(StrEnum):
-    """Formats of an exported network."""
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ssbench {__version__}")
+        raise typer.Exit
 
-    SAFETENSORS = "safetensors"
-    ONNX = "onnx"
-    PT2 = "pt2"
+
+@app.callback()
+def _group(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_version),
+    ] = False,
+) -> None:
+    """Pruning methods head to head: one pipeline, exact counts, honest tables."""
+    del version
 
 
 @app.command()
@@ -79,7 +84,14 @@ def run(
     cache: Cache = None,
     data_root_: DataRoot = None,
     method_file: MethodFiles = None,
+    model_file: ModelFiles = None,
+    data_file: DataFile = None,
     quiet: Quiet = False,
+    only: Only = None,
+    smoke: Smoke = False,
+    live: Live = False,
+    tensorboard: TensorBoardFolder = None,
+    json_: Json = False,
     tuned: Annotated[
         Path | None, typer.Option(help="Use the values of this tuned.json from ssbench tune.")
     ] = None,
@@ -120,8 +132,7 @@ def run(
         str,
         typer.Option(
             metavar="NAME",
-            help="local, processes, ray (a cluster: pip install 'ssbench[ray]'), or an installed "
-            "package's.",
+            help="local, processes, ray (a cluster; needs the extra ray), or another package's.",
         ),
     ] = "local",
     address: Annotated[
@@ -143,12 +154,18 @@ def run(
         results=results,
         cache=cache,
         method_files=method_file or (),
+        model_files=model_file or (),
+        data_file=data_file,
         dry_run=dry_run,
         quiet=quiet,
+        only=only or (),
+        smoke=smoke,
+        live=live,
+        tensorboard=tensorboard,
         retry_failed=retry_failed,
         data_root=data_root_,
         tuned=tuned,
-        concurrency=_concurrency(concurrency),
+        concurrency=concurrency_of(concurrency),
         save_every=save_every,
         devices=devices,
         executor=executor,
@@ -159,120 +176,77 @@ def run(
         raise BadInputError("--max-seeds ends --until-separated ROW_A,ROW_B; name two rows with it")
     if pair is not None:
         separate.check(experiment, options, pair)
-    outcome = run_.run(experiment, options, console(), log())
+    if dry_run and json_:
+        tell(run_.planned(experiment, options))
+        return
+    out = Console(quiet=True) if json_ else console()
+    outcome = run_.run(experiment, options, out, log())
     if pair is not None and not dry_run:
-        outcome = separate.run(experiment, options, pair, max_seeds or 20, console(), log())
+        outcome = separate.run(experiment, options, pair, max_seeds or 20, out, log())
+    if json_:
+        tell(run_.ended(experiment, options, outcome))
     if outcome.failed:
-        raise typer.Exit(1)
-
-
-@app.command()
-def tune(
-    experiment: Named,
-    trials: Annotated[
-        int, typer.Option(help="Trials per method, including those of earlier calls.")
-    ] = 20,
-    seeds: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="Seeds to tune on [tune.seeds, else one that the experiment does not use]."
-        ),
-    ] = None,
-    set_: Overrides = None,
-    device: Device = "auto",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the spaces and the cost; run nothing.")
-    ] = False,
-    results: Results = Path("results"),
-    cache: Cache = None,
-    data_root_: DataRoot = None,
-    method_file: MethodFiles = None,
-    quiet: Quiet = False,
-) -> None:
-    """Choose hyper-parameters on the validation split, with as many trials for every method."""
-    from ssbench.executors.session import Options
-    from ssbench.tuning.tune import tune as tune_
-
-    options = Options(
-        overrides=set_ or (),
-        device=device,
-        results=results,
-        cache=cache,
-        method_files=method_file or (),
-        dry_run=dry_run,
-        quiet=quiet,
-        data_root=data_root_,
-    )
-    outcome = tune_(experiment, options, trials, seeds or (), console(), log())
-    if outcome.failed:
-        raise typer.Exit(1)
-
-
-@app.command()
-def export(
-    run_id: str,
-    to: Annotated[Path, typer.Option(help="A folder that does not exist yet, or is empty.")],
-    format_: Annotated[
-        ExportFormat, typer.Option("--format", help="safetensors: for ssbench.load.")
-    ] = ExportFormat.SAFETENSORS,
-    results: Results = Path("results"),
-    cache: Cache = None,
-) -> None:
-    """Write a run's network without its pruned parts, for use outside ssbench."""
-    from ssbench.cli import run as run_
-
-    typer.echo(run_.export(run_id, to, format_.value, results, cache))
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command()
 def data(
-    name: Annotated[str, typer.Argument(help="A data set, or imagefolder:PATH.")],
+    name: Annotated[
+        str, typer.Argument(help="A data set, a folder, an .npz file or FILE.py:FUNCTION.")
+    ],
     root: Annotated[
         Path | None,
         typer.Option(help="Folder of all data sets [$SSBENCH_DATA, else ~/.cache/ssbench/data]."),
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the table [data]."),
+    ] = None,
+    json_: Json = False,
 ) -> None:
-    """Fetch a data set if possible, and verify all its files."""
+    """Fetch a data set if possible, verify all its files and describe it."""
     from ssbench.cli import data as data_
     from ssbench.data.download import data_root
 
-    data_.data(name, data_root(root), console())
-
-
-@app.command("new-method")
-def new_method(
-    name: str,
-    folder: Annotated[
-        Path | None, typer.Option(help="Where to write it [methods/ of the checkout].")
-    ] = None,
-) -> None:
-    """Write a working template for a new method."""
-    from ssbench.method import template
-
-    typer.echo(template.write_method(name, folder))
-
-
-def _concurrency(text: str | None) -> int | Literal["auto"] | None:
-    if text is None or text == "auto":
-        return "auto" if text else None
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise BadInputError(f"--concurrency {text}: write a number of processes, at least 1, or auto")
+    found = data_.data(name, data_root(root), log() if json_ else console(), set_ or ())
+    if json_:
+        tell(found)
+    else:
+        data_.show(found, console())
+    if not found.usable:
+        raise typer.Exit(ExitCode.BAD_INPUT)
 
 
 app.command("list")(inspect.list_)
 for _command in (inspect.report, inspect.compare, inspect.overlap, inspect.show):
     app.command()(_command)
+app.command("new-method")(tools.new_method)
+_TOOLS = (
+    tools.tune, tools.watch, tools.check, tools.export, tools.doctor, tools.schema,
+    tools.completion,
+)  # fmt: skip
+for _tool in _TOOLS:
+    app.command()(_tool)
 
 
 def main() -> None:
     """Run the command line; bad input gives one message and exit code 2."""
+    if tools.COMPLETE in os.environ:
+        from typer import completion
+
+        completion.completion_init()  # type: ignore[attr-defined]
     try:
         app()
     except BadInputError as error:
-        log().print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
+        _refuse(str(error))
     except PermissionError as error:
-        place = f"error: {error.filename}: {error.strerror}; check its owner and mode, or choose "
-        log().print(place + "another folder", style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
+        place = f"{error.filename}: {error.strerror}; check its owner and mode, or choose "
+        _refuse(place + "another folder")
+
+
+def _refuse(message: str) -> None:
+    """Say why nothing was done; with ``--json`` also as JSON, in place of the result."""
+    log().print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+    if "--json" in sys.argv:
+        typer.echo(json.dumps({"error": message, "exit_code": ExitCode.BAD_INPUT.value}, indent=2))
+    sys.exit(ExitCode.BAD_INPUT)

@@ -1,4 +1,4 @@
-"""The commands that compare measurements: two rows, two folders of results, masks."""
+"""`ssbench compare`: two rows, or two folders of results."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ssbench.analysis import mask_overlap
-from ssbench.analysis.compare_folders import changes
+from ssbench.analysis.compare_folders import Changed, Changes, changes
 from ssbench.analysis.compare_rows import Item, Receipt, receipt
 from ssbench.analysis.find_row import find_row
-from ssbench.analysis.mask_overlap import CAPTION, overlaps
-from ssbench.analysis.rows import Row, by_table, make_rows
+from ssbench.analysis.rows import Row, make_rows
+from ssbench.cli.outputs import CompareOutput, ItemFacts, RowChange
 from ssbench.errors import BadInputError
 from ssbench.storage.records import folders_below, read_runs
 
@@ -29,16 +28,24 @@ class Where:
     dataset: str | None = None
 
 
-def compare(first: str, second: str, where: Where, console: Console) -> None:
-    """Print the differences between two folders of results, or between two rows.
+@dataclass(frozen=True)
+class FolderPair:
+    """Two folders of results and what changed between them."""
+
+    folders: tuple[Path, Path]
+    changes: Changes
+
+
+def compare(first: str, second: str, where: Where) -> Receipt | FolderPair:
+    """Find the differences between two folders of results, or between two rows.
 
     Raises:
         BadInputError: a folder without records, or a missing row.
     """
     folders = Path(first), Path(second)
     if all(folder.is_dir() for folder in folders):
-        _compare_folders(folders, console)
-        return
+        one, two = (make_rows(read_runs(folder))[0] for folder in folders)
+        return FolderPair(folders, changes(one, two, folders))
     for name, other, folder in zip((first, second), (second, first), folders, strict=True):
         if folder.is_dir() and any(folder.glob("*.jsonl")):
             raise BadInputError(
@@ -50,7 +57,57 @@ def compare(first: str, second: str, where: Where, console: Console) -> None:
     for row, name in zip(pair, (first, second), strict=True):
         if not row.done:
             raise BadInputError(f"{name}: all its runs failed, so there is nothing to compare")
-    _print_receipt(receipt(*pair), console)
+    return receipt(*pair)
+
+
+def show(found: Receipt | FolderPair, console: Console) -> None:
+    """Print the differences as lists and tables."""
+    if isinstance(found, FolderPair):
+        _print_changes(found, console)
+    else:
+        _print_receipt(found, console)
+
+
+def output(found: Receipt | FolderPair) -> CompareOutput:
+    """Return the differences for ``--json``."""
+    if isinstance(found, FolderPair):
+        changed = found.changes
+        return CompareOutput(
+            kind="folders",
+            first=str(found.folders[0]),
+            second=str(found.folders[1]),
+            conditions=list(changed.conditions),
+            rows=[_change(row) for row in changed.rows],
+            only_first=list(changed.only_first),
+            only_second=list(changed.only_second),
+            summary=changed.summary(),
+        )
+    judged = found.verdict
+    return CompareOutput(
+        kind="rows",
+        first=found.first,
+        second=found.second,
+        differences=_items(found.differences),
+        settings=_items(found.settings),
+        costs=_items(found.costs),
+        sizes=_items(found.sizes),
+        verdict=f"{judged.first} before {judged.second}: {judged.said}" if judged else None,
+    )
+
+
+def _items(items: Sequence[Item]) -> list[ItemFacts]:
+    return [ItemFacts(what=each.what, first=each.first, second=each.second) for each in items]
+
+
+def _change(row: Changed) -> RowChange:
+    known = row.interval
+    return RowChange(
+        row=row.name,
+        kind=row.kind,
+        points=known.mean if known else None,
+        interval=(known.low, known.high) if known else None,
+        sizes=list(row.sizes),
+    )
 
 
 def read_rows(where: Where) -> list[Row]:
@@ -68,9 +125,8 @@ def read_rows(where: Where) -> list[Row]:
     ]
 
 
-def _compare_folders(folders: tuple[Path, Path], console: Console) -> None:
-    first, second = (make_rows(read_runs(folder))[0] for folder in folders)
-    found = changes(first, second, folders)
+def _print_changes(pair: FolderPair, console: Console) -> None:
+    folders, found = pair.folders, pair.changes
     _list(console, "Changed conditions", found.conditions)
     _list(console, "Rows", [str(row) for row in found.rows])
     _list(console, f"Only in {folders[0]}", found.only_first)
@@ -101,37 +157,12 @@ def _print_receipt(found: Receipt, console: Console) -> None:
 
 
 def _table(title: str, columns: tuple[str, str], items: Sequence[Item]) -> Table:
-    table = Table("", *columns, title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    for name in ("", *columns):
+        table.add_column(name, overflow="fold")
     for item in items:
         table.add_row(item.what, item.first, item.second)
     return table
-
-
-def overlap(folder: Path, cache: Path | str | None, console: Console) -> None:
-    """Print the overlap of every two methods' masks, from checkpoints if they exist.
-
-    Args:
-        folder: the folder of an experiment's records.
-        cache: the stage checkpoints; None: ``.cache`` beside the folder, if it has them.
-        console: where to print.
-
-    Raises:
-        BadInputError: no records, or neither checkpoints nor samples of masks.
-    """
-    rows, _ = make_rows(read_runs(folder))
-    store = cache or folder.resolve().parent / ".cache"
-    found = False
-    for (dataset, model), group in by_table(rows).items():
-        whole = cache is not None or mask_overlap.has_masks(group, store)
-        pairs = mask_overlap.whole_overlaps(group, store) if whole else overlaps(group)
-        _list(console, f"{model} on {dataset}", [str(pair) for pair in pairs])
-        found = found or bool(pairs)
-    if not found:
-        raise BadInputError(
-            f"{folder}: its records hold no samples of masks, and {store} no checkpoints; run the "
-            "experiment again"
-        )
-    _say(console, CAPTION)
 
 
 def _list(console: Console, title: str, items: Sequence[str]) -> None:

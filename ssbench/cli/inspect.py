@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from ssbench.cli.options import MethodFiles, Results, console
+from ssbench.cli.options import ExitCode, Json, MethodFiles, Results, console, tell
+
+if TYPE_CHECKING:
+    from ssbench.method.describe import Described
 
 
 class Listing(StrEnum):
@@ -21,35 +24,50 @@ class Listing(StrEnum):
     EXPERIMENTS = "experiments"
 
 
-def list_(what: Listing, method_file: MethodFiles = None) -> None:
-    """List methods, models, datasets or experiments."""
+def list_(
+    what: Annotated[
+        Listing | None, typer.Argument(help="methods, models, datasets or experiments [all].")
+    ] = None,
+    method_file: MethodFiles = None,
+    json_: Json = False,
+) -> None:
+    """List methods, models, datasets and experiments."""
     from ssbench.cli import lists
+    from ssbench.cli.outputs import ListOutput
 
-    out = console()
-    if what is Listing.METHODS:
-        _list_methods(out, method_file or [])
-    elif what is Listing.EXPERIMENTS:
-        lists.experiments(out)
-    elif what is Listing.MODELS:
-        lists.models(out)
+    wanted = [what] if what else [*Listing]
+    found: dict[str, Any] = {}
+    broken: dict[str, str] = {}
+    if Listing.METHODS in wanted:
+        described, broken = _methods(method_file or [])
+        found["methods"] = lists.method_facts(described)
+    if Listing.MODELS in wanted:
+        found["models"] = lists.network_facts()
+    if Listing.DATASETS in wanted:
+        found["datasets"] = lists.dataset_facts()
+    if Listing.EXPERIMENTS in wanted:
+        found["experiments"] = lists.experiment_facts()
+    if json_:
+        tell(ListOutput(**found, broken=broken or None))
     else:
-        lists.datasets(out)
+        for kind, facts in found.items():
+            getattr(lists, kind)(console(), facts)
+        for name, reason in broken.items():
+            line = f"{name}: cannot be loaded: {reason}"
+            console().print(line, style="red", markup=False, soft_wrap=True)
+    if broken:
+        raise typer.Exit(ExitCode.BAD_INPUT)
 
 
-def _list_methods(console: Console, files: list[Path]) -> None:
-    from ssbench.cli import lists
+def _methods(files: list[Path]) -> tuple[list[Described], dict[str, str]]:
     from ssbench.method import describe
 
-    found, broken = None if files else describe.described(), dict[str, str]()
-    if found is None:
-        from ssbench.cli import inventory
+    found = None if files else describe.described()
+    if found is not None:
+        return found, {}
+    from ssbench.cli import inventory
 
-        found, broken = inventory.imported_methods(files)
-    lists.methods(console, found)
-    for name, reason in broken.items():
-        console.print(f"{name}: cannot be loaded: {reason}", style="red", markup=False)
-    if broken:
-        raise typer.Exit(2)
+    return inventory.imported_methods(files)
 
 
 def report(
@@ -81,6 +99,22 @@ def report(
         bool,
         typer.Option("--no-published", help="Leave out the published rows that ship with ssbench."),
     ] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Columns of the tables, separated by commas: params,macs,threshold."),
+    ] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(help="Rows to show, separated by commas: names, methods, NAME@SHARE, l0*."),
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(help="Sort each budget by error, name or a column; - reverses.")
+    ] = None,
+    caption: Annotated[
+        str | None, typer.Option(metavar="full|short|none", help="Captions of the tables.")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    json_: Json = False,
 ) -> None:
     """Render tables and figures from records."""
     from ssbench.cli import report as report_
@@ -92,9 +126,23 @@ def report(
         claims=claims or (),
         published=published or (),
         shipped=not no_published,
+        view=report_.view(columns, rows, sort, caption),
     )
-    for path in report_.render_folders(results_dirs, options):
-        typer.echo(path)
+    paths = report_.render_folders(results_dirs, options)
+    written(paths, json_)
+    if open_:
+        report_.open_page(paths)
+
+
+def written(paths: Sequence[Path], as_json: bool) -> None:
+    """Print the paths of what a command wrote."""
+    if not as_json:
+        for path in paths:
+            typer.echo(path)
+        return
+    from ssbench.cli.outputs import FilesOutput
+
+    tell(FilesOutput(written=[str(path) for path in paths]))
 
 
 def compare(
@@ -103,11 +151,16 @@ def compare(
     results: Results = Path("results"),
     model: Annotated[str | None, typer.Option(help="The rows' network.")] = None,
     dataset: Annotated[str | None, typer.Option(help="The rows' data set.")] = None,
+    json_: Json = False,
 ) -> None:
-    """Compare two folders of results, or two rows: what differs, and is it significant?"""
+    """Compare two folders of results, or two rows: is the difference significant?"""
     from ssbench.cli import compare as compare_
 
-    compare_.compare(first, second, compare_.Where(results, model, dataset), console())
+    found = compare_.compare(first, second, compare_.Where(results, model, dataset))
+    if json_:
+        tell(compare_.output(found))
+    else:
+        compare_.show(found, console())
 
 
 def overlap(
@@ -116,16 +169,35 @@ def overlap(
         str | None,
         typer.Option(help="Folder of the stage checkpoints, or its URL [beside the folder]."),
     ] = None,
+    json_: Json = False,
 ) -> None:
-    """Compare the masks of every two methods: does it just prune by magnitude?"""
-    from ssbench.cli import compare as compare_
+    """Compare the masks of every two methods: does one just prune by magnitude?"""
+    from ssbench.cli import overlap as overlap_
 
-    compare_.overlap(results_dir, cache, console())
+    found = overlap_.overlap(results_dir, cache)
+    if json_:
+        tell(overlap_.output(found))
+    else:
+        overlap_.show(found, console())
 
 
-def show(run_id: str, results: Results = Path("results")) -> None:
+def show(
+    run_id: str,
+    results: Results = Path("results"),
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Print the traceback of a failed run.")
+    ] = False,
+    json_: Json = False,
+) -> None:
     """Print the records of a run, by its id or a part of it."""
     from ssbench.cli import lists
+    from ssbench.cli.outputs import ShowOutput
     from ssbench.storage.results import find_run
 
-    lists.record(console(), find_run(run_id, results))
+    stages = find_run(run_id, results)
+    if json_:
+        tell(ShowOutput(run=str(stages[0]["run"]), stages=stages))
+    elif traceback:
+        typer.echo(lists.traceback(stages))
+    else:
+        lists.record(console(), stages)

@@ -1,4 +1,4 @@
-"""Print lists of what is available as tables, without torch."""
+"""Collect what is available, and print it as tables or JSON; without torch."""
 
 from __future__ import annotations
 
@@ -7,65 +7,183 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from ssbench.data.registry import DATASETS
+from ssbench.cli.outputs import DataSetFacts, ExperimentFacts, MethodFacts, NetworkFacts
+from ssbench.data.registry import DATASETS, FORMS
+from ssbench.errors import BadInputError
 from ssbench.experiment.spec import load, shipped
 from ssbench.method.describe import Described
 from ssbench.models.registry import IMAGENET, MODELS
 
-
-def methods(console: Console, found: Sequence[Described]) -> None:
-    """List every method with its hyper-parameters."""
-    table = Table("method", "grain", "hyper-parameters (defaults)", "description", "source")
-    for method in found:
-        settings = "\n".join(_setting(method, key, value) for key, value in method.settings.items())
-        grain, summary = method.grain, method.summary
-        table.add_row(method.name, grain, settings or "-", summary, method.paper or "-")
-    console.print(table)
+NARROW = 120
+"""The width in characters below which a table shows names and descriptions alone in columns."""
 
 
-def models(console: Console) -> None:
-    """List every network with its size."""
-    table = Table("model", "image", "classes", "parameters", "description")
-    for name, small in MODELS.items():
-        table.add_row(name, small.image, "10", f"{small.params:,}", small.summary)
-    for name, big in IMAGENET.items():
-        table.add_row(name, "224", "1000", f"{big.params:,}", big.summary)
-    table.add_row("torchvision:NAME", "-", "-", "-", "any classifier of torchvision")
-    table.add_row("timm:NAME", "-", "-", "-", "any model of timm that torch.fx can trace")
-    console.print(table)
+def method_facts(found: Sequence[Described]) -> list[MethodFacts]:
+    """Describe every method with its hyper-parameters."""
+    return [
+        MethodFacts(
+            name=method.name,
+            grain=method.grain,
+            settings=dict(method.settings),
+            search={name: str(values) for name, values in method.search.items()},
+            summary=method.summary,
+            source=method.paper,
+        )
+        for method in found
+    ]
 
 
-def datasets(console: Console) -> None:
-    """List every data set."""
-    table = Table("data set", "image", "classes", "train / validation / test", "description")
-    for name, facts in DATASETS.items():
-        shape = " x ".join(map(str, facts.shape))
-        images = " / ".join(f"{count:,}" for count in facts.images)
-        table.add_row(name, shape, str(facts.classes), images, facts.summary)
-    summary = "a folder of your own: PATH/train/CLASS/*.jpg, PATH/val/CLASS/*.jpg"
-    table.add_row("imagefolder:PATH", "3 x 224 x 224", "-", "-", summary)
-    console.print(table)
+def network_facts() -> list[NetworkFacts]:
+    """Describe every network with its size."""
+    small = [
+        NetworkFacts(name=name, image=its.image, classes=10, params=its.params, summary=its.summary)
+        for name, its in MODELS.items()
+    ]
+    big = [
+        NetworkFacts(name=name, image="224", classes=1000, params=its.params, summary=its.summary)
+        for name, its in IMAGENET.items()
+    ]
+    others = [
+        NetworkFacts(name="torchvision:NAME", summary="any classifier of torchvision"),
+        NetworkFacts(name="timm:NAME", summary="any model of timm that torch.fx can trace"),
+    ]
+    return [*small, *big, *others]
 
 
-def experiments(console: Console) -> None:
-    """List the experiments that ship with ssbench."""
-    table = Table("experiment", "title", "data set", "models", "seeds")
-    for name, path in shipped().items():
-        found = load(path)
-        models_ = ", ".join(found.models)
-        table.add_row(name, found.title, found.dataset, models_, str(len(found.seeds)))
-    console.print(table)
+def dataset_facts() -> list[DataSetFacts]:
+    """Describe every data set."""
+    named = [
+        DataSetFacts(
+            name=name,
+            image=its.shape,
+            classes=its.classes,
+            images=its.images,
+            summary=its.summary,
+        )
+        for name, its in DATASETS.items()
+    ]
+    return [*named, *(DataSetFacts(name=name, summary=said) for name, said in FORMS.items())]
+
+
+def experiment_facts() -> list[ExperimentFacts]:
+    """Describe the experiments that ship with ssbench."""
+    return [
+        ExperimentFacts(
+            name=name,
+            title=found.title,
+            dataset=found.dataset,
+            models=found.model_names,
+            seeds=found.seeds,
+        )
+        for name, path in shipped().items()
+        for found in (load(path),)
+    ]
+
+
+def methods(console: Console, found: Sequence[MethodFacts]) -> None:
+    """Print every method with its hyper-parameters."""
+    columns = ("method", "grain", "hyper-parameters (defaults)", "description", "source")
+    rows = [
+        (
+            each.name,
+            each.grain,
+            "\n".join(_setting(each, key, value) for key, value in each.settings.items()),
+            each.summary,
+            each.source,
+        )
+        for each in found
+    ]
+    _print(console, columns, rows)
+
+
+def models(console: Console, found: Sequence[NetworkFacts]) -> None:
+    """Print every network with its size."""
+    rows = [
+        (each.name, each.image or "", _number(each.classes), _number(each.params), each.summary)
+        for each in found
+    ]
+    _print(console, ("model", "image", "classes", "parameters", "description"), rows)
+
+
+def datasets(console: Console, found: Sequence[DataSetFacts]) -> None:
+    """Print every data set."""
+    rows = [
+        (
+            each.name,
+            " x ".join(map(str, each.image or ())),
+            _number(each.classes),
+            " / ".join(map(_number, each.images or ())),
+            each.summary,
+        )
+        for each in found
+    ]
+    columns = ("data set", "image", "classes", "train / validation / test", "description")
+    _print(console, columns, rows)
+
+
+def experiments(console: Console, found: Sequence[ExperimentFacts]) -> None:
+    """Print the experiments that ship with ssbench."""
+    rows = [
+        (each.name, each.title, each.dataset, ", ".join(each.models), str(len(each.seeds)))
+        for each in found
+    ]
+    _print(console, ("experiment", "title", "data set", "models", "seeds"), rows)
+
+
+def _print(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table whose first column is never cut; on a narrow console with two columns."""
+    table = Table(title_justify="left")
+    table.add_column(columns[0], no_wrap=True)
+    if console.width >= NARROW:
+        for title in columns[1:]:
+            table.add_column(title, overflow="fold")
+        for row in rows:
+            table.add_row(row[0], *(cell or "-" for cell in row[1:]))
+    else:
+        table.add_column("; ".join(columns[1:]), overflow="fold")
+        for row in rows:
+            table.add_row(row[0], _together(columns[1:], row[1:]))
+    console.print(table, markup=False)
+
+
+def _together(columns: Sequence[str], cells: Sequence[str]) -> str:
+    """Write cells below each other; numbers say what they count."""
+    named = zip(columns, cells, strict=True)
+    return "\n".join(
+        f"{cell} {column}" if cell.replace(",", "").isdigit() else cell
+        for column, cell in named
+        if cell
+    )
 
 
 def record(console: Console, stages: Sequence[Mapping[str, object]]) -> None:
     """Print the records of one run, a column per stage."""
-    columns = [str(stage["stage"]) for stage in stages]
-    table = Table("key", *columns, title=str(stages[0]["run"]))
+    table = Table(title=str(stages[0]["run"]))
+    table.add_column("key", no_wrap=True)
+    for stage in stages:
+        table.add_column(str(stage["stage"]), overflow="fold")
     for key in stages[0]:
         values = [_short(stage.get(key)) for stage in stages]
-        if key != "run":
+        if key not in ("run", "traceback"):
             table.add_row(key, *values)
     console.print(table)
+
+
+def traceback(stages: Sequence[Mapping[str, object]]) -> str:
+    """Return the traceback of a failed run.
+
+    Raises:
+        BadInputError: the run did not fail, or its record has none.
+    """
+    last = stages[-1]
+    if last["status"] != "failed":
+        raise BadInputError(f"{last['run']}: did not fail, so there is no traceback")
+    if not last.get("traceback"):
+        raise BadInputError(
+            f"{last['run']}: its record has the reason alone ({last['reason']}); repeat it with "
+            "ssbench run --retry-failed"
+        )
+    return str(last["traceback"])
 
 
 def _short(value: object) -> str:
@@ -80,7 +198,11 @@ def _short(value: object) -> str:
     return str(value)
 
 
-def _setting(method: Described, name: str, value: object) -> str:
+def _number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _setting(method: MethodFacts, name: str, value: object) -> str:
     tuned = f" (tune: {method.search[name]})" if name in method.search else ""
     return f"{name} = {_toml(value)}{tuned}"
 

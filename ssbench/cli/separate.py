@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from rich.console import Console
 
@@ -182,14 +183,14 @@ def _key_of_row(row: Row) -> str:
     like = row.like
     parts = (like.dataset, like.model, like.method, like.label, like.settings, like.retrain,
              like.budget_unit, like.budget_asked, like.scope, like.protection,
-             like.passes)  # fmt: skip
+             like.passes, like.schedule or [])  # fmt: skip
     return json.dumps(parts, sort_keys=True)
 
 
 def _key_of_run(each: Run) -> str:
     budget = each.budget
-    cut = [None] * 5 if budget is None else [
-        budget.unit, budget.kept, budget.scope, budget.protection, budget.passes,
+    cut: list[Any] = [None] * 5 + [[]] if budget is None else [
+        budget.unit, budget.kept, budget.scope, budget.protection, budget.passes, budget.schedule,
     ]  # fmt: skip
     parts = (each.stage.dataset, each.stage.model, each.file.name, each.label,
              each.method.settings, each.retrain, *cut)  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Self
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
 from ssbench.experiment.plan import stages
 from ssbench.experiment.stage import Run, Stage
@@ -119,18 +120,27 @@ class Plain(Quiet):
             )
 
 
+NARROW = 100
+"""The width in characters below which bars are short and speeds left out."""
+
+
 class Rich(Quiet):
     """A live display: finished runs, and a line for each running stage."""
 
     def __init__(self, runs: Sequence[Run], console: Console) -> None:
         super().__init__(runs, console)
+        self.narrow = console.width < NARROW
+        bar = 10 if self.narrow else 40
         self.bars = Progress(
-            TextColumn("{task.description:<8}"),
-            BarColumn(40),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
+            TextColumn("{task.description:<8}", table_column=Column(no_wrap=True)),
+            BarColumn(bar),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True)),
             console=console,
         )
+        longest = max([len(str(self.total)), *(len(str(run.stage.epochs)) for run in runs)])
+        self.room = console.width - len(f"{'':<8} ") - bar - 1 - (2 * longest + 1) - 2
+        """The characters that are left for a note."""
         self.runs = self.bars.add_task("runs", total=self.total, note="")
         self.under_way: dict[str, tuple[TaskID, str]] = {}
         self.live = Live(self.bars, console=console, refresh_per_second=8, transient=True)
@@ -150,19 +160,20 @@ class Rich(Quiet):
         """Show a stage with one of its runs."""
         super().stage_started(run, stage)
         name = describe(run)
-        task = self.bars.add_task(stage.kind, total=stage.epochs or 1, note=name)
+        note = shortened(name, self.room)
+        task = self.bars.add_task(stage.kind, total=stage.epochs or 1, note=note)
         self.under_way[stage.id] = (task, name)
 
     def epoch(self, stage: Stage, epoch: Epoch) -> None:
         """Show loss, error and speed of the epoch."""
         super().epoch(stage, epoch)
         task, name = self.under_way[stage.id]
-        note = (
-            f"loss {epoch.loss:.4f}  error {epoch.error:.2f} %  "
-            f"{epoch.images_per_second:,.0f} images/s  {name}"
-        )
+        numbers = f"loss {epoch.loss:.4f}  error {epoch.error:.2f} %"
+        if not self.narrow:
+            numbers += f"  {epoch.images_per_second:,.0f} images/s"
+        note = f"{numbers}  {shortened(name, self.room - len(numbers) - 2)}"
         self.bars.update(task, completed=epoch.number, note=note)
-        self.bars.update(self.runs, note=f"{duration(self.work.seconds_left())} left")
+        self.bars.update(self.runs, note=self._left())
 
     def stage_done(self, stage: Stage) -> None:
         """Remove a stage's line."""
@@ -176,18 +187,30 @@ class Rich(Quiet):
 
     def waiting(self, what: str) -> None:
         """Show what the executor waits for beside the bar of the runs."""
-        self.bars.update(self.runs, note=what)
+        self.bars.update(self.runs, note=shortened(f"{self._left()}, {what}", self.room))
 
     def say(self, what: str, style: str = "") -> None:
         """Print a line above the bars."""
-        self.live.console.print(what, style=style, markup=False, soft_wrap=True)
+        self.live.console.print(what, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def run_done(self, run: Run, result: Record, *, before: bool) -> None:
-        """Advance the bar of the runs; print failures, so that they stay on the screen."""
+        """Advance the bar of the runs; print how a run ended above it, so that it stays."""
         super().run_done(run, result, before=before)
-        self.bars.update(self.runs, completed=self.finished)
-        if result["status"] == "failed":
-            self.say(f"{describe(run)}: {ending(result)}", "red")
+        self.bars.update(self.runs, completed=self.finished, note=self._left())
+        if not before:
+            style = "red" if result["status"] == "failed" else ""
+            self.say(f"[{self.finished}/{self.total}] {describe(run)}: {ending(result)}", style)
+
+    def _left(self) -> str:
+        return f"{duration(self.work.seconds_left())} left"
+
+
+def shortened(text: str, width: int) -> str:
+    """Shorten a text in its middle: the end of a run's name says what distinguishes it."""
+    if len(text) <= width:
+        return text
+    end = max(width - 1, 0) * 2 // 3
+    return f"{text[: max(width - 1 - end, 0)]}…{text[len(text) - end :]}" if width > 1 else ""
 
 
 def observer(runs: Sequence[Run], console: Console, *, quiet: bool) -> Quiet:

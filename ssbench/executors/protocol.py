@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from ssbench.data.own.settings import DataSettings
 from ssbench.errors import BadInputError
 from ssbench.experiment.stage import Run, Stage
 from ssbench.pipeline.record import Record
@@ -63,6 +64,7 @@ class Job:
         store: gets the finished stages.
         where: the user's options.
         dataset: its name, for other processes to open it below ``data_root``.
+        data: how to prepare images of one's own.
         cache: the store's folder or URL, for other processes.
         method_files: methods from files, for other processes to import.
     """
@@ -71,6 +73,7 @@ class Job:
     store: CheckpointStore
     where: Where = field(default_factory=Where)
     dataset: str = ""
+    data: DataSettings = field(default_factory=DataSettings)
     data_root: Path = field(default_factory=Path)
     cache: Path | str = ""
     method_files: tuple[Path, ...] = ()

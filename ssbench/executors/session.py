@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ssbench.data.download import data_root
-from ssbench.data.registry import check, open_dataset
+from ssbench.data.registry import DATASETS, check, located, open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors.coordinator import execute
 from ssbench.executors.processes import ddp_group
@@ -16,6 +17,7 @@ from ssbench.executors.protocol import Job, Where
 from ssbench.executors.registry import find as find_executor
 from ssbench.executors.stage_runner import Observer, Outcome
 from ssbench.experiment import tuned as tuned_
+from ssbench.experiment.choose import only, smoke
 from ssbench.experiment.plan import plan_variants
 from ssbench.experiment.spec import Experiment, find, load
 from ssbench.experiment.stage import Run
@@ -23,9 +25,11 @@ from ssbench.experiment.variants import variants
 from ssbench.method.registry import discover
 from ssbench.models.pretrained import fetch
 from ssbench.pipeline.feasibility import check_reach, check_shift
+from ssbench.pipeline.first_weights import check_weights
 from ssbench.pipeline.precheck import Refused, check_methods, check_networks
 from ssbench.pipeline.record import records
 from ssbench.pipeline.workbench import Workbench
+from ssbench.storage import code_files
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
 from ssbench.training import device
@@ -33,16 +37,30 @@ from ssbench.training import device
 
 @dataclass(frozen=True)
 class Options(Where):
-    """How to run an experiment, apart from what it is; see `Where` for further options."""
+    """How to run an experiment, apart from what it is; see `Where` for further options.
+
+    Attributes:
+        only: methods or labels to run; empty: all.
+        smoke: whether to try the experiment in one epoch.
+        live: whether the report's page shows what runs.
+        tensorboard: the folder of TensorBoard's event files.
+        data_file: a Python file with the function that the experiment's ``dataset`` names.
+    """
 
     overrides: Sequence[str] = ()
     results: Path = Path("results")
     cache: Path | str | None = None
     method_files: Sequence[Path] = ()
+    model_files: Sequence[Path] = ()
     quiet: bool = False
     retry_failed: bool = False
     data_root: Path | None = None
     tuned: Path | None = None
+    only: Sequence[str] = ()
+    smoke: bool = False
+    live: bool = False
+    tensorboard: Path | None = None
+    data_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -84,24 +102,75 @@ def prepare(argument: str, options: Options) -> Prepared:
     Raises:
         BadInputError: what is wrong, where, and the remedy.
     """
-    find_executor(options.executor).check(options)
     path = find(argument)
-    source, experiment = str(path), load(path, options.overrides)
+    experiment = experiment_of(path, options)
+    return prepare_loaded(experiment, options, str(path), command(argument, options))
+
+
+def prepare_loaded(
+    experiment: Experiment, options: Options, source: str, told: Sequence[str]
+) -> Prepared:
+    """Do the same for an experiment that is no file.
+
+    Args:
+        experiment: the experiment, as ``options`` change it.
+        options: the rest of the command line.
+        source: what messages call the experiment.
+        told: the arguments of ``ssbench run`` that repeat the results, for records.
+
+    Raises:
+        BadInputError: as `prepare`.
+    """
+    find_executor(options.executor).check(options)
     job = open_job(experiment, options, source)
     workbench = job.workbench
     chosen = variants(experiment, discover(options.method_files), source)
     tuned = tuned_.load(options.tuned) if options.tuned else None
     if tuned:
         chosen = tuned_.apply(tuned, experiment, chosen, source)
-    runs = plan_variants(experiment, chosen, workbench.dataset.fingerprint, source)
-    data = {"data": workbench.dataset.fingerprint}
-    manifest = experiment.manifest | data | {"tuned": tuned.id if tuned else ""}
-    results = Results(options.results, manifest, command(argument, options))
+    chosen = only(chosen, options.only, source)
+    dataset = workbench.dataset
+    runs = plan_variants(
+        experiment, chosen, dataset.fingerprint, source, options.model_files, dataset.on_disk
+    )
+    manifest = experiment.manifest | dataset.identity | {"tuned": tuned.id if tuned else ""}
+    results = Results(options.results, manifest, told)
     results.check()
     if options.devices > 1:
         ddp_group.check(options.devices, workbench.device, runs)
-    refused = make_ready(runs, experiment.models, job, source)
+    refused = make_ready(runs, experiment.model_names, job, source)
     return Prepared(experiment, runs, job, results, refused)
+
+
+def experiment_of(
+    path: Path, options: Options, content: dict[str, Any] | None = None
+) -> Experiment:
+    """Read an experiment (or take ``content``) as the command line changes it.
+
+    Raises:
+        BadInputError: what is wrong, where, and the remedy.
+    """
+    experiment, file = load(path, options.overrides, content), options.data_file
+    if file is None:
+        dataset = located(experiment.dataset, path.parent)
+        experiment = experiment.model_copy(update={"dataset": dataset})
+    else:
+        experiment = _of_data_file(experiment, file)
+    return smoke(experiment) if options.smoke else experiment
+
+
+def _of_data_file(experiment: Experiment, file: Path) -> Experiment:
+    """Return the experiment with its data set from a function of a Python file.
+
+    Raises:
+        BadInputError: its ``dataset`` names no function.
+    """
+    if not experiment.dataset.isidentifier() or experiment.dataset in DATASETS:
+        raise BadInputError(
+            f"--data-file {file}: the experiment's dataset is {experiment.dataset!r}; name a "
+            "function of the file there, or with --set dataset=FUNCTION"
+        )
+    return experiment.model_copy(update={"dataset": f"{file}:{experiment.dataset}"})
 
 
 def command(argument: str, options: Options) -> list[str]:
@@ -113,7 +182,10 @@ def command(argument: str, options: Options) -> list[str]:
     own = [text for text in options.overrides if not text.startswith("seeds=")]
     parts = [argument, *(part for text in own for part in ("--set", text))]
     parts += [part for path in options.method_files for part in ("--method-file", str(path))]
+    parts += [part for path in options.model_files for part in ("--model-file", str(path))]
+    parts += ["--data-file", str(options.data_file)] if options.data_file else []
     parts += ["--tuned", str(options.tuned)] if options.tuned else []
+    parts += ["--smoke"] if options.smoke else []
     return [*parts, *(["--devices", str(options.devices)] if options.devices > 1 else [])]
 
 
@@ -128,28 +200,25 @@ def open_job(experiment: Experiment, options: Options, source: str) -> Job:
     place, root = f"{source}: dataset", data_root(options.data_root)
     check(experiment.dataset, place)
     cache = options.cache or options.results / ".cache"
+    dataset = open_dataset(experiment.dataset, root, place, experiment.data)
     return Job(
-        workbench=Workbench(open_dataset(experiment.dataset, root, place), where),
+        workbench=Workbench(dataset, where),
         store=CheckpointStore(cache),
         where=options,
         dataset=experiment.dataset,
+        data=experiment.data,
         data_root=root,
         cache=cache,
         method_files=tuple(options.method_files),
     )
 
 
-def make_ready(
-    runs: Sequence[Run],
-    models: Sequence[str],
-    job: Job,
-    source: str,
-) -> Refused:
+def make_ready(runs: Sequence[Run], models: Sequence[str], job: Job, source: str) -> Refused:
     """Fetch the weights that runs start with, and find runs that cannot work.
 
     Args:
         runs: all runs; skips those in the store.
-        models: the networks as the experiment's key ``models`` lists them.
+        models: the networks' names, in the order of the experiment's key ``models``.
         job: the data and the store.
         source: the experiment's file.
 
@@ -157,8 +226,8 @@ def make_ready(
         The runs that cannot work, and why.
 
     Raises:
-        BadInputError: weights cannot be fetched, a budget is out of reach, or no run at all can
-            work; names ``source``.
+        BadInputError: weights cannot be fetched or are another network's, a budget is out of
+            reach, or no run at all can work; names ``source``.
     """
     for weights in sorted({stage.start for run in runs for stage in run.stages} - {""}):
         fetch(weights)
@@ -168,6 +237,7 @@ def make_ready(
     left = [run for run in runs if run.stage.id not in done]
     refused = check_networks(left, workbench, models)
     left = [run for run in left if run.id not in refused]
+    check_weights(left, workbench, models, source)
     refused |= check_methods(left, workbench, models, try_elsewhere(job))
     check_reach([run for run in left if run.id not in refused], workbench, source)
     if len(refused) == len(runs):
@@ -179,4 +249,7 @@ def make_ready(
 def execute_missing(ready: Prepared, observer: Observer) -> Outcome:
     """Execute the missing runs."""
     ready.note_refused()
+    for code in {run.stage.architecture.code for run in ready.runs} - {None}:
+        if code and code.source:
+            code_files.keep(ready.store, code.content, code.source)
     return execute(ready.runs, ready.job, ready.results, observer)

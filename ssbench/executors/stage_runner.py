@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ssbench.data.image_folder import Files
-from ssbench.errors import BadInputError, DamagedError, DivergedError, NoRoomError, RunFailedError
+from ssbench.errors import BadInputError, DamagedError, NoRoomError
+from ssbench.executors.failure import facts_of, reason_of
 from ssbench.executors.protocol import Began, Busy, Done, Failed, Message
 from ssbench.experiment.stage import Run, Stage
 from ssbench.pipeline.prune import missed_budget
@@ -209,7 +208,7 @@ class StageRunner:
             if not (out_of_memory(error) or isinstance(error, NoRoomError)):
                 self._forget(stage)  # only with more memory could it resume
             lost = is_lost(self._workbench.device) or isinstance(error, ChangedDataError)
-            raise StageFailedError(_reason(stage, error), _failure(error), lost=lost) from error
+            raise StageFailedError(reason_of(stage, error), facts_of(error), lost=lost) from error
         if warning := missed_budget(stage, record):
             self._warn(warning)
         return tensors, record | self._where | _seen(stage, self._workbench) | {"time": now()}
@@ -233,16 +232,12 @@ def _seen(stage: Stage, workbench: Workbench) -> Record:
         "mean": its.normalisation[0].flatten().tolist(),
         "sd": its.normalisation[1].flatten().tolist(),
         "preprocessing": stage.preprocessing.facts() if in_folder else None,
+        "data": dict(its.dataset.facts) or None,
     }
 
 
 _OF_METHODS = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
 """Exceptions of a method's code that only fail its run."""
-
-
-def _failure(error: BaseException) -> Record:
-    """Return the keys of a failed record besides the reason."""
-    return {"diverged_epoch": error.epoch} if isinstance(error, DivergedError) else {}
 
 
 def run_stage(
@@ -276,16 +271,5 @@ def failed_elsewhere(results: Results, stage: Stage) -> StageFailedError | None:
     last = results.failure(stage.id)
     if last is None:
         return None
-    return StageFailedError(str(last["reason"]), {"diverged_epoch": last.get("diverged_epoch")})
-
-
-def _reason(stage: Stage, error: BaseException) -> str:
-    """Return in one line what happened and where."""
-    if isinstance(error, RunFailedError | BadInputError):
-        return f"{stage.kind}: {error}"
-    if out_of_memory(error):
-        return f"{stage.kind}: out of memory ({error})"
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(frame.filename).name}, line {frame.lineno}"
-    what = f"{type(error).__name__}: {error}".removesuffix(": ")
-    return f"{stage.kind}: {what} ({place})"
+    facts = {key: last.get(key) for key in ("diverged_epoch", "traceback")}
+    return StageFailedError(str(last["reason"]), facts)

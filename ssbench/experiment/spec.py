@@ -10,16 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from ssbench.data.own.settings import DataSettings, Scale
 from ssbench.data.registry import dataset_name
 from ssbench.errors import BadInputError, message, nearest, within
+from ssbench.experiment.budget_spec import BudgetSpec
+from ssbench.experiment.model_spec import ModelSpec, as_tables, check_start
 from ssbench.experiment.overrides import override
 from ssbench.experiment.retraining import Retrain
 from ssbench.paths import bench_folder
-from ssbench.pruning.budget import FLOOR, Budget, Kept, Passes, Protection, Scope, Unit
 from ssbench.storage.toml import read_toml, refuse_depth
+from ssbench.storage.view import View
 from ssbench.training.recipe import LearningRate, Recipe
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -27,78 +30,14 @@ Seed = Annotated[int, within(-(2**63), 2**63 - 1, "a seed has 64 bits")]
 Words = Annotated[str, Field(max_length=500)]
 
 
-class BudgetSpec(BaseModel):
-    """Budgets of an experiment, or one method's values instead of them.
-
-    Attributes:
-        scope: None: as the method's authors prune.
-        protection: a number is for all rows. A list is for rows with one threshold for the whole
-            network: each has one row per value; None: [0, `FLOOR`].
-    """
-
-    model_config = _STRICT
-
-    unit: Unit | None = None
-    kept: list[Kept] | Kept | None = None
-    scope: Scope | None = None
-    protection: list[Protection] | Protection | None = None
-    passes: Passes | None = None
-
-    @field_validator("kept")
-    @classmethod
-    def _shares(cls, kept: list[Kept] | Kept | None) -> list[Kept] | None:
-        values = kept if isinstance(kept, list) else [] if kept is None else [kept]
-        if kept == []:
-            raise ValueError("empty sweep: name at least one share")
-        for value in values:
-            if value != "own" and not 0 < value <= 1:
-                raise ValueError(f"{value} is outside (0, 1]")
-        shares: dict[str, Kept] = {}
-        for value in values:
-            read = value if value == "own" else f"{100 * value:.4g} %"
-            if read in shares:
-                raise ValueError(f"{shares[read]} and {value} both read {read}; name each once")
-            shares[read] = value
-        return values or None
-
-    @field_validator("protection")
-    @classmethod
-    def _floors(cls, protection: list[float] | float | None) -> list[float] | float | None:
-        values = protection if isinstance(protection, list) else [protection or 0.0]
-        if not values or len(set(values)) != len(values):
-            raise ValueError("name at least one share, each once")
-        for value in values:
-            if not 0 <= value < 1:
-                raise ValueError(f"{value} is outside [0, 1)")
-        return protection
-
-    def expand(self, common: BudgetSpec, scope: Scope = "global") -> list[Budget]:
-        """List the budgets.
-
-        Args:
-            common: the experiment's budgets, for what this one leaves open.
-            scope: the method's, if both leave it open.
-        """
-        given = common.model_dump(exclude_none=True) | self.model_dump(exclude_none=True)
-        merged: dict[str, Any] = {"scope": scope} | given
-        shares = merged.pop("kept", [0.5, 0.25, 0.125, 0.0625, 0.03125])
-        floors = merged.pop("protection", [0.0, FLOOR])
-        if not isinstance(floors, list):
-            return [Budget(kept=share, protection=floors, **merged) for share in shares]
-        budgets = []
-        for number, floor in enumerate(floors):
-            for share in shares:
-                if merged["scope"] == "global" and share != "own":
-                    budgets.append(Budget(kept=share, protection=floor, **merged))
-                elif not number:  # no threshold of the whole network that could empty a layer
-                    budgets.append(Budget(kept=share, **merged))
-        return budgets
-
-
 class MethodSpec(BaseModel):
     """One entry of ``methods``: a name, hyper-parameters (a list is a sweep), own budgets.
 
     Attributes:
+        name: of the method; a plain name stands for a table with nothing else.
+        label: the name of its rows; None: the method's name and what differs.
+        budget: budgets of its own; what it leaves open is the experiment's.
+        retrain: the training after pruning; a list has one row per value.
         models: the experiment's networks that the method runs on; None: all.
         finetune_lr: learning rate of this method's finetuning; None: that of the recipe
             ``finetune``.
@@ -124,11 +63,18 @@ class MethodSpec(BaseModel):
         return dict(self.model_extra or {})
 
 
+def by_name(methods: Any) -> Any:
+    """Write every plain name of ``methods`` as the table that it stands for."""
+    if not isinstance(methods, list):
+        return methods
+    return [{"name": each} if isinstance(each, str) else each for each in methods]
+
+
 class TuneSpec(BaseModel):
     """How ``ssbench tune`` chooses hyper-parameters, besides what the methods' files say.
 
     Attributes:
-        seeds: None: one seed that the experiment does not have.
+        seeds: to tune on; None: one seed that the experiment does not have.
         finetune_lr: the grid of learning rates for every method's finetuning.
     """
 
@@ -149,7 +95,20 @@ class Experiment(BaseModel):
     """Everything that an experiment's results depend on, except the code.
 
     Attributes:
-        start: where trainings start: random weights, or those that torchvision publishes.
+        name: of the folder of results; None: the file's name.
+        title: in words.
+        dataset: the images: a name, or images of your own.
+        data: how to prepare images of your own.
+        models: the networks; a table gives one its arguments or weights.
+        methods: the methods: names or tables with hyper-parameters, of which a list is a sweep.
+        budget: how much the pruned networks may keep.
+        seeds: each gives one run of every row.
+        train: the training before pruning.
+        finetune: the training after pruning; its keys are those of train.
+        tune: how ``ssbench tune`` chooses hyper-parameters.
+        report: how the tables of the report look; changes no result and no id.
+        start: where trainings start: random weights, those that torchvision or timm publish, or a
+            file of weights.
         scratch_limit: the largest factor by which the control scratch-b multiplies the epochs.
         passes_epochs: whether each of several passes takes all epochs again, or the passes divide
             them, so that such rows have no more epochs in total than others.
@@ -160,11 +119,12 @@ class Experiment(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     title: Words = ""
     dataset: str
-    models: list[str] = Field(min_length=1)
+    data: DataSettings = DataSettings()
+    models: list[str | ModelSpec] = Field(min_length=1)
     methods: list[MethodSpec] | Literal["all"]
     budget: BudgetSpec = BudgetSpec()
     seeds: list[Seed] = Field(default=[0, 1, 2], min_length=1)
-    start: Literal["random", "published"] = "random"
+    start: Annotated[str, AfterValidator(check_start)] = "random"
     train: Recipe = Recipe()
     finetune: Recipe = Recipe()
     scratch_limit: Annotated[
@@ -172,6 +132,12 @@ class Experiment(BaseModel):
     ] = 2.0
     passes_epochs: Literal["repeat", "split"] = "repeat"
     tune: TuneSpec = TuneSpec()
+    report: View = View()
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _named(cls, methods: Any) -> Any:
+        return by_name(methods)
 
     @field_validator("methods")
     @classmethod
@@ -189,12 +155,22 @@ class Experiment(BaseModel):
         return seeds
 
     @property
+    def networks(self) -> list[ModelSpec]:
+        """The entries of ``models`` as tables."""
+        return as_tables(self.models, self.start)
+
+    @property
+    def model_names(self) -> list[str]:
+        """The networks' names in tables."""
+        return [each.label for each in self.networks]
+
+    @property
     def manifest(self) -> dict[str, Any]:
         """The settings that all records of one results folder must share to be comparable."""
         return {
             "name": self.name,
             "dataset": dataset_name(self.dataset),
-            "start": "" if self.start == "random" else self.start,
+            "start": "published" if self.start == "published" else "",
             "train": self.train.manifest(),
             "finetune": self.finetune.manifest(),
         }
@@ -219,17 +195,21 @@ def find(argument: str) -> Path:
         return known[path.stem]
     raise BadInputError(
         f"{argument}: no such file, and no experiment of this name ships with ssbench; "
-        f"{nearest(path.stem, known)}"
+        f"{nearest(path.stem, known, 'ssbench list experiments')}"
     )
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Read an experiment, apply ``key.path=value`` overrides, and check it.
+def load(
+    path: Path, overrides: Sequence[str] = (), content: dict[str, Any] | None = None
+) -> Experiment:
+    """Read an experiment (or take ``content``), apply ``key.path=value`` overrides, and check it.
 
     Raises:
         BadInputError: the file cannot be read, is not TOML, or a key or value does not fit.
     """
-    content = {"name": path.stem} | read_toml(path)
+    content = {"name": path.stem} | (read_toml(path) if content is None else content)
+    if "methods" in content:  # so that --set reaches into them
+        content["methods"] = by_name(content["methods"])
     try:
         for each in overrides:
             override(content, each)
@@ -259,11 +239,14 @@ def _one_per_place(error: ValidationError) -> list[ErrorDetails]:
     return [detail for place, detail in errors.items() if place not in tables]
 
 
-_UNION_TAGS = ("float", "list[", "literal[", "function-", "MethodSpec", "BudgetSpec")
+_UNION_TAGS = (
+    "float", "list[", "literal[", "function-", "MethodSpec", "BudgetSpec", "ModelSpec", "Scale",
+)  # fmt: skip
 
 
 def _key_path(location: tuple[int | str, ...]) -> str:
-    parts = [str(part) for part in location if not str(part).startswith(_UNION_TAGS)]
+    tagged = [str(part) for part in location if part != "str"]
+    parts = [part for part in tagged if not part.startswith(_UNION_TAGS)]
     return ".".join(parts)
 
 
@@ -271,7 +254,9 @@ def _explain(detail: ErrorDetails) -> str:
     place = _key_path(detail["loc"])
     if detail["type"] == "extra_forbidden":
         last = str(detail["loc"][-1])
-        return f"{place}: unknown key; {nearest(last, _allowed(detail['loc'][:-1]))}"
+        return (
+            f"{place}: unknown key; {nearest(last, _allowed(detail['loc'][:-1]), 'ssbench schema')}"
+        )
     if detail["type"] == "missing":
         return f"{place}: this key is missing; add it"
     return f"{place}: {message(detail)} (found {_brief(detail['input'])})"
@@ -290,6 +275,9 @@ def _allowed(location: tuple[int | str, ...]) -> list[str]:
         "finetune": Recipe,
         "budget": BudgetSpec,
         "tune": TuneSpec,
+        "data": DataSettings,
+        "normalise": Scale,
+        "report": View,
     }
     model = next((tables[str(part)] for part in reversed(location) if part in tables), Experiment)
     return list(model.model_fields)

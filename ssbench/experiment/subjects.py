@@ -11,6 +11,7 @@ from ssbench.experiment.spec import Experiment
 from ssbench.experiment.variant import Variant
 from ssbench.experiment.variants import make_method
 from ssbench.method.search_space import Choice, Search, Space, Value, described
+from ssbench.pruning.budget import Budget
 
 FINETUNE_LR = "finetune_lr"
 """Can be tuned for every finetuned method; see `ssbench.experiment.spec.TuneSpec`."""
@@ -48,7 +49,7 @@ class Subject:
             "method": self.variant.file.name,
             "retrain": self.variant.retrain,
             "settings": {name: v for name, v in settings.items() if name not in self.space},
-            "budget": {name: getattr(budget, name) for name in _KIND} if budget else None,
+            "budget": _kind(budget) if budget else None,
         }
 
     def choose(self, parameters: Mapping[str, Value], place: str) -> Variant:
@@ -64,6 +65,11 @@ class Subject:
         if rate is not None and (not isinstance(rate, int | float) or not rate > 0):
             raise BadInputError(f"{place}.{FINETUNE_LR}: must be a number over 0 (found {rate!r})")
         return replace(self.variant, method=method, finetune_lr=rate)
+
+
+def _kind(budget: Budget) -> dict[str, Any]:
+    schedule = {"schedule": list(budget.schedule)} if budget.schedule else {}
+    return {name: getattr(budget, name) for name in _KIND} | schedule
 
 
 def subjects(experiment: Experiment, chosen: Sequence[Variant], source: str) -> list[Subject]:
@@ -85,7 +91,7 @@ def subjects(experiment: Experiment, chosen: Sequence[Variant], source: str) -> 
 
 
 def _all(experiment: Experiment, chosen: Sequence[Variant], source: str) -> Iterator[Subject]:
-    for model in experiment.models:
+    for model in experiment.model_names:
         for variant in chosen:
             if model not in variant.models:
                 continue

@@ -58,7 +58,7 @@ class Variant:
         for place, budget in enumerate(self.budgets):
             if budget is None:
                 continue
-            key = (budget.unit, budget.kept, budget.scope, budget.passes)
+            key = (budget.unit, budget.kept, budget.scope, budget.passes, budget.schedule)
             if not budget.protection:
                 places[key] = place
             elif key in places:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from typing import Any, get_args, get_type_hints
@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ssbench.errors import ANY_NUMBER, BadInputError, message, nearest, outside
 from ssbench.experiment.labels import labelled
-from ssbench.experiment.retraining import REWINDS
+from ssbench.experiment.retraining import REWINDS, SCRATCH
 from ssbench.experiment.size import refuse_too_many
 from ssbench.experiment.spec import Experiment, MethodSpec
 from ssbench.experiment.variant import Variant
@@ -34,6 +34,7 @@ def variants(experiment: Experiment, registry: Registry, source: str) -> list[Va
         specs = [MethodSpec(name=name) for name in registry.methods]
     else:
         specs = experiment.methods
+    _refuse_two_shares(specs, experiment, source)
     refuse_too_many(specs, experiment, source)
     with foreign_contained(registry.methods.get(spec.name) for spec in specs):
         found = [
@@ -42,6 +43,22 @@ def variants(experiment: Experiment, registry: Registry, source: str) -> list[Va
             for variant in _expand(spec, experiment, registry, (source, f"methods.{index}"))
         ]
         return labelled(found)
+
+
+def _refuse_two_shares(specs: Sequence[MethodSpec], experiment: Experiment, source: str) -> None:
+    """Refuse methods that name shares to keep while the experiment lists the share of each pass.
+
+    Raises:
+        BadInputError: names the key, the conflict and the remedy.
+    """
+    passes = experiment.budget.passes
+    for index, spec in enumerate(specs):
+        own = spec.budget
+        if isinstance(passes, list) and own.passes is None and own.kept not in (None, passes[-1:]):
+            raise BadInputError(
+                f"{source}: methods.{index}.budget.kept: the experiment's budget.passes ends at "
+                f"{passes[-1]}; remove kept, or give the method passes of its own"
+            )
 
 
 def _expand(
@@ -77,15 +94,22 @@ def _expand(
                 file, method, spec.label or "", own, where, retrain, models, spec.finetune_lr
             )
             _refuse(variant, f"{source}: {key}")
+            _refuse_no_epochs(variant, experiment, f"{source}: {key}")
             _refuse_split(variant, experiment, f"{source}: {key}")
             yield variant
 
 
 def _models(spec: MethodSpec, experiment: Experiment, place: str) -> list[str]:
-    chosen = experiment.models if spec.models is None else spec.models
-    for name in chosen:
-        if name not in experiment.models:
-            raise BadInputError(f"{place}: {name!r}; {nearest(name, experiment.models)}")
+    known = experiment.networks
+    if spec.models is None:
+        return [each.label for each in known]
+    chosen: list[str] = []
+    for name in spec.models:
+        meant = [each.label for each in known if name in (each.label, each.short, each.name)]
+        if not meant:
+            names = [each.label for each in known]
+            raise BadInputError(f"{place}: {name!r}; {nearest(name, names)}")
+        chosen += meant
     if not chosen:
         raise BadInputError(f"{place}: empty; name at least one of the experiment's models")
     return chosen
@@ -121,6 +145,25 @@ def _refuse(variant: Variant, place: str) -> None:
     if variant.prunes_in_training and any(b and b.kept == "own" for b in variant.budgets):
         raise BadInputError(
             f"{place}.budget.kept: {name} prunes while it trains and needs a share, not 'own'"
+        )
+
+
+def _refuse_no_epochs(variant: Variant, experiment: Experiment, place: str) -> None:
+    """Refuse retrainings that need a training, if the experiment trains for no epoch.
+
+    Raises:
+        BadInputError: names the key, the conflict and the remedy.
+    """
+    retrain, epochs = variant.retrain, experiment.train.epochs
+    if retrain in REWINDS and not epochs:
+        raise BadInputError(
+            f"{place}.retrain: {retrain!r} rewinds to an epoch of 'train', which has none; "
+            "write 'finetune', or give train epochs"
+        )
+    if retrain in SCRATCH and not epochs + experiment.finetune.epochs:
+        raise BadInputError(
+            f"{place}.retrain: {retrain!r} trains random weights for all epochs, of which there "
+            "are none; write 'finetune', or give train or finetune epochs"
         )
 
 

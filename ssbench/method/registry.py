@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from ssbench.errors import BadInputError, nearest, outside
+from ssbench.errors import BadInputError, located, nearest, outside
 from ssbench.method.contract import FACTS, GRAINS, HOOKS, Method
 from ssbench.method.describe import GROUP, result_code
 from ssbench.method.global_state import contained
@@ -67,13 +67,15 @@ class Registry:
         """
         if name in self.broken:
             raise BadInputError(f"{place}: method {name!r} cannot be loaded: {self.broken[name]}")
-        return look_up(self.methods, name, "method", place)
+        return look_up(self.methods, name, "method", place, "ssbench list methods")
 
 
-def look_up(known: dict[str, Value], name: str, kind: str, place: str) -> Value:
+def look_up(
+    known: dict[str, Value], name: str, kind: str, place: str, everything: str = ""
+) -> Value:
     """Return the value of a name; if unknown, refuse it with ``place`` and similar names."""
     if name not in known:
-        raise BadInputError(f"{place}: unknown {kind} {name!r}; {nearest(name, known)}")
+        raise BadInputError(f"{place}: unknown {kind} {name!r}; {nearest(name, known, everything)}")
     return known[name]
 
 
@@ -89,7 +91,7 @@ def discover(files: Sequence[Path] = ()) -> Registry:
         try:
             methods[name] = _method_file(name, load())
         except Exception as error:  # a method's file may raise anything while it is imported
-            broken[name] = _where(error)
+            broken[name] = located(error)
     return Registry(dict(sorted(methods.items())), broken)
 
 
@@ -120,7 +122,7 @@ def import_one(module: str, files: Sequence[Path]) -> None:
         with contained(f"the import of {path or module}"):
             load()
     except Exception as error:  # a method's file may raise anything while it is imported
-        raise BadInputError(_where(error)) from error
+        raise BadInputError(located(error)) from error
 
 
 def _sources(files: Sequence[Path]) -> Iterable[tuple[str, Callable[[], ModuleType]]]:
@@ -241,19 +243,6 @@ def _check_hooks(cls: type[Method], path: Path) -> None:
         for argument in inspect.signature(member).parameters.values():
             if name in HOOKS and argument.kind is argument.KEYWORD_ONLY:
                 look_up(FACTS, argument.name, "argument", f"{path.name}: {cls.__name__}.{name}")
-
-
-def _where(error: Exception) -> str:
-    """Return the error's text, and the line of the innermost file."""
-    if isinstance(error, BadInputError):
-        return str(error)
-    if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f" ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})" if trace else ""
-    return f"{type(error).__name__}: {error}{place}"
 
 
 __all__ = [

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from ssbench.errors import BadInputError
 from ssbench.experiment.stage import Run
 from ssbench.method.contract import to_grain
-from ssbench.pipeline.precheck import kind_of, trial_of
+from ssbench.pipeline.precheck import Trial, kind_of, trial_of
 from ssbench.pipeline.workbench import Workbench
 from ssbench.pruning.graph.structure import structure_of
 from ssbench.pruning.select import least_share
@@ -18,6 +18,8 @@ from ssbench.pruning.units import Units
 from ssbench.pruning.untouched import Untouched, untouched
 
 Key = tuple[object, ...]
+Known = Callable[[Run, Workbench], Trial]
+"""Returns what the trial of a run's method showed."""
 
 
 def check_shift(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
@@ -36,7 +38,9 @@ def check_shift(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
             )
 
 
-def check_reach(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
+def check_reach(
+    runs: Sequence[Run], workbench: Workbench, source: str, trial: Known = trial_of
+) -> None:
     """Refuse a budget below the smallest share that the method can keep.
 
     Raises:
@@ -56,11 +60,11 @@ def check_reach(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
                 )
             continue
         name, fitted = run.stage.model, workbench.fitted(run.stage.preprocessing)
-        units = _units(run, fitted, scored)
-        dense = fitted.dense(name)
+        units = _units(run, fitted, scored, trial)
+        dense = fitted.dense(run.stage.architecture)
         key = (kind_of(run), budget.unit, budget.scope)
         if key not in least:
-            share = make_share(budget, fitted.model(name, 0), dense)
+            share = make_share(budget, fitted.model(run.stage.architecture, 0), dense)
             least[key] = least_share(units, budget, dense, share)
         if budget.kept < least[key]:
             why = str(untouched(units, dense))
@@ -80,19 +84,21 @@ def out_of_reach(runs: Sequence[Run], workbench: Workbench) -> list[str]:
         if run.budget is None or kind_of(run) in lines:
             continue
         fitted = workbench.fitted(run.stage.preprocessing)
-        gap: Untouched = untouched(_units(run, fitted, scored), fitted.dense(run.stage.model))
+        gap: Untouched = untouched(
+            _units(run, fitted, scored, trial_of), fitted.dense(run.stage.architecture)
+        )
         lines[kind_of(run)] = f"{run.label} on {run.stage.model}: {gap}" if gap.layers else ""
     return list(dict.fromkeys(line for line in lines.values() if line))
 
 
-def _units(run: Run, workbench: Workbench, known: dict[Key, Units]) -> Units:
+def _units(run: Run, workbench: Workbench, known: dict[Key, Units], trial: Known) -> Units:
     """Return the units that a method scores in an untrained network; all where nobody knows."""
     key = kind_of(run)
     if key not in known:
-        plain = workbench.model(run.stage.model, 0)
+        plain = workbench.model(run.stage.architecture, 0)
         structure = structure_of(plain)
         shapes = {name: parameter.shape for name, parameter in plain.named_parameters()}
-        scored = trial_of(run, workbench).scored
+        scored = trial(run, workbench).scored
         ones = {
             layer.weight: to_grain(torch.ones(shapes[layer.weight]), run.method.grain)
             for layer in structure.prunable

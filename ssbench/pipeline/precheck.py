@@ -8,10 +8,8 @@ not ship with ssbench is tried in a process of its own.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssbench.data.dataset import DataSet, Split
-from ssbench.errors import BadInputError, DivergedError, NotFiniteError, RunFailedError
+from ssbench.errors import BadInputError, DivergedError, NotFiniteError, RunFailedError, blamed
 from ssbench.experiment.stage import Run, Stage
 from ssbench.method.contract import Method
 from ssbench.pipeline.prune import pruned
@@ -59,7 +57,7 @@ class Trial:
 
 
 Attempt = Callable[[Stage, Workbench], Trial]
-"""Tries the method of a run, by its last stage, on the data of `_small`."""
+"""Tries the network or the method of a run, by its last stage, on the data of `tiny`."""
 
 
 def check_networks(runs: Sequence[Run], workbench: Workbench, models: Sequence[str]) -> Refused:
@@ -68,11 +66,11 @@ def check_networks(runs: Sequence[Run], workbench: Workbench, models: Sequence[s
     Args:
         runs: the planned runs.
         workbench: their data.
-        models: the networks as the experiment's key ``models`` lists them.
+        models: the networks' names, in the order of the experiment's key ``models``.
     """
 
     def reason(run: Run) -> str:
-        return _once((run.stage.model,), run, workbench, partial(_tried, _try_network)).reason
+        return _once((run.stage.architecture,), run, workbench, try_network).reason
 
     return _refused(runs, models, reason)
 
@@ -88,7 +86,7 @@ def check_methods(
     Args:
         runs: the planned runs.
         workbench: their data.
-        models: the networks as the experiment's key ``models`` lists them.
+        models: the networks' names, in the order of the experiment's key ``models``.
         elsewhere: calls `try_method` in another process: the code of a method that does not ship
             with ssbench could change this process, and so the other runs. None: skips those.
     """
@@ -103,7 +101,7 @@ def check_methods(
 def kind_of(run: Run) -> tuple[object, ...]:
     """Identify what a trial depends on: a method's text and boolean settings, not its numbers."""
     words = {k: v for k, v in run.method.settings.items() if isinstance(v, str | bool)}
-    return (run.stage.model, run.file.name, run.file.content, run.method.grain,
+    return (run.stage.architecture, run.file.name, run.file.content, run.method.grain,
             tuple(sorted(words.items())))  # fmt: skip
 
 
@@ -116,8 +114,13 @@ def trial_of(run: Run, workbench: Workbench, elsewhere: Attempt | None = None) -
     return _once(kind_of(run), run, workbench, attempt)
 
 
+def try_network(stage: Stage, workbench: Workbench) -> Trial:
+    """Step, count, prune and cut the network of a stage."""
+    return _tried(_try_network, stage, workbench)
+
+
 def try_method(stage: Stage, workbench: Workbench) -> Trial:
-    """Carry out a run shortened, up to its first pruning; ``stage`` is its last stage."""
+    """Carry out a run up to its first pruning, in one step; ``stage`` is its last stage."""
     return _tried(_try_method, stage, workbench)
 
 
@@ -132,7 +135,7 @@ def _once(
     if key not in _trials:
         if attempt is None:
             return Trial()
-        _trials[key] = attempt(run.stage, _small(workbench))
+        _trials[key] = attempt(run.stage, tiny(workbench))
     return _trials[key]
 
 
@@ -142,16 +145,18 @@ def _refused(
     refused: Refused = {}
     for run in runs:
         if reason := reason_of(run):
-            refused[run.id] = f"models.{models.index(run.stage.model)}: {run.stage.model}: {reason}"
+            name = run.stage.model
+            place = f"models.{models.index(name)}" if name in models else "models"
+            refused[run.id] = f"{place}: {name}: {reason}"
     return refused
 
 
-def _small(workbench: Workbench) -> Workbench:
-    """Return a workbench on the CPU with two noise images, in the data set's shape, per split."""
+def tiny(workbench: Workbench, count: int = IMAGES) -> Workbench:
+    """Return a workbench on the CPU with a few noise images, in the data set's shape, per split."""
     generator = torch.Generator().manual_seed(0)
-    shape = (IMAGES, *workbench.train.image_shape)
+    shape = (count, *workbench.train.image_shape)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-    split = Split(images, torch.arange(IMAGES) % workbench.dataset.classes)
+    split = Split(images, torch.arange(count) % workbench.dataset.classes)
     mean, sd = (each.cpu() for each in workbench.normalisation)
     dataset = DataSet(
         workbench.dataset.name, workbench.dataset.classes, split, split, split, fixed=(mean, sd)
@@ -159,9 +164,7 @@ def _small(workbench: Workbench) -> Workbench:
     return Workbench(dataset, torch.device("cpu"))
 
 
-def _tried(
-    attempt: Callable[[Stage, Workbench], Trial], stage: Stage, workbench: Workbench
-) -> Trial:
+def _tried(attempt: Attempt, stage: Stage, workbench: Workbench) -> Trial:
     """Return the result of an attempt, or why it failed."""
     try:
         with torch.random.fork_rng(devices=[]):
@@ -169,22 +172,26 @@ def _tried(
     except Exception as error:  # torch, fvcore, torch-pruning, networks and methods raise any kind
         if isinstance(error, DivergedError | NotFiniteError) or out_of_memory(error):
             return Trial()
-        return Trial(_reason_text(error))
+        return Trial(reason_text(error))
 
 
-def _reason_text(error: Exception) -> str:
+def reason_text(error: Exception) -> str:
+    """Return in one line what went wrong, and where."""
     text = " ".join(str(error).split())
     text = text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}…"
     if isinstance(error, BadInputError | RunFailedError):
         return text
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {text} ({Path(frame.filename).name}, line {frame.lineno})"
+    frame = blamed(error)
+    place = f" ({Path(frame.filename).name}, line {frame.lineno})" if frame else ""
+    return f"{type(error).__name__}: {text}{place}"
 
 
 def _try_network(stage: Stage, workbench: Workbench) -> Trial:
-    name = stage.model
-    workbench.dense(name)
-    network = workbench.model(name, 0)
+    which = stage.architecture
+    workbench.dense(which)
+    network = workbench.model(which, 0)
+    if which.code:
+        _check_draws(network, workbench.model(which, 0))
     structure = structure_of(network)
     check_weights(network, structure)
     images = noise(workbench.example.shape, count=IMAGES)
@@ -198,6 +205,21 @@ def _try_network(stage: Stage, workbench: Workbench) -> Trial:
     small, _ = compact_certified(network, structure, masks, images)
     count(small, workbench.example)
     return Trial()
+
+
+def _check_draws(network: nn.Module, again: nn.Module) -> None:
+    """Check that a seed decides the weights of a network from a user's code.
+
+    Raises:
+        RunFailedError: names a weight that differs.
+    """
+    theirs = again.state_dict()
+    for name, tensor in network.state_dict().items():
+        if not torch.equal(tensor, theirs[name]):
+            raise RunFailedError(
+                f"{name} differs when the network is built twice with one seed; draw weights with "
+                "torch's own generator, and seed none yourself"
+            )
 
 
 def _half(weight: Tensor) -> Tensor:
@@ -235,7 +257,8 @@ def _try_method(stage: Stage, workbench: Workbench) -> Trial:
 
 def _shortened(stage: Stage, parent: Stage | None) -> Stage:
     """Return the stage with one step, one round and half of everything kept."""
-    budget = stage.budget and stage.budget.model_copy(update={"kept": 0.5, "passes": 1})
+    once = {"kept": 0.5, "passes": 1, "schedule": ()}
+    budget = stage.budget and stage.budget.model_copy(update=once)
     return replace(
         stage,
         parent=parent,

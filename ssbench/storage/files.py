@@ -27,7 +27,7 @@ def owned(prefix: str) -> str:
 def sweep(folder: Path, prefix: str) -> None:
     """Remove files and folders that dead processes left under such names."""
     for path in folder.glob(f"{prefix}*"):
-        if not _abandoned(path.name):
+        if not abandoned(path.name):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -40,7 +40,7 @@ def _host() -> str:
     return re.sub(r"[^A-Za-z0-9]+", "_", socket.gethostname())
 
 
-def _abandoned(name: str) -> bool:
+def abandoned(name: str) -> bool:
     """Whether the process that a name belongs to is dead.
 
     Files of other machines stay: nothing is known of their processes.

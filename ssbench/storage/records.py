@@ -26,7 +26,7 @@ _OF_A_RESULT = (
 )  # fmt: skip
 _OF_A_RUN = ("run", "experiment", "dataset", "model", "method", "label", "seed", "settings",
              "grain", "budget_unit", "budget_asked", "scope", "protection", "passes",
-             "tuning", "data_fingerprint")  # fmt: skip
+             "schedule", "tuning", "data_fingerprint")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,14 @@ class Recipe(BaseModel):
     """One stage of training. The defaults are network slimming's CIFAR recipe (Liu et al. 2017).
 
     Attributes:
+        epochs: passes over the training images; 0: the weights stay as they come.
+        batch_size: images per step.
+        optimizer: stochastic gradient descent with momentum, or Adam.
+        lr: the learning rate, which the schedule multiplies.
+        momentum: of the gradients (sgd).
+        nesterov: whether the momentum is Nesterov's (sgd).
+        weight_decay: the share of a weight that the gradient of its decay adds.
+        schedule: the course of the learning rate.
         begin: the progress at which the schedule starts: a rewound one runs only its last part.
         shift: largest random translation in pixels; None: the data set's standard.
         flip: random mirroring, left to right; None: the data set's standard.
@@ -37,7 +45,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    epochs: Annotated[int, within(1, 100_000, "a record holds the curve of every epoch")] = 160
+    epochs: Annotated[int, within(0, 100_000, "a record holds the curve of every epoch")] = 160
     batch_size: Annotated[
         int, within(2, 65_536, "batch norm needs two images, and no memory holds more than that")
     ] = 64

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssbench.errors import BadInputError
-from ssbench.executors.session import Options, make_ready, open_job
-from ssbench.experiment.spec import Experiment, find, load
+from ssbench.executors.session import Options, experiment_of, make_ready, open_job
+from ssbench.experiment.choose import only
+from ssbench.experiment.spec import Experiment, find
 from ssbench.experiment.subjects import Subject, subjects
 from ssbench.experiment.variants import variants
 from ssbench.method.registry import discover
@@ -42,17 +43,16 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
         BadInputError: what is wrong, where, and the remedy.
     """
     path = find(argument)
-    source, experiment = str(path), load(path, options.overrides)
+    source, experiment = str(path), experiment_of(path, options)
     tuned_on = _seeds(experiment, seeds, source)
     job = open_job(experiment, options, source)
     folder = options.results / experiment.name / "tuning"
-    data = {"data": job.workbench.dataset.fingerprint}
-    results = Results(folder, experiment.manifest | data | {"name": "runs"})
+    identity = job.workbench.dataset.identity
+    results = Results(folder, experiment.manifest | identity | {"name": "runs"})
     results.check()
-    place = Place(job, results, folder / "trials")
-    found = subjects(
-        experiment, variants(experiment, discover(options.method_files), source), source
-    )
+    place = Place(job, results, folder / "trials", tuple(options.model_files))
+    chosen = variants(experiment, discover(options.method_files), source)
+    found = subjects(experiment, only(chosen, options.only, source), source)
     other_seeds = experiment.model_copy(update={"seeds": tuned_on})
     studies = [Study(each, other_seeds, source, place) for each in found if each.space]
     if not studies:
@@ -61,7 +61,7 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
             "names no learning rates; give one of them"
         )
     first = [run for study in studies for run in study.runs(study.subject.first)]
-    make_ready(first, experiment.models, job, source)
+    make_ready(first, experiment.model_names, job, source)
     untuned = [each for each in found if not each.space]
     return Prepared(
         source, experiment, tuned_on, studies, untuned, place, folder, tuple(options.overrides)

@@ -34,11 +34,13 @@ class Place:
         job: the data, the store, and where stages run.
         results: the records of the trials' runs.
         logs: the folder of logs of trials.
+        model_files: files with networks that the experiment names.
     """
 
     job: Job
     results: Results
     logs: Path
+    model_files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,10 @@ class Study:
         variant = self.subject.choose(parameters, f"{self.source}: {self.subject.variant.place}")
         # Rows without a floor do not compete: no choice may turn on whether they lose a layer.
         variant = variant.competing()
-        fingerprint = self.place.job.workbench.dataset.fingerprint
-        return plan_variants(self.experiment, [variant], fingerprint, self.source)
+        data, files = self.place.job.workbench.dataset, self.place.model_files
+        return plan_variants(
+            self.experiment, [variant], data.fingerprint, self.source, files, data.on_disk
+        )
 
     def possible(self, parameters: Mapping[str, Value]) -> list[Run]:
         """Return the runs of a trial; none if the method rejects the values and it will fail."""

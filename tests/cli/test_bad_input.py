@@ -91,7 +91,7 @@ def test_layerwise_needs_one_unit_in_every_layer(tiny: Path, invoke: Invoke) -> 
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("nowhere.toml", ("no such file", "known:")),
+        ("nowhere.toml", ("no such file", "ssbench list experiments shows all")),
         ("quickstar", ("no such file", "did you mean 'quickstart'")),
     ],
 )

@@ -76,6 +76,43 @@ def test_a_method_that_raises_fails_alone(tmp_path: Path, tiny: Path, invoke: In
     assert all("raises" in name for name in changed)
 
 
+INSIDE = RAISES.replace(
+    'raise RuntimeError("<b>cannot</b> score_this")', "return model(torch.zeros(1, 99, 8, 8))"
+).replace("from dataclasses", "import torch\nfrom dataclasses", 1)
+WRONG = RAISES.replace('raise RuntimeError("<b>cannot</b> score_this")', "return {}")
+
+
+@pytest.mark.parametrize(
+    ("source", "at_fault"), [(INSIDE, "return model(torch"), (WRONG, "class Raises")]
+)
+def test_a_fault_names_the_users_line_and_keeps_its_traceback(
+    source: str, at_fault: str, tmp_path: Path, tiny: Path, invoke: Invoke
+) -> None:
+    """torch, or ssbench, raises; the line to look at is the method's."""
+    (tmp_path / "raises.py").write_text(source)
+    lines = source.splitlines()
+    number = next(n for n, line in enumerate(lines, 1) if at_fault in line)
+    number -= at_fault.startswith("class")  # Python counts the decorator
+    entry = 'methods = [{ name = "raises", budget = { kept = 0.5 } }]'
+    tiny.write_text(TINY[: TINY.index("methods =")] + entry)
+    assert invoke("run", tiny, "--method-file", tmp_path / "raises.py").code == 1
+    record = last(Path("results/tiny"), "raises")
+    assert f"(raises.py, line {number}" in str(record["reason"])
+    shown = invoke("show", "raises", "--traceback")
+    assert shown.code == 0
+    assert shown.out.startswith("Traceback (most recent call last):")
+    if at_fault.startswith("return"):
+        assert f'raises.py", line {number}, in scores' in shown.out
+    assert "traceback" not in invoke("show", "raises").out
+
+
+def test_a_run_that_did_not_fail_has_no_traceback(tiny: Path, invoke: Invoke) -> None:
+    assert invoke("run", tiny, "--only", "dense", "--quiet").code == 0
+    shown = invoke("show", "dense", "--traceback")
+    assert shown.code == 2
+    assert "did not fail" in shown.err
+
+
 def test_a_training_that_diverges_fails_with_all_that_build_on_it(
     tiny: Path, invoke: Invoke
 ) -> None:

@@ -48,6 +48,20 @@ def test_quickstart_shares_what_can_be_shared() -> None:
     }  # fmt: skip
 
 
+def test_plain_names_are_the_tables_that_they_stand_for(tmp_path: Path) -> None:
+    table = 'methods = [{ name = "dense" }, { name = "magnitude" }]'
+    start = TINY[: TINY.index("methods =")]
+    plain, tables = tmp_path / "a.toml", tmp_path / "b.toml"
+    plain.write_text(start + 'methods = ["dense", "magnitude"]')
+    tables.write_text(start + table)
+    assert [run.id for run in runs(plain)] == [run.id for run in runs(tables)]
+    override = "methods.magnitude.grain=filter"
+    assert [r.id for r in runs(plain, override)] == [r.id for r in runs(tables, override)]
+    mixed = tmp_path / "c.toml"
+    mixed.write_text(start + 'methods = ["dense", { name = "magnitude" }]')
+    assert [run.id for run in runs(mixed)] == [run.id for run in runs(tables)]
+
+
 CHANGES = [
     ("train.epochs=2", {"train", "prune", "finetune"}),
     ("train.shift=1", {"train", "prune", "finetune"}),
@@ -109,6 +123,7 @@ def test_all_that_an_id_is_made_of_is_recorded(tmp_path: Path) -> None:
             how = record["recipe"] or {
                 "kept": record["budget_of_stage"],
                 **{key: record[key] for key in ("scope", "protection", "passes")},
+                "schedule": record["schedule"] or [],
                 "unit": record["budget_unit"],
             }
             method = {"name": record["method"], "file": record["method_file"]}

@@ -15,8 +15,9 @@ from pydantic import BaseModel
 
 from ssbench.data.digits import digits
 from ssbench.errors import BadInputError, DivergedError
+from ssbench.experiment.budget_spec import BudgetSpec
 from ssbench.experiment.plan import plan
-from ssbench.experiment.spec import BudgetSpec, Experiment, MethodSpec, TuneSpec, load
+from ssbench.experiment.spec import Experiment, MethodSpec, TuneSpec, load
 from ssbench.experiment.stage import Run
 from ssbench.method.describe import result_code
 from ssbench.method.registry import discover

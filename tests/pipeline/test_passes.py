@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 
 from ssbench.experiment.plan import plan
 from ssbench.experiment.spec import load
+from ssbench.experiment.stage import Start, make_stage
 from ssbench.method.registry import discover
 from ssbench.models.registry import MODELS
 from ssbench.pipeline.state import State
@@ -42,6 +43,57 @@ def test_shares_go_down_in_geometric_progression() -> None:
         pytest.approx(0.2), pytest.approx(0.04), 0.008,
     ]  # fmt: skip
     assert Budget(kept="own", passes=2).at(1).kept == "own"
+
+
+def test_a_schedule_of_ones_own_is_followed_and_hashed_where_it_is_used() -> None:
+    budget = Budget(kept=0.05, passes=3, schedule=(0.5, 0.2, 0.05))
+    assert [budget.at(number).kept for number in (1, 2, 3)] == [0.5, 0.2, 0.05]
+    start = Start("digits", "data", "vgg6", 0)
+    ids = {
+        make_stage(start, "prune", None, None, each).id
+        for each in (budget, budget.model_copy(update={"schedule": ()}))
+    }
+    assert len(ids) == 2
+    assert "schedule" not in make_stage(start, "prune", None, None, Budget(passes=3)).said
+
+
+OWN = PASSES[: PASSES.index("methods =")].replace(
+    "kept = [0.08], passes = 3, protection = 0.3", "passes = [0.5, 0.2, 0.08], protection = 0.3"
+)
+
+
+def test_the_passes_keep_the_listed_shares(tmp_path: Path, invoke: Invoke) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(OWN + 'methods = ["magnitude"]')
+    assert invoke("run", file, "--results", tmp_path, "--quiet").code == 0
+    (path,) = tmp_path.glob("own/*.jsonl")
+    stages = [json.loads(line) for line in path.read_text().splitlines()]
+    shares = [stage["budget_reached"] for stage in stages if stage["stage"] == "prune"]
+    assert shares == [pytest.approx(share, rel=0.03) for share in (0.5, 0.2, 0.08)]
+    assert [s["budget_of_stage"] for s in stages if s["stage"] == "prune"] == [0.5, 0.2, 0.08]
+    assert {(stage["passes"], *stage["schedule"]) for stage in stages} == {(3, 0.5, 0.2, 0.08)}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("0.5, 0.2, 0.08", "0.5, 0.6, 0.08", "budget.passes: each pass keeps less"),
+        ("0.5, 0.2, 0.08", "1.5, 0.08", "budget.passes.0: must lie between 1e-06 and 1"),
+        ("passes =", "kept = 0.1, passes =", "the last pass keeps 0.08, so kept can be nothing"),
+        (
+            '"magnitude"',
+            '{ name = "magnitude", budget = { kept = 0.5 } }',
+            "methods.0.budget.kept: the experiment's budget.passes ends at 0.08",
+        ),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_refused(
+    old: str, new: str, words: str, tmp_path: Path, invoke: Invoke
+) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text((OWN + 'methods = ["magnitude"]').replace(old, new))
+    ended = invoke("run", file, "--dry-run")
+    assert (ended.code, words in ended.err) == (2, True), ended.err
 
 
 def parted(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -146,6 +146,8 @@ def setup_of(job: Job, processes: int) -> Setup:
     threads = torch.get_num_threads()
     return Setup(
         dataset=job.dataset,
+        data=job.data,
+        fingerprint=job.workbench.dataset.fingerprint if job.workbench.dataset.facts else "",
         data_root=job.data_root.absolute(),
         device=str(job.workbench.device),
         method_files=tuple(path.absolute() for path in job.method_files),

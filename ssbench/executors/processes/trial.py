@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import torch
 
 from ssbench.data.dataset import DataSet
-from ssbench.data.without_test import refuse_test
+from ssbench.data.held_back import close
+from ssbench.data.without_test import places_of_test
 from ssbench.executors.processes.pool import setup_of
 from ssbench.executors.processes.process import Process
 from ssbench.executors.processes.worker import Setup, import_method, serve
@@ -28,7 +30,8 @@ def try_elsewhere(job: Job) -> Attempt:
 
     def attempt(stage: Stage, small: Workbench) -> Trial:
         setup = replace(setup_of(job, 1), device="cpu", method_module=stage.foreign_module)
-        worker = Process(setup, _work, small.dataset)
+        places = places_of_test(job.workbench.dataset, job.dataset, setup.data_root)
+        worker = Process(setup, _work, small.dataset, places)
         try:
             worker.give(stage)
             shown: object = worker.message() if worker.pipe.poll(SECONDS) else Trial()
@@ -41,13 +44,13 @@ def try_elsewhere(job: Job) -> Attempt:
     return attempt
 
 
-def _work(setup: Setup, pipe: Connection, images: DataSet) -> None:
-    serve(pipe, setup.threads, partial(_begin, setup, images))
+def _work(setup: Setup, pipe: Connection, images: DataSet, places: Sequence[Path]) -> None:
+    serve(pipe, setup.threads, partial(_begin, setup, images, places))
 
 
-def _begin(setup: Setup, images: DataSet) -> Callable[[Stage], Trial]:
+def _begin(setup: Setup, images: DataSet, places: Sequence[Path]) -> Callable[[Stage], Trial]:
     small = Workbench(images, torch.device("cpu"))
-    refuse_test(setup.dataset, setup.data_root, setup.method_module)
+    close(places, setup.method_module)
     import_method(setup)
     return partial(_try, small)
 

@@ -16,6 +16,7 @@ from ssbench.executors.ray.mailbox import Mailbox
 from ssbench.executors.ray.task import Orders, measure
 from ssbench.experiment.stage import Run
 from ssbench.models.pretrained import fetch
+from ssbench.models.weights import sent_name
 
 
 def prepare(ray: Any, job: Job, runs: Sequence[Run]) -> tuple[Orders, Share]:
@@ -30,7 +31,8 @@ def prepare(ray: Any, job: Job, runs: Sequence[Run]) -> tuple[Orders, Share]:
         BadInputError: no node has the device, or a worker rejected the input.
     """
     gpus = _on_gpus(ray, job.where)
-    weights = {fetch(stage.start) for run in runs for stage in run.stages if stage.start}
+    starts = {stage.start for run in runs for stage in run.stages if stage.start}
+    weights = {sent_name(start): fetch(start) for start in starts}
     orders = Orders(
         key=uuid.uuid4().hex,
         device="cuda" if gpus else "cpu",
@@ -38,7 +40,7 @@ def prepare(ray: Any, job: Job, runs: Sequence[Run]) -> tuple[Orders, Share]:
         facts=compatibility.here(),
         shipment=ray.put(shipping.pack(job.workbench.dataset, job.data_root)),
         methods=shipping.read_methods(job.method_files),
-        weights={path.name: ray.put(path.read_bytes()) for path in sorted(weights)},
+        weights={name: ray.put(weights[name].read_bytes()) for name in sorted(weights)},
         mailbox=ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Mailbox).remote(),
     )
     packed = job.where.concurrency == "auto"

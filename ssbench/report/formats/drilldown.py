@@ -114,6 +114,7 @@ def _shared(like: Record) -> list[tuple[str, str]]:
         ("Scope", like.scope or ""),
         ("Protection", "" if like.protection is None else f"{like.protection:g}"),
         ("Passes", "" if like.passes is None else str(like.passes)),
+        ("Shares after the passes", ", ".join(f"{share:g}" for share in like.schedule or ())),
         ("After pruning", like.retrain or ""),
         ("Initial weights", like.start or ""),
     ]  # fmt: skip

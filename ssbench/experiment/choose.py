@@ -1,0 +1,70 @@
+"""A part of an experiment: some of its methods, or a trial of all of them in minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ssbench.errors import BadInputError, nearest
+from ssbench.experiment.budget_spec import BudgetSpec
+from ssbench.experiment.spec import Experiment, MethodSpec
+from ssbench.experiment.variant import Variant
+from ssbench.pruning.budget import FLOOR
+
+SUFFIX = "-smoke"
+"""The end of the name of an experiment's trial: its results have a folder of their own."""
+
+
+def only(chosen: Sequence[Variant], names: Sequence[str], source: str) -> list[Variant]:
+    """Return the variants with one of these names of methods or labels; all without names.
+
+    Chooses among labelled variants, as labels depend on all methods of the experiment.
+
+    Raises:
+        BadInputError: a name that no variant has.
+    """
+    if not names:
+        return list(chosen)
+    known = [name for each in chosen for name in (each.file.name, each.label)]
+    for name in names:
+        if name not in known:
+            raise BadInputError(
+                f"--only {name}: {source} has no such method; {nearest(name, known)}"
+            )
+    return [each for each in chosen if {each.file.name, each.label} & set(names)]
+
+
+def smoke(experiment: Experiment) -> Experiment:
+    """Return a trial of every row of an experiment: one seed, one epoch, one budget.
+
+    Its name ends with `SUFFIX`, so that its results never mix with those of the experiment.
+    """
+    once = {"epochs": 1}
+    methods = experiment.methods
+    changes: dict[str, Any] = {
+        "name": f"{experiment.name[: 100 - len(SUFFIX)]}{SUFFIX}",
+        "title": f"Trial in one epoch, no results: {experiment.title}"[:500],
+        "seeds": experiment.seeds[:1],
+        "train": experiment.train.model_copy(update=once),
+        "finetune": experiment.finetune.model_copy(update=once),
+        "passes_epochs": "repeat",  # one epoch cannot be split
+        "budget": _one(experiment.budget, FLOOR),
+        "methods": methods if isinstance(methods, str) else [_tried(spec) for spec in methods],
+    }
+    return experiment.model_copy(update=changes)
+
+
+def _tried(spec: MethodSpec) -> MethodSpec:
+    return spec.model_copy(update={"budget": _one(spec.budget, None)})
+
+
+def _one(budget: BudgetSpec, floor: float | None) -> BudgetSpec:
+    """Return the first share alone, with a floor in every layer."""
+    kept, floors = budget.kept, budget.protection
+    most = max(floors) if isinstance(floors, list) else floors
+    most = floor if most is None else most
+    changes = {
+        "kept": kept[:1] if isinstance(kept, list) else kept,
+        "protection": None if most is None else [most],
+    }
+    return budget.model_copy(update=changes)
