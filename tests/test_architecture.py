@@ -35,7 +35,7 @@ OPTIONAL = {
 }  # fmt: skip
 """Slow or optional libraries that few commands need: imported inside functions, and these alone.
 fvcore is not slow itself, but compiles helpers while it is imported."""
-LAZY = {"ssbench.data.registry": {"ssbench"}, "ssbench.errors": {"pydantic"}}
+LAZY = {"ssbench.data.registry": {"ssbench"}, "ssbench.errors": {"pydantic_core"}}
 """Modules that import more inside functions: listing data sets needs no torch, help no pydantic."""
 
 MODULES = {
