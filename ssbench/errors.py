@@ -104,6 +104,17 @@ def alternatives(names: Sequence[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
+def located(error: Exception) -> str:
+    """Return an error's text, and the line of a user's file at fault."""
+    if isinstance(error, BadInputError):
+        return str(error)
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    frame = blamed(error)
+    place = f" ({frame.filename}, line {frame.lineno})" if frame else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
 def blamed(error: BaseException) -> FrameSummary | None:
     """Return the innermost line of the user's own code under which an error arose.
 

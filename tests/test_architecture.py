@@ -30,13 +30,18 @@ NO_TORCH = ("analysis", "report")
 ONLY_HERE = {"ssbench.method.registry": {"experiment", "executors", "cli", "tuning", "method"}}
 """Modules that only some rooms may import: the pipeline knows no method by name."""
 OPTIONAL = {
-    "altair", "fsspec", "fvcore", "grpc", "lightning_fabric", "onnxruntime", "optuna", "pandas",
-    "pynvml", "ray", "scipy", "timm", "torch_pruning", "torchvision", "vl_convert",
+    "altair", "datasets", "fsspec", "fvcore", "grpc", "huggingface_hub", "lightning_fabric",
+    "onnxruntime", "optuna", "pandas", "pynvml", "ray", "scipy", "timm", "torch_pruning",
+    "torchvision", "vl_convert",
 }  # fmt: skip
 """Slow or optional libraries that few commands need: imported inside functions, and these alone.
 fvcore is not slow itself, but compiles helpers while it is imported."""
-LAZY = {"ssbench.data.registry": {"ssbench"}, "ssbench.errors": {"pydantic_core"}}
-"""Modules that import more inside functions: listing data sets needs no torch, help no pydantic."""
+LAZY = {
+    "ssbench.data.registry": {"ssbench"}, "ssbench.errors": {"pydantic_core"},
+    "ssbench.models.from_timm": {"torch"}, "ssbench.training.compiled": {"torch"},
+}  # fmt: skip
+"""Modules that import more inside functions: listing data sets needs no torch, help no pydantic,
+and a training without compilation nothing of torch's compiler."""
 
 MODULES = {
     ".".join(("ssbench", *path.relative_to(PACKAGE).with_suffix("").parts)): path
@@ -99,8 +104,8 @@ def test_files_form_no_circle() -> None:
         }
         for name, path in MODULES.items()
     }
-    # `ssbench.method` imports lazily what it offers; type checkers alone see the circle.
-    graph["ssbench.method"] = set()
+    # Both import lazily what they offer; type checkers alone see the circle.
+    graph["ssbench.method"] = graph["ssbench"] = set()
     TopologicalSorter(graph).prepare()
 
 

@@ -24,7 +24,6 @@ from ssbench.experiment.spec import find, load
 from ssbench.experiment.stage import Run, Stage
 from ssbench.method.contract import prunable_weights
 from ssbench.method.registry import discover
-from ssbench.models.registry import build
 from ssbench.storage.checkpoints import CheckpointStore
 
 
@@ -95,7 +94,7 @@ def checkpoint_bytes(every: Sequence[Stage]) -> int:
     for stage in every:
         if stage.model not in sizes:
             source = DATASETS[stage.dataset]
-            network = build(stage.model, source.shape[0], source.classes)
+            network = stage.architecture.build(source.shape[0], source.classes)
             masked = sum(weight.numel() for weight in prunable_weights(network).values())
             weights = sum(t.numel() * t.element_size() for t in network.state_dict().values())
             sizes[stage.model] = weights, masked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ssbench.analysis import wording
@@ -25,8 +25,17 @@ def protocol_facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
     return [
         ("Budgets", wording.listing(budgets)),
         ("Stages", " | ".join([*orders[:SHOWN], *more])),
+        ("First weights", _first_weights(rows)),
         ("Measured", "test error after the last epoch; it chooses no epoch" if orders else ""),
     ]
+
+
+def _first_weights(rows: Sequence[Row]) -> str:
+    """Return what the networks start with, by network; empty if all weights are random."""
+    found = {(row.like.model, row.like.start or "random") for row in rows}
+    if {start for _, start in found} <= {"random"}:
+        return ""
+    return "; ".join(f"{model}: {start}" for model, start in sorted(found))
 
 
 def _stages(run: RunRecords) -> str:
@@ -157,9 +166,27 @@ def untouched_words(rows: Sequence[Row]) -> list[str]:
                     f"{count} layer{'' if count == 1 else 's'} "
                     f"({params / (final.params_dense or 1):.1%} of params, "
                     f"{macs / (final.macs_dense or 1):.1%} of MACs)"
+                    f"{_reasons(final.untouched)}"
                 )
                 gaps.setdefault(gap, []).append(row.name)
     return [f"Out of reach of {_once(names)}: {gap}." for gap, names in gaps.items()]
+
+
+MOST_REASONS = 2
+
+
+def _reasons(untouched: Mapping[str, str]) -> str:
+    """Return the most frequent reasons, each with the layers that it holds for."""
+    layers: dict[str, list[str]] = defaultdict(list)
+    for name, why in untouched.items():
+        layers[why].append(name)
+    most = sorted(layers.items(), key=lambda item: -len(item[1]))
+    parts = [
+        f"{why} ({names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''})"
+        for why, names in most[:MOST_REASONS]
+    ]
+    more = "; …" if len(most) > MOST_REASONS else ""
+    return f": {'; '.join(parts)}{more}" if parts else ""
 
 
 def _once(names: Sequence[str]) -> str:

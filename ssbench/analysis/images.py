@@ -56,7 +56,8 @@ def warnings(datasets: Iterable[str]) -> list[str]:
         if match := _APART.fullmatch(dataset):
             parts[match[1]].append(match[2])
     return [
-        f"{name}: these records were measured on different images (fingerprints "
-        f"{', '.join(prints)}); their rows are in separate tables and are not compared."
+        f"{name}: these records were measured on different images, or on images normalised "
+        f"differently (fingerprints {', '.join(prints)}); their rows are in separate tables and "
+        "are not compared."
         for name, prints in parts.items()
     ]

@@ -119,6 +119,9 @@ def _sampled(rows: Sequence[Row]) -> str:
         begin = f"All seeds were tested on the same {sizes[0]:,} images."
     else:
         begin = f"Every seed was tested on {sizes[0]:,} images; not all records say which ones."
+    shares = {record.data.get("test") for record in finals if record.data}
+    for share in sorted(share for share in shares if isinstance(share, float)):
+        begin += f" ssbench chose them at random, {100 * share:g} % of each class."
     return (
         f"{begin} An error of {least:.2f} % on that many images means an error between "
         f"{100 * low:.2f} and {100 * high:.2f} % on all such images (95 % Wilson interval); more "

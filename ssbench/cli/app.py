@@ -20,12 +20,14 @@ from ssbench.cli import inspect, tools
 from ssbench.cli.group import Commands
 from ssbench.cli.options import (
     Cache,
+    DataFile,
     DataRoot,
     Device,
     ExitCode,
     Json,
     Live,
     MethodFiles,
+    ModelFiles,
     Named,
     Only,
     Overrides,
@@ -82,6 +84,8 @@ def run(
     cache: Cache = None,
     data_root_: DataRoot = None,
     method_file: MethodFiles = None,
+    model_file: ModelFiles = None,
+    data_file: DataFile = None,
     quiet: Quiet = False,
     only: Only = None,
     smoke: Smoke = False,
@@ -125,7 +129,7 @@ def run(
         typer.Option(metavar="N", min=1, help="Number of devices that train each stage jointly."),
     ] = 1,
     executor: Annotated[
-        Executor, typer.Option(help="ray: use a cluster (pip install 'ssbench[ray]').")
+        Executor, typer.Option(help="ray: use a cluster; needs the extra ray.")
     ] = Executor.LOCAL,
     address: Annotated[
         str | None,
@@ -146,6 +150,8 @@ def run(
         results=results,
         cache=cache,
         method_files=method_file or (),
+        model_files=model_file or (),
+        data_file=data_file,
         dry_run=dry_run,
         quiet=quiet,
         only=only or (),
@@ -180,81 +186,42 @@ def run(
 
 
 @app.command()
-def tune(
-    experiment: Named,
-    trials: Annotated[
-        int, typer.Option(help="Trials per method, including those of earlier calls.")
-    ] = 20,
-    seeds: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="Seeds to tune on [tune.seeds, else one that the experiment does not use]."
-        ),
-    ] = None,
-    set_: Overrides = None,
-    device: Device = "auto",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the spaces and the cost; run nothing.")
-    ] = False,
-    results: Results = Path("results"),
-    cache: Cache = None,
-    data_root_: DataRoot = None,
-    method_file: MethodFiles = None,
-    quiet: Quiet = False,
-    only: Only = None,
-    smoke: Smoke = False,
-    json_: Json = False,
-) -> None:
-    """Choose hyper-parameters on the validation split, with as many trials for every method."""
-    from ssbench.cli.run import tuned as tune_output
-    from ssbench.executors.session import Options
-    from ssbench.tuning.tune import tune as tune_
-
-    options = Options(
-        overrides=set_ or (),
-        device=device,
-        results=results,
-        cache=cache,
-        method_files=method_file or (),
-        dry_run=dry_run,
-        quiet=quiet,
-        only=only or (),
-        smoke=smoke,
-        data_root=data_root_,
-    )
-    out = Console(quiet=True) if json_ else console()
-    outcome = tune_(experiment, options, trials, seeds or (), out, log())
-    if json_:
-        tell(tune_output(experiment, options, outcome))
-    if outcome.failed:
-        raise typer.Exit(ExitCode.FAILED)
-
-
-@app.command()
 def data(
-    name: Annotated[str, typer.Argument(help="A data set, or imagefolder:PATH.")],
+    name: Annotated[
+        str, typer.Argument(help="A data set, a folder, an .npz file or FILE.py:FUNCTION.")
+    ],
     root: Annotated[
         Path | None,
         typer.Option(help="Folder of all data sets [$SSBENCH_DATA, else ~/.cache/ssbench/data]."),
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the table [data]."),
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Fetch a data set if possible, and verify all its files."""
+    """Fetch a data set if possible, verify all its files and describe it."""
     from ssbench.cli import data as data_
     from ssbench.data.download import data_root
 
-    found = data_.data(name, data_root(root), log() if json_ else console())
+    found = data_.data(name, data_root(root), log() if json_ else console(), set_ or ())
     if json_:
-        tell(data_.output(found))
+        tell(found)
     else:
         data_.show(found, console())
+    if not found.usable:
+        raise typer.Exit(ExitCode.BAD_INPUT)
 
 
 app.command("list")(inspect.list_)
 for _command in (inspect.report, inspect.compare, inspect.overlap, inspect.show):
     app.command()(_command)
 app.command("new-method")(tools.new_method)
-for _tool in (tools.watch, tools.export, tools.doctor, tools.schema, tools.completion):
+_TOOLS = (
+    tools.tune, tools.watch, tools.check, tools.export, tools.doctor, tools.schema,
+    tools.completion,
+)  # fmt: skip
+for _tool in _TOOLS:
     app.command()(_tool)
 
 

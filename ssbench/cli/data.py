@@ -4,33 +4,50 @@ from __future__ import annotations
 
 import shutil
 import urllib.request
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from ssbench.cli.outputs import DataOutput, SplitFacts
-from ssbench.data.dataset import DataSet
+from ssbench.cli.data_output import ClassFacts, DataOutput, SizeFacts
 from ssbench.data.download import fetch
-from ssbench.data.image_folder import Files
-from ssbench.data.picture import BACKGROUND
+from ssbench.data.own.describe import describe
+from ssbench.data.own.saved import MARKS
+from ssbench.data.own.settings import DataSettings
+from ssbench.data.picture import BACKGROUND, shown
 from ssbench.data.registry import DATASETS, check, open_dataset
-from ssbench.data.remarks import print_remarks
 from ssbench.data.torchvision_sets import DEBIAN
-from ssbench.errors import BadInputError
+from ssbench.errors import BadInputError, wrong
+from ssbench.experiment.overrides import override
 from ssbench.storage.files import make_folder
 
 TIMEOUT = 30
 """Timeout in seconds for the network."""
+MOST_CLASSES, MOST_SIZES, MOST_UNREADABLE = 20, 5, 20
+"""Number of lines of each kind; ``--json`` has all."""
+CONVERTED = {
+    "grey": "16 bits or floats, scaled",
+    "transparent": f"transparent, on {BACKGROUND}",
+    "turned": "rotated as EXIF says",
+}
 
 
-def data(name: str, root: Path, console: Console) -> DataSet:
-    """Fetch missing files of a data set, verify all files and return it; say what was fetched.
+def data(name: str, root: Path, console: Console, overrides: Sequence[str]) -> DataOutput:
+    """Fetch missing files of a data set, verify all files and describe them.
+
+    Args:
+        name: of a data set, or the path of images of one's own.
+        root: the folder of all data sets.
+        console: is told what was fetched.
+        overrides: ``key=value`` of the table ``[data]``.
 
     Raises:
         BadInputError: it is unknown, cannot be fetched, or a file is wrong.
     """
+    name, settings = named(name), _settings(overrides)
     check(name, "data")
     source = DATASETS.get(name)
     files = source.files() if source else ()
@@ -39,37 +56,46 @@ def data(name: str, root: Path, console: Console) -> DataSet:
         make_folder(root / name, "--root")
         for path in fetch(files, root / name, name, _download):
             console.print(f"fetched {path}", soft_wrap=True, highlight=False)
-    dataset = open_dataset(name, root, "data")
-    for split in (dataset.train, dataset.validation, dataset.test):
-        if isinstance(split, Files):
-            split.verify()
-    return dataset
+    return DataOutput.model_validate(describe(name, root, settings))
 
 
-def show(dataset: DataSet, console: Console) -> None:
+def show(found: DataOutput, console: Console) -> None:
     """Print a summary."""
-    console.print(_table(dataset))
-    print_remarks(dataset, console)
+    table = Table("", "", title=shown(Path(found.name)), show_header=False)
+    for key, value in _lines(found):
+        table.add_row(key, value)
+    console.print(table)
+    for line in found.warnings:
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    for each in found.unreadable[:MOST_UNREADABLE]:
+        console.print(f"  {each.reason}", markup=False, highlight=False, soft_wrap=True)
+    if len(found.unreadable) > MOST_UNREADABLE:
+        console.print("  … (--json names all)")
 
 
-def output(dataset: DataSet) -> DataOutput:
-    """Return the summary for ``--json``."""
-    mean, sd = dataset.normalisation
-    return DataOutput(
-        name=dataset.name,
-        image=list(dataset.train.image_shape),
-        classes=dataset.classes,
-        splits={split: _split(dataset, split) for split in ("train", "validation", "test")},
-        mean=[value / 255 for value in mean.flatten().tolist()],
-        sd=[value / 255 for value in sd.flatten().tolist()],
-        fingerprint=dataset.fingerprint,
-    )
+def named(name: str) -> str:
+    """Return the name of a data set in an experiment, of a name or a path."""
+    path = Path(name).expanduser()
+    if name in DATASETS or not path.exists():
+        return name
+    if path.is_dir():
+        saved = any((path / mark).is_file() for mark in MARKS)
+        return f"{'hf' if saved else 'imagefolder'}:{name}"
+    return f"npz:{name}" if path.suffix == ".npz" else name
 
 
-def _split(dataset: DataSet, name: str) -> SplitFacts:
-    part = getattr(dataset, name)
-    per_class = part.labels.bincount(minlength=dataset.classes)
-    return SplitFacts(images=len(part), fewest=int(per_class.min()), most=int(per_class.max()))
+def _settings(overrides: Sequence[str]) -> DataSettings:
+    content: dict[str, Any] = {}
+    for each in overrides:
+        override(content, each)
+    try:
+        return DataSettings.model_validate(content.get("data", {}) | _without(content, "data"))
+    except ValidationError as error:
+        raise BadInputError(f"--set: {wrong(error)}") from error
+
+
+def _without(content: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name != key}
 
 
 def _in_other_layout(name: str, root: Path) -> bool:
@@ -91,34 +117,41 @@ def _download(url: str, path: Path) -> None:
         shutil.copyfileobj(answer, file)
 
 
-def _table(dataset: DataSet) -> Table:
-    table = Table("", "", title=dataset.name, show_header=False)
-    table.add_row("image", " x ".join(map(str, dataset.train.image_shape)))
-    table.add_row("classes", str(dataset.classes))
-    for split in ("train", "validation", "test"):
-        part = getattr(dataset, split)
-        per_class = part.labels.bincount(minlength=dataset.classes)
-        spread = f"{int(per_class.min()):,} to {int(per_class.max()):,} of each class"
-        table.add_row(f"{split} images", f"{len(part):,} ({spread})")
-    mean, sd = dataset.normalisation
-    table.add_row("mean", ", ".join(f"{value / 255:.4f}" for value in mean.flatten().tolist()))
-    table.add_row("standard deviation", ", ".join(f"{v / 255:.4f}" for v in sd.flatten().tolist()))
-    standard = dataset.standard
-    shift = "random crop" if isinstance(dataset.train, Files) else f"shift {standard.shift}"
-    table.add_row("augmentation", f"{shift}, {'flip' if standard.flip else 'no flip'}")
-    for rule, count in _converted(dataset).items():
-        table.add_row(rule, f"{count:,} images")
-    table.add_row("fingerprint", dataset.fingerprint)
-    return table
+def _lines(found: DataOutput) -> list[tuple[str, str]]:
+    lines = [("image", " x ".join(map(str, found.image)))] if found.image else []
+    lines.append(("classes", str(found.classes)))
+    for split, part in found.splits.items():
+        spread = f"{part.fewest:,} to {part.most:,} of each class"
+        lines.append((f"{split} images", f"{part.images:,} ({spread})"))
+    lines += _of_each_class(found.of_each_class)
+    lines += [("sizes", text) for text in _of_sizes(found.sizes)]
+    for name, values in (("mean", found.mean), ("standard deviation", found.sd)):
+        if values:
+            lines.append((name, ", ".join(f"{value:.4f}" for value in values)))
+    where = {True: "decoded once", False: "read from disk for each batch"}
+    if "memory" in (found.prepared or {}):
+        lines.append(("in memory", where[(found.prepared or {})["memory"]]))
+    if found.shift is not None:
+        shift = "random crop" if found.preprocessing else f"shift {found.shift}"
+        lines.append(("augmentation", f"{shift}, {'flip' if found.flip else 'no flip'}"))
+    lines += [(CONVERTED[rule], f"{n:,} images") for rule, n in (found.converted or {}).items()]
+    for each in found.samples or ():
+        image = shown(Path(each.image))
+        said = f"{each.split}: {image} ({each.label}), SHA-256 {each.sha256[:16]}…"
+        lines.append(("sample", said))
+    return [*lines, *([("fingerprint", found.fingerprint)] if found.fingerprint else [])]
 
 
-def _converted(dataset: DataSet) -> Counter[str]:
-    """Count the images of a folder that each rule of `ssbench.data.picture` changes."""
-    said = {
-        "grey": "16 bits or floats, scaled",
-        "transparent": f"transparent, on {BACKGROUND}",
-        "turned": "rotated as EXIF says",
-    }
-    splits = [s for s in (dataset.train, dataset.validation, dataset.test) if isinstance(s, Files)]
-    seen = [each for s in splits if not s.plain for each in s.found.values()]
-    return Counter(said[rule] for each in seen for rule in each.rules)
+def _of_each_class(classes: Sequence[ClassFacts]) -> list[tuple[str, str]]:
+    if [each.name for each in classes] == [str(label) for label in range(len(classes))]:
+        return []  # names that say nothing
+    lines = [
+        ("class", f"{each.name!r}: {each.train:,} / {each.validation:,} / {each.test:,}")
+        for each in classes[:MOST_CLASSES]
+    ]
+    return [*lines, *([("class", "… (--json names all)")] if len(classes) > MOST_CLASSES else [])]
+
+
+def _of_sizes(sizes: Sequence[SizeFacts]) -> list[str]:
+    lines = [f"{each.height} x {each.width}: {each.images:,} images" for each in sizes[:MOST_SIZES]]
+    return [*lines, *([f"and {len(sizes) - MOST_SIZES} more"] if len(sizes) > MOST_SIZES else [])]

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssbench.cli.outputs import DataSetFacts, ExperimentFacts, MethodFacts, NetworkFacts
-from ssbench.data.registry import DATASETS
+from ssbench.data.registry import DATASETS, FORMS
 from ssbench.errors import BadInputError
 from ssbench.experiment.spec import load, shipped
 from ssbench.method.describe import Described
@@ -62,8 +62,7 @@ def dataset_facts() -> list[DataSetFacts]:
         )
         for name, its in DATASETS.items()
     ]
-    summary = "a folder of your own: PATH/train/CLASS/*.jpg, PATH/val/CLASS/*.jpg"
-    return [*named, DataSetFacts(name="imagefolder:PATH", summary=summary)]
+    return [*named, *(DataSetFacts(name=name, summary=said) for name, said in FORMS.items())]
 
 
 def experiment_facts() -> list[ExperimentFacts]:
@@ -73,7 +72,7 @@ def experiment_facts() -> list[ExperimentFacts]:
             name=name,
             title=found.title,
             dataset=found.dataset,
-            models=found.models,
+            models=found.model_names,
             seeds=found.seeds,
         )
         for name, path in shipped().items()

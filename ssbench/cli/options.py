@@ -56,6 +56,14 @@ DataRoot = Annotated[
 MethodFiles = Annotated[
     list[Path] | None, typer.Option("--method-file", help="A .py file with a method of your own.")
 ]
+DataFile = Annotated[
+    Path | None,
+    typer.Option("--data-file", help="A .py file with the function that dataset names."),
+]
+ModelFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--model-file", help="A .py file with networks of your own, then used by name."),
+]
 Named = Annotated[
     str,
     typer.Argument(

@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ssbench.cli.check_output import CheckOutput
+from ssbench.cli.data_output import DataOutput
+
 
 class Output(BaseModel):
     """The result of a command."""
@@ -116,26 +119,6 @@ class FilesOutput(Output):
     """``ssbench report``, ``export`` and ``new-method``: the files or folders written."""
 
     written: list[str]
-
-
-class SplitFacts(Output):
-    """The images of one split."""
-
-    images: int
-    fewest: int = Field(description="images of the rarest class")
-    most: int = Field(description="images of the most frequent class")
-
-
-class DataOutput(Output):
-    """``ssbench data``: a verified data set."""
-
-    name: str
-    image: list[int] = Field(description="channels, height and width")
-    classes: int
-    splits: dict[str, SplitFacts]
-    mean: list[float] = Field(description="by channel, of values 0 to 1")
-    sd: list[float]
-    fingerprint: str
 
 
 class ItemFacts(Output):
@@ -262,8 +245,9 @@ class WatchOutput(Output):
     rows: list[str] = Field(description="finished runs, the newest last")
 
 
-OUTPUTS: dict[str, type[Output]] = {
+OUTPUTS: dict[str, type[BaseModel]] = {
     "error": Failure,
+    "check": CheckOutput,
     "compare": CompareOutput,
     "data": DataOutput,
     "doctor": DoctorOutput,

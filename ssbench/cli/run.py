@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -24,14 +25,15 @@ from ssbench.executors.tensorboard import TensorBoard
 from ssbench.experiment.spec import find
 from ssbench.experiment.stage import Run
 from ssbench.models.exported import Format
-from ssbench.models.registry import check as check_model
 from ssbench.paths import bench_folder
 from ssbench.pipeline import export as export_
 from ssbench.pipeline.feasibility import out_of_reach
+from ssbench.pipeline.first_weights import unfitted_outputs
 from ssbench.report import freshness
 from ssbench.report.formats.environment import FORMATS
 from ssbench.report.formats.terminal import terminal_table
 from ssbench.report.render import render
+from ssbench.storage import code_files
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.files import make_folder
 from ssbench.storage.results import find_run
@@ -53,11 +55,32 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     if options.executor == "ray" and not options.dry_run:
         reach(options.address)
     ready = prepare(argument, options)
-    print_remarks(ready.workbench.dataset, log)
+    warn(ready, log)
     if options.dry_run:
         _foretell(ready, console)
-        _tell(ready.refused, log)
+        tell(ready.refused, log)
         return Outcome(failed=ready.refused)
+    outcome = carry_out(ready, options, log)
+    show(ready.results.folder, console, quiet=options.quiet)
+    tell(outcome.failed, log)
+    if outcome.failed:
+        log.print("failed runs are not repeated; use --retry-failed for that")
+    return outcome
+
+
+def warn(ready: Prepared, log: Console) -> None:
+    """Print what is odd about the images, and which outputs start with random weights."""
+    print_remarks(ready.workbench.dataset, log)
+    for line in unfitted_outputs(_possible(ready), ready.workbench):
+        log.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def carry_out(ready: Prepared, options: Options, log: Console) -> Outcome:
+    """Execute what is missing of a checked experiment, and save records; show progress.
+
+    Raises:
+        Stopped: someone asked the process to end; finished stages and epochs are kept.
+    """
     make_folder(ready.results.folder, "--results")
     ready.store.prepare()
     ready.results.open()
@@ -72,10 +95,6 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
                 break
             # Someone removed the records meanwhile; the stages are still in the cache.
             outcome = execute_missing(ready, options, observer)
-    show(ready.results.folder, console, quiet=options.quiet)
-    _tell(outcome.failed, log)
-    if outcome.failed:
-        log.print("failed runs are not repeated; use --retry-failed for that")
     return outcome
 
 
@@ -156,7 +175,8 @@ def tuned(argument: str, options: Options, outcome: Outcome) -> TuneOutput:
     )
 
 
-def _tell(failed: Mapping[str, str], log: Console) -> None:
+def tell(failed: Mapping[str, str], log: Console) -> None:
+    """Print why runs have no result."""
     for name, reason in failed.items():
         log.print(f"failed: {name}: {reason}", style="red", markup=False, soft_wrap=True)
 
@@ -190,7 +210,6 @@ def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | str
     lacking = [key for key in ("image_shape", "classes", "mean", "sd") if key not in record]
     if lacking:
         raise BadInputError(f"{record['run']}: its record lacks {lacking[0]}; run it again")
-    check_model(str(record["model"]), f"{record['run']}: model")
     beside = [folder / ".cache" for folder in (results, results.resolve().parent)]
     store = CheckpointStore(cache or next(filter(Path.is_dir, beside), beside[0]))
     stage = str(record["stage_id"])
@@ -199,6 +218,9 @@ def export(run_id: str, to: Path, kind: Format, results: Path, cache: Path | str
             f"{record['run']}: its checkpoint is not in {store.place}; name another --cache, or "
             "remove the record and run the experiment again"
         )
-    network, difference = export_.compact_network(record, store.tensors(stage))
-    export_.export(network, export_.describe(network, record, difference), kind, to)
+    architecture = export_.architecture_of(record, partial(code_files.kept, store))
+    network, difference = export_.compact_network(record, store.tensors(stage), architecture)
+    description = export_.describe(network, record, difference, architecture)
+    source = architecture.code.source if architecture.code else ""
+    export_.export(network, description, kind, to, source)
     return to

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ssbench.data.held_back import HeldBack, check_open
 from ssbench.data.image_folder import Files
-from ssbench.data.preprocessing import Preprocessing
+from ssbench.data.preprocessing import STANDARD, Preprocessing
 
 Normalisation = tuple[Tensor, Tensor]
 """Mean and standard deviation by channel, each [C, 1, 1], on the scale of the stored values."""
@@ -54,6 +56,10 @@ class DataSet:
     Attributes:
         fixed: the normalisation of images in memory; None: that of the training images.
         remarks: notes on the files for the user, one line each.
+        names: of the classes, if they are known.
+        places: files and folders of one's own that hold test images, and training needs no more.
+        origin: the files that the splits were decoded from.
+        facts: how images of one's own were prepared, for records; empty: a set that ssbench knows.
     """
 
     name: str
@@ -64,6 +70,10 @@ class DataSet:
     standard: Augmentation = Augmentation()
     fixed: Normalisation | None = None
     remarks: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    places: tuple[Path, ...] = ()
+    origin: tuple[Files, Files, Files] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_open()
@@ -92,6 +102,18 @@ class DataSet:
             mean, sd = _by_counting(self.train.images)
         return mean.float().reshape(-1, 1, 1), sd.float().reshape(-1, 1, 1)
 
+    @property
+    def on_disk(self) -> Preprocessing | None:
+        """The preprocessing of images that stay on disk; None: they are in memory."""
+        return self.train.preprocessing if isinstance(self.train, Files) else None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells these images from others of the same name, as plain JSON."""
+        how = self.on_disk
+        prepared = {"preprocessing": how.identity()} if how and how != STANDARD else {}
+        return {"data": self.fingerprint} | prepared
+
     def prepared(self, how: Preprocessing) -> DataSet:
         """Return the data set under another preprocessing; images in memory have none."""
         if not isinstance(self.train, Files) or self.train.preprocessing == how:
@@ -115,7 +137,8 @@ class DataSet:
     def fingerprint(self) -> str:
         """A hash of every image and label in order, as hexadecimal digits.
 
-        For folders see `ssbench.data.image_folder.Files.fingerprint`.
+        Images in memory are hashed as training sees them: decoded, and with a normalisation that is
+        not measured on them. For folders see `ssbench.data.image_folder.Files.fingerprint`.
         """
         digest = hashlib.sha256(f"{self.name}:{self.classes}".encode())
         for split in (self.train, self.validation, self.test):
@@ -128,6 +151,8 @@ class DataSet:
                 digest.update(tensor.cpu().contiguous().numpy().tobytes())
         if self.standard != Augmentation():
             digest.update(repr(self.standard).encode())
+        if self.fixed is not None:
+            digest.update(repr([part.flatten().tolist() for part in self.fixed]).encode())
         return digest.hexdigest()[:16]
 
 

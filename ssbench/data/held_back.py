@@ -65,15 +65,32 @@ class _Seal:
 
     def __init__(self) -> None:
         self.closed, self._hooked = False, False
-        self._places: tuple[str, ...] = ()
+        self._folders: tuple[str, ...] = ()
+        self._files: frozenset[str] = frozenset()
+        self._noted: set[str] | None = None
         self._outsider = ""
 
     def close(self, places: Sequence[Path], outsider: str) -> None:
-        self._places = tuple(os.path.realpath(place) for place in places)
+        paths = [os.path.realpath(place) for place in places]
+        self._files = frozenset(paths)
+        self._folders = tuple(path + os.sep for path in paths if not Path(path).is_file())
         self._outsider = outsider
+        self._hook()
+        self.closed = True
+
+    def _hook(self) -> None:
         if not self._hooked:
             sys.addaudithook(self._audit)  # it cannot be removed again
-        self.closed = self._hooked = True
+        self._hooked = True
+
+    @contextmanager
+    def noting(self) -> Iterator[set[str]]:
+        self._hook()
+        self._noted = noted = set[str]()
+        try:
+            yield noted
+        finally:
+            self._noted = None
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
@@ -101,10 +118,14 @@ class _Seal:
             self.check("test images were asked for")
 
     def _audit(self, event: str, arguments: tuple[object, ...]) -> None:
-        if not self.closed or event != "open" or not isinstance(arguments[0], str | bytes):
+        if event != "open" or not (self.closed or self._noted is not None):
+            return
+        if not isinstance(arguments[0], str | bytes):
             return
         path = os.path.realpath(os.fsdecode(arguments[0]))
-        if any(path == place or path.startswith(place + os.sep) for place in self._places):
+        if self._noted is not None:
+            self._noted.add(path)
+        if path in self._files or path.startswith(self._folders):
             self.check(f"{path} was opened")
 
 
@@ -119,6 +140,13 @@ def check_open() -> None:
         HeldBackError: they are held back.
     """
     _SEAL.check("a data set was opened")
+
+
+@contextmanager
+def files_opened() -> Iterator[set[str]]:
+    """Yield a set that receives the path of every file that Python opens meanwhile."""
+    with _SEAL.noting() as noted:
+        yield noted
 
 
 def close(places: Sequence[Path], outsider: str) -> None:

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +37,8 @@ _TURNS = {
     8: _FLIPS.ROTATE_90,
 }
 """The transformation that makes each orientation upright (EXIF 2.32, section 4.6.4)."""
+_SWAPS = (_FLIPS.TRANSPOSE, _FLIPS.ROTATE_270, _FLIPS.TRANSVERSE, _FLIPS.ROTATE_90)
+"""The transformations that exchange height and width."""
 _WHITE = {"I": 65535, "F": 1}
 """The value of white. Pillow opens PNG and PGM of 16 bits as I or as I;16."""
 _ANIMATED = ("GIF", "TIFF", "WEBP", "PNG")
@@ -69,6 +72,24 @@ def read_image(path: Path, *, plain: bool = False) -> Image.Image:
         return image.convert("RGB") if plain else _decoded(image)[0]
 
 
+def decode(path: Path, content: bytes | None = None) -> tuple[Image.Image, Seen]:
+    """Decode an image to RGB, and return what was found.
+
+    Threads may call it side by side; their caller keeps Pillow `quiet`.
+
+    Args:
+        path: the file, or a name for messages.
+        content: the bytes, if they are not in a file.
+
+    Raises:
+        BadInputError: names the file that cannot be read.
+    """
+    with _opened(path, content) as image:
+        frames = _has_frames(image)
+        made, rules = _decoded(image)
+        return made, Seen(rules, frames)
+
+
 def examine(path: Path, *, decode: bool) -> Seen:
     """Find the rules that an image needs; without ``decode`` mostly from its header.
 
@@ -78,13 +99,25 @@ def examine(path: Path, *, decode: bool) -> Seen:
         BadInputError: names the file that cannot be read.
     """
     with _opened(path) as image:
-        frames = image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1
+        frames = _has_frames(image)
         if decode or image.has_transparency_data:
             return Seen(_decoded(image)[1], frames)
         _refuse(image)
         grey: tuple[Rule, ...] = ("grey",) if _is_deep(image) else ()
         turned: tuple[Rule, ...] = ("turned",) if _turn(image) is not None else ()
         return Seen((*grey, *turned), frames)
+
+
+def upright_size(path: Path, content: bytes | None = None) -> tuple[int, int]:
+    """Return height and width of an image after its EXIF rotation, from its header.
+
+    Raises:
+        BadInputError: names the file that cannot be read.
+    """
+    with _opened(path, content) as image:
+        width, height = image.size
+        lying = image.format != "TIFF" and _turn(image) in _SWAPS
+        return (width, height) if lying else (height, width)
 
 
 @contextmanager
@@ -104,24 +137,29 @@ def shown(path: Path) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open a file, and name it in every error of the body."""
+def _opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
+    """Open a file, or bytes, and name it in every error of the body."""
     try:
-        if not path.is_file():  # reading a pipe would block
+        if content is None and not path.is_file():  # reading a pipe would block
             raise OSError(_absence(path))
-        with Image.open(path) as image:
+        with Image.open(path if content is None else BytesIO(content)) as image:
             yield image
     except MemoryError:
         raise
     except Image.DecompressionBombError as error:
         raise BadInputError(f"{shown(path)}: too large ({error}); shrink or remove it") from error
     except UnidentifiedImageError as error:
-        what = "in a known format" if path.stat().st_size else "but an empty file"
+        size = path.stat().st_size if content is None else len(content)
+        what = "in a known format" if size else "but an empty file"
         raise BadInputError(f"{shown(path)}: no image {what}; replace or remove it") from error
     except Exception as error:  # damaged bytes lead decoders to any of a dozen errors
         raise BadInputError(
             f"{shown(path)}: no image that can be read ({error}); replace or remove it"
         ) from error
+
+
+def _has_frames(image: Image.Image) -> bool:
+    return image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1
 
 
 def _absence(path: Path) -> str:

@@ -20,22 +20,27 @@ class Preprocessing:
 
     Attributes:
         resize: pixels of the shorter side, or height and width, which change the shape.
-        crop: height and width in pixels of the middle part.
+        crop: height and width in pixels of the middle part; one number if they are equal.
         mean: by channel, of values 0 to 1; subtracted.
         sd: by channel, of values 0 to 1; divided by.
     """
 
     resize: tuple[int, ...] = (256,)
-    crop: int = 224
+    crop: int | tuple[int, int] = 224
     interpolation: Interpolation = "bilinear"
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     sd: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of an input."""
+        return (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
 
     def facts(self) -> dict[str, Any]:
         """Return the values of a record besides mean and sd, as plain JSON."""
         return {
             "resize": list(self.resize),
-            "crop": self.crop,
+            "crop": self.crop if isinstance(self.crop, int) else list(self.crop),
             "interpolation": self.interpolation,
         }
 

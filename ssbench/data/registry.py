@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,9 +14,21 @@ from ssbench.errors import BadInputError, nearest
 if TYPE_CHECKING:
     from ssbench.data.dataset import DataSet
     from ssbench.data.download import Known
+    from ssbench.data.own.settings import DataSettings
 
 FOLDER = "imagefolder:"
 """Prefix of a data set that is a folder of images; its path follows."""
+OWN = {FOLDER: "own.folder:folder", "npz:": "own.npz:npz", "hf:": "own.saved:saved"}
+"""The prefixes of images of one's own, and who opens the path that follows."""
+FUNCTION = re.compile(r"(?P<path>.+\.py):(?P<function>[^:/]+)")
+"""The name of a data set that a function of one's own returns."""
+FORMS = {
+    f"{FOLDER}PATH": "A folder for each class of your own images, also below train, val and test",
+    "npz:PATH": "Arrays of your own: x_train, y_train, and x_test, y_test",
+    "hf:PATH": "A data set of Hugging Face's library datasets, saved to disk",
+    "FILE.py:FUNCTION": "A function of your own that returns such arrays",
+}
+"""How to name images of one's own."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,7 @@ class Entry:
         shape: of an image: channels, height, width.
         images: numbers for training, validation and test.
         lister: "module:function" that returns the files to download; empty: none.
+        prepares: whether the opener takes a `ssbench.data.own.settings.Request` instead.
     """
 
     opener: str
@@ -36,11 +50,7 @@ class Entry:
     images: tuple[int, int, int]
     summary: str
     lister: str = ""
-
-    def open(self, root: Path) -> DataSet:
-        """Read and verify the data set."""
-        opened: DataSet = _function(self.opener)(root)
-        return opened
+    prepares: bool = False
 
     def files(self) -> Sequence[Known]:
         """List the files that can be downloaded; imports torchvision if there are any."""
@@ -104,11 +114,12 @@ DATASETS: dict[str, Entry] = {
         "torchvision_sets:svhn_files",
     ),
     "imagenet": Entry(
-        "folder_set:imagenet",
+        "own.folder:imagenet",
         (3, 224, 224),
         1000,
         (1_271_167, 10_000, 50_000),
         "ImageNet-1k; needs an account at image-net.org (Russakovsky et al. 2015)",
+        prepares=True,
     ),
     "synthetic": Entry(
         "synthetic:synthetic",
@@ -126,45 +137,105 @@ def check(name: str, place: str) -> None:
     Raises:
         BadInputError: names ``place`` and similar names.
     """
-    if name not in DATASETS and not (name.startswith(FOLDER) and name != FOLDER):
+    if name not in DATASETS and _own(name) is None:
         raise BadInputError(
             f"{place}: unknown data set {name!r}; "
-            f"{nearest(name, DATASETS, 'ssbench list datasets')}; or a folder of your own: "
-            f"{FOLDER}PATH"
+            f"{nearest(name, DATASETS, 'ssbench list datasets')}; or images of your own: "
+            f"{', '.join(FORMS)}"
         )
 
 
-def open_dataset(name: str, root: Path, place: str = "dataset") -> DataSet:
+def open_dataset(
+    name: str, root: Path, place: str = "dataset", settings: DataSettings | None = None
+) -> DataSet:
     """Read and verify a data set.
 
     Args:
-        name: one of `DATASETS`, or ``imagefolder:PATH``.
+        name: one of `DATASETS`, or images of one's own as in `FORMS`.
         root: the folder of all data sets.
         place: the key that names it, for errors.
+        settings: how to prepare the images.
 
     Raises:
-        BadInputError: an unknown name, or a file is missing, damaged or mislabelled.
+        BadInputError: an unknown name, a file is missing, damaged or mislabelled, or a setting
+            does not fit.
     """
     check(name, place)
-    if name.startswith(FOLDER):
-        path = Path(name.removeprefix(FOLDER)).expanduser()
-        from ssbench.data.folder_set import folder  # needs torch
+    opener, path, function = _own(name) or ("", root, "")
+    entry = DATASETS.get(name)
+    asked = settings or _settings().DataSettings()
+    if entry and not entry.prepares:
+        return _as_shipped(_function(entry.opener)(root), asked, place)
+    request = _settings().Request(path, dataset_name(name), place, root, asked, function=function)
+    opened: DataSet = _function(entry.opener if entry else opener)(request)
+    return opened
 
-        return folder(path, dataset_name(name), place, root)
-    return DATASETS[name].open(root)
+
+def open_same(name: str, root: Path, settings: DataSettings, fingerprint: str) -> DataSet:
+    """Open a data set again; one of one's own must have kept its fingerprint, if one is given.
+
+    Raises:
+        BadInputError: it changed meanwhile, or `open_dataset` refuses it.
+    """
+    dataset = open_dataset(name, root, settings=settings)
+    own = dataset.facts.get("memory") and fingerprint
+    if own and dataset.fingerprint != fingerprint:
+        raise BadInputError(
+            f"dataset: {dataset.name} gives other images or labels than at the start of this run; "
+            "put the files back, or let the function return the same arrays each time"
+        )
+    return dataset
+
+
+def _as_shipped(dataset: DataSet, settings: DataSettings, place: str) -> DataSet:
+    """Return a data set that ssbench knows, with another normalisation if it is asked for."""
+    others = tuple(name for name in settings.changed() if name != "normalise")
+    why = f"{dataset.name} has a size and splits of its own"
+    _settings().refuse(settings, others, place, why)
+    normalised: DataSet = _function("own.assemble:normalised")(dataset, settings, place)
+    return normalised
+
+
+def _settings() -> Any:
+    return import_module("ssbench.data.own.settings")
+
+
+def _own(name: str) -> tuple[str, Path, str] | None:
+    """Return the opener, the path and the function's name of images of one's own."""
+    for prefix, opener in OWN.items():
+        if name.startswith(prefix) and name != prefix:
+            return opener, Path(name.removeprefix(prefix)).expanduser(), ""
+    if found := FUNCTION.fullmatch(name):
+        return "own.function:function", Path(found["path"]).expanduser(), found["function"]
+    return None
+
+
+def located(name: str, folder: Path) -> str:
+    """Return a data set's name with its path below this folder, if it is there.
+
+    The paths of an experiment are relative to its file, or else to the working folder.
+    """
+    own = _own(name)
+    if own is None or own[1].is_absolute() or not (folder / own[1]).exists():
+        return name
+    prefix = next((each for each in OWN if name.startswith(each)), "")
+    return f"{prefix}{folder / own[1]}" + (f":{own[2]}" if own[2] else "")
 
 
 def dataset_name(name: str) -> str:
-    """Return a data set's name for records: only the last part of a folder's path.
+    """Return a data set's name for records: only the last part of a path.
 
     The rest of the path says nothing about the images, which have a fingerprint.
     """
-    if not name.startswith(FOLDER):
+    own = _own(name)
+    if own is None:
         return name
-    path = Path(name.removeprefix(FOLDER))
-    return FOLDER + (path if path.name not in ("", "..") else path.resolve()).name
+    _, path, function = own
+    last = (path if path.name not in ("", "..") else path.resolve()).name
+    prefix = next((each for each in OWN if name.startswith(each)), "")
+    return f"{prefix}{last}:{function}" if function else f"{prefix}{last}"
 
 
 def in_folder(name: str) -> bool:
-    """Whether a data set is a folder of photographs."""
+    """Whether a data set is a folder of photographs, by its name alone."""
     return name == "imagenet" or name.startswith(FOLDER)

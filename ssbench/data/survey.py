@@ -47,12 +47,17 @@ def survey(root: Path, paths: Sequence[str], key: str, keep: Path | None, *, dec
         return before
     found = look(root, paths, decode=decode)
     if kept:
-        with suppress(OSError):  # kept for speed only
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            part = kept.with_name(f"part-{os.getpid()}-{kept.name}")
-            part.write_text(_text(found), encoding="utf-8")
-            part.replace(kept)
+        keep_text(kept, as_text(found))
     return found
+
+
+def keep_text(path: Path, text: str) -> None:
+    """Keep findings for speed, whole or not at all; an unwritable folder does no harm."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"part-{os.getpid()}-{path.name}")
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
 
 
 def look(root: Path, paths: Sequence[str], *, decode: bool) -> Found:
@@ -61,17 +66,32 @@ def look(root: Path, paths: Sequence[str], *, decode: bool) -> Found:
     Raises:
         BadInputError: names up to five images that cannot be read.
     """
+    found, wrong = try_all(root, paths, decode=decode)
+    refuse(root, list(wrong.values()))
+    return found
+
+
+def try_all(root: Path, paths: Sequence[str], *, decode: bool) -> tuple[Found, dict[str, str]]:
+    """Look at all images; return the findings, and by path why some cannot be read."""
     with quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
         every = list(pool.map(partial(_look, root, decode=decode), paths))
-    wrong = [each for each in every if isinstance(each, str)]
+    pairs = list(zip(paths, every, strict=True))
+    found = {path: seen for path, seen in pairs if isinstance(seen, Seen) and seen != Seen()}
+    return found, {path: why for path, why in pairs if isinstance(why, str)}
+
+
+def refuse(root: Path, wrong: Sequence[str]) -> None:
+    """Refuse images that cannot be read.
+
+    Raises:
+        BadInputError: there is one; names up to five.
+    """
     if len(wrong) == 1:
         raise BadInputError(wrong[0])
     if wrong:
         more = f"\n  and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
         lines = "\n  ".join(wrong[:NAMED])
         raise BadInputError(f"{shown(root)}: {len(wrong)} images cannot be used:\n  {lines}{more}")
-    pairs = zip(paths, every, strict=True)
-    return {path: seen for path, seen in pairs if isinstance(seen, Seen) and seen != Seen()}
 
 
 def _look(root: Path, path: str, *, decode: bool) -> Seen | str:
@@ -81,16 +101,18 @@ def _look(root: Path, path: str, *, decode: bool) -> Seen | str:
         return str(error)
 
 
-def _text(found: Found) -> str:
+def as_text(found: Found) -> str:
+    """Write findings as JSON."""
     return json.dumps(
         {path: [*seen.rules, *["frames"] * seen.frames] for path, seen in found.items()}
     )
 
 
-def _read(path: Path) -> Found | None:
+def from_text(text: str) -> Found | None:
+    """Read what `as_text` wrote; None if the text is damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(text)
+    except ValueError:
         return None
     if not isinstance(content, dict):
         return None
@@ -99,3 +121,10 @@ def _read(path: Path) -> Found | None:
         each: Seen(tuple(rules[word] for word in words if word in rules), "frames" in words)
         for each, words in content.items()
     }
+
+
+def _read(path: Path) -> Found | None:
+    try:
+        return from_text(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,6 @@ SUFFIXES = (
     ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
 LITTER = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx", "@eadir"})
-PARTS = ("train", "val")
 SHOWN = 5
 """The largest number of names in a message."""
 
@@ -39,8 +38,13 @@ class Tree:
     others: list[str] = field(default_factory=list)
 
 
+def has_folders(folder: Path, place: str) -> bool:
+    """Whether a folder has a folder inside, and so may be a part with classes."""
+    return folder.is_dir() and any(_is_folder(entry, place) for entry in _entries(folder, place))
+
+
 def read_tree(root: Path, part: str, place: str) -> Tree:
-    """Find the classes of a part and their images.
+    """Find the classes of a part and their images; an empty part is the whole folder.
 
     Raises:
         BadInputError: an image without a class, a class without an image, a broken or circular
@@ -48,7 +52,7 @@ def read_tree(root: Path, part: str, place: str) -> Tree:
     """
     tree = Tree()
     for entry in _entries(root / part, place):
-        path = f"{part}/{entry.name}"
+        path = f"{part}/{entry.name}".lstrip("/")
         if not _is_folder(entry, place):
             if _is_image(path):
                 raise BadInputError(
@@ -63,7 +67,7 @@ def read_tree(root: Path, part: str, place: str) -> Tree:
         if not images:
             raise BadInputError(
                 f"{place}: {shown(root / path)} holds no image ({', '.join(SUFFIXES)}); add some, "
-                "or remove the folder from train and val"
+                "or remove the folder from every split"
             )
         tree.classes[entry.name] = images
     if len(tree.classes) < 2:
@@ -73,13 +77,13 @@ def read_tree(root: Path, part: str, place: str) -> Tree:
     return tree
 
 
-def same_classes(train: Iterable[str], test: Iterable[str], place: str) -> None:
-    """Check that both parts have the same classes.
+def same_classes(train: Iterable[str], other: Iterable[str], part: str, place: str) -> None:
+    """Check that the folders ``train`` and ``part`` have the same classes.
 
     Raises:
         BadInputError: names the classes that only one has, and similar ones of the other.
     """
-    different = sorted(set(train) ^ set(test))
+    different = sorted(set(train) ^ set(other))
     if not different:
         return
     names = ", ".join(map(repr, different[:SHOWN])) + (" …" if len(different) > SHOWN else "")
@@ -87,7 +91,7 @@ def same_classes(train: Iterable[str], test: Iterable[str], place: str) -> None:
     if alike(different):
         hint = "; some differ only in case or in how Unicode writes their accents: rename them"
     raise BadInputError(
-        f"{place}: train and val have different classes: {names} is in one of them only{hint}"
+        f"{place}: train and {part} have different classes: {names} is in one of them only{hint}"
     )
 
 
@@ -100,10 +104,16 @@ def alike(names: Iterable[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def remarks(root: Path, trees: Iterable[Tree], place: str) -> list[str]:
-    """Describe unused files and folders, and classes with similar names."""
+def remarks(root: Path, trees: Mapping[str, Tree], place: str) -> list[str]:
+    """Describe unused files and folders, and classes with similar names.
+
+    Args:
+        root: the folder.
+        trees: by the name of the part; an empty name is the whole folder.
+        place: the key that names the folder.
+    """
     lines = []
-    others = [path for tree in trees for path in tree.others]
+    others = [path for tree in trees.values() for path in tree.others]
     if others:
         kinds = Counter(Path(path).suffix.lower() or "no suffix" for path in others)
         suffixes = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(SHOWN))
@@ -111,11 +121,11 @@ def remarks(root: Path, trees: Iterable[Tree], place: str) -> list[str]:
             f"{place}: ignored {len(others)} files without an image's name ({suffixes}), for "
             f"example {shown(Path(others[0]))}"
         )
-    beside = [e.name for e in _entries(root, place) if e.name not in PARTS and e.is_dir()]
-    if beside:
+    beside = [e.name for e in _entries(root, place) if e.name not in trees and e.is_dir()]
+    if beside and "" not in trees:
         names = ", ".join(shown(Path(name)) for name in beside[:SHOWN])
-        lines.append(f"{place}: uses only train and val of {shown(root)}, not {names}")
-    for tree in trees:
+        lines.append(f"{place}: uses only {' and '.join(trees)} of {shown(root)}, not {names}")
+    for tree in trees.values():
         for group in alike(tree.classes):
             lines.append(f"{place}: {' and '.join(map(repr, group))} are different classes")
         break  # both parts have the same classes
@@ -164,8 +174,7 @@ def _is_folder(entry: os.DirEntry[str], place: str) -> bool:
     Raises:
         BadInputError: a broken link.
     """
-    path = Path(entry.path)
-    if entry.is_symlink() and not path.exists():
+    if entry.is_symlink() and not (path := Path(entry.path)).exists():
         raise BadInputError(
             f"{place}: {shown(path)} is a link to {shown(path.readlink())}, which does not exist; "
             "put the images there or remove the link"

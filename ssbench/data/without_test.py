@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,18 +12,22 @@ from ssbench.data.dataset import DataSet, Split
 from ssbench.data.digits import file_of_digits
 from ssbench.data.held_back import HeldBack, close
 from ssbench.data.image_folder import Files
-from ssbench.data.registry import FOLDER, open_dataset
+from ssbench.data.own.settings import DataSettings
+from ssbench.data.registry import DATASETS, open_same
 from ssbench.data.torchvision_sets import DEBIAN
 
 
-def open_without_test(name: str, root: Path, outsider: str) -> DataSet:
-    """Read a data set like `open_dataset`, but hide its test images from a method's module.
+def open_without_test(
+    name: str, root: Path, outsider: str, settings: DataSettings, same: str = ""
+) -> DataSet:
+    """Read a data set like `open_same`, but hide its test images from a method's module.
 
     Until `HeldBack.opened` reads them again, this process can open neither their files nor a data
     set.
     """
-    read = partial(open_dataset, name, root)
-    return hold_back(read(), read, _places_of_test(name, root), outsider)
+    read = partial(open_same, name, root, settings, same)
+    dataset = read()
+    return hold_back(dataset, read, _places_of_test(dataset, name, root), outsider)
 
 
 def hold_back(
@@ -42,15 +47,20 @@ def hold_back(
         assert not isinstance(split, HeldBack)
         return split
 
-    kept = replace(dataset, test=HeldBack(len(dataset.test), dataset.guess_error, test))
+    hidden = HeldBack(len(dataset.test), dataset.guess_error, test)
+    kept = replace(dataset, test=hidden, origin=None)
+    gc.collect()  # a function's file may have left arrays behind
     close(places, outsider)
     return kept
 
 
-def _places_of_test(name: str, root: Path) -> list[Path]:
+def _places_of_test(dataset: DataSet, name: str, root: Path) -> list[Path]:
     """Return the files or folders with a data set's test images; none if a program draws them."""
-    if name.startswith(FOLDER):
-        return [Path(name.removeprefix(FOLDER)).expanduser() / "val"]
     if name == "imagenet":
         return [root / name / "val"]
-    return [file_of_digits()] if name == "digits" else [root, DEBIAN]
+    if name in DATASETS:
+        return [file_of_digits()] if name == "digits" else [root, DEBIAN]
+    parts = dataset.origin or (dataset.train, dataset.validation, dataset.test)
+    files = parts[2]  # links may lead out of the folder
+    test = [files.root / path for path in files.paths] if isinstance(files, Files) else []
+    return [*dataset.places, *test]

@@ -10,7 +10,7 @@ import torch
 
 from ssbench.executors.estimate import kinds, train_briefly
 from ssbench.experiment.stage import Run
-from ssbench.pipeline.workbench import Workbench, evaluation_batch
+from ssbench.pipeline.workbench import Network, Workbench, evaluation_batch
 from ssbench.training.device import clear, peak_memory
 
 SPARE = 0.8
@@ -43,10 +43,11 @@ def needed(runs: Sequence[Run], workbench: Workbench) -> int:
     clear(workbench.device)
     found = kinds(runs)
     for kind in sorted(found):
-        name, (recipe, how) = kind[0], found[kind]
-        train_briefly(workbench.fitted(how), name, recipe, seconds=0.0)
+        recipe, stage = found[kind]
+        fitted = workbench.fitted(stage.preprocessing)
+        train_briefly(fitted, stage.architecture, recipe, seconds=0.0)
         if workbench.device.type == "cuda":
-            _evaluate_briefly(workbench.fitted(how), name)
+            _evaluate_briefly(fitted, stage.architecture)
     if workbench.device.type != "cuda":
         return peak_memory(workbench.device)
     need = torch.cuda.max_memory_reserved(workbench.device) + CUDA_CONTEXT
@@ -55,8 +56,8 @@ def needed(runs: Sequence[Run], workbench: Workbench) -> int:
 
 
 @torch.no_grad()
-def _evaluate_briefly(workbench: Workbench, name: str) -> None:
-    model = workbench.place(workbench.model(name, 0)).eval()
+def _evaluate_briefly(workbench: Workbench, network: Network) -> None:
+    model = workbench.place(workbench.model(network, 0)).eval()
     size = evaluation_batch(workbench.validation)
     model(torch.zeros(size, *workbench.example.shape[1:], device=workbench.device))
 

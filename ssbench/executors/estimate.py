@@ -11,11 +11,10 @@ import torch
 import torch.nn.functional as F
 from rich.tree import Tree
 
-from ssbench.data.preprocessing import Preprocessing
 from ssbench.executors.progress import duration, share
 from ssbench.experiment.plan import stages
 from ssbench.experiment.stage import Run, Stage
-from ssbench.pipeline.workbench import Workbench
+from ssbench.pipeline.workbench import Network, Workbench
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.training.precision import forward, products
 from ssbench.training.recipe import Recipe
@@ -61,9 +60,9 @@ def estimate(runs: Sequence[Run], workbench: Workbench, store: CheckpointStore) 
         seen = stage.epochs * len(its.train)
         kind = kind_of(stage.model, stage.recipe)
         if kind not in speeds:
-            speeds[kind] = train_briefly(its, stage.model, stage.recipe)
+            speeds[kind] = train_briefly(its, stage.architecture, stage.recipe)
         images += seen
-        macs += 3 * its.dense(stage.model).macs * seen
+        macs += 3 * its.dense(stage.architecture).macs * seen
         seconds += seen / speeds[kind]
     return Estimate(len(missing), sum(stage.epochs for stage in missing), images, macs, seconds)
 
@@ -73,14 +72,14 @@ def kind_of(model_name: str, recipe: Recipe) -> Kind:
     return model_name, recipe.batch_size, recipe.precision
 
 
-def kinds(runs: Sequence[Run]) -> dict[Kind, tuple[Recipe, Preprocessing]]:
-    """Return all kinds of trainings of these runs, each with one recipe and its preprocessing."""
+def kinds(runs: Sequence[Run]) -> dict[Kind, tuple[Recipe, Stage]]:
+    """Return all kinds of trainings of these runs, each with one recipe and one stage."""
     trained = [(s, s.recipe) for run in runs for s in run.stages if s.recipe]
-    return {kind_of(s.model, recipe): (recipe, s.preprocessing) for s, recipe in trained}
+    return {kind_of(s.model, recipe): (recipe, s) for s, recipe in trained}
 
 
 def train_briefly(
-    workbench: Workbench, model_name: str, recipe: Recipe, seconds: float = TRIAL_SECONDS
+    workbench: Workbench, network: Network, recipe: Recipe, seconds: float = TRIAL_SECONDS
 ) -> float:
     """Time training steps on random images after one warm-up step, without compilation.
 
@@ -90,15 +89,15 @@ def train_briefly(
     size = min(recipe.batch_size, len(workbench.train))  # no batch of the training is larger
     recipe = recipe.model_copy(update={"batch_size": size})
     with products(recipe.precision):
-        return _steps_per_second(workbench, model_name, recipe, seconds) * recipe.batch_size
+        return _steps_per_second(workbench, network, recipe, seconds) * recipe.batch_size
 
 
 def _steps_per_second(
-    workbench: Workbench, model_name: str, recipe: Recipe, seconds: float
+    workbench: Workbench, network: Network, recipe: Recipe, seconds: float
 ) -> float:
     batch_size = recipe.batch_size
-    model = workbench.place(workbench.model(model_name, 0)).train()
-    call = forward(model, workbench.device, recipe.precision, compiled=False)
+    model = workbench.place(workbench.model(network, 0)).train()
+    call = forward(model, workbench.device, recipe.precision)
     images = torch.randn(batch_size, *workbench.example.shape[1:], device=workbench.device)
     labels = torch.zeros(batch_size, dtype=torch.long, device=workbench.device)
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from ssbench.data.download import data_root
-from ssbench.data.registry import check, open_dataset
+from ssbench.data.registry import DATASETS, check, located, open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors.capacity import cores, fitting
 from ssbench.executors.one_by_one import execute_one_by_one
@@ -31,9 +31,11 @@ from ssbench.experiment.variants import variants
 from ssbench.method.registry import discover
 from ssbench.models.pretrained import fetch
 from ssbench.pipeline.feasibility import check_reach, check_shift
+from ssbench.pipeline.first_weights import check_weights
 from ssbench.pipeline.precheck import Refused, check_methods, check_networks
 from ssbench.pipeline.record import records
 from ssbench.pipeline.workbench import Workbench
+from ssbench.storage import code_files
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
 from ssbench.training import device
@@ -54,6 +56,7 @@ class Options:
         smoke: whether to try the experiment in one epoch.
         live: whether the report's page shows what runs.
         tensorboard: the folder of TensorBoard's event files.
+        data_file: a Python file with the function that the experiment's ``dataset`` names.
     """
 
     overrides: Sequence[str] = ()
@@ -61,6 +64,7 @@ class Options:
     results: Path = Path("results")
     cache: Path | str | None = None
     method_files: Sequence[Path] = ()
+    model_files: Sequence[Path] = ()
     dry_run: bool = False
     quiet: bool = False
     retry_failed: bool = False
@@ -75,6 +79,7 @@ class Options:
     smoke: bool = False
     live: bool = False
     tensorboard: Path | None = None
+    data_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -108,33 +113,73 @@ def prepare(argument: str, options: Options) -> Prepared:
         BadInputError: what is wrong, where, and the remedy.
     """
     path = find(argument)
-    source, experiment = str(path), experiment_of(path, options)
+    experiment = experiment_of(path, options)
+    return prepare_loaded(experiment, options, str(path), command(argument, options))
+
+
+def prepare_loaded(
+    experiment: Experiment, options: Options, source: str, told: Sequence[str]
+) -> Prepared:
+    """Do the same for an experiment that is no file.
+
+    Args:
+        experiment: the experiment, as ``options`` change it.
+        options: the rest of the command line.
+        source: what messages call the experiment.
+        told: the arguments of ``ssbench run`` that repeat the results, for records.
+
+    Raises:
+        BadInputError: as `prepare`.
+    """
     workbench = open_workbench(experiment, options, source)
     chosen = variants(experiment, discover(options.method_files), source)
     tuned = tuned_.load(options.tuned) if options.tuned else None
     if tuned:
         chosen = tuned_.apply(tuned, experiment, chosen, source)
     chosen = only(chosen, options.only, source)
-    runs = plan_variants(experiment, chosen, workbench.dataset.fingerprint, source)
-    data = {"data": workbench.dataset.fingerprint}
-    manifest = experiment.manifest | data | {"tuned": tuned.id if tuned else ""}
-    results = Results(options.results, manifest, command(argument, options))
+    dataset = workbench.dataset
+    runs = plan_variants(
+        experiment, chosen, dataset.fingerprint, source, options.model_files, dataset.on_disk
+    )
+    manifest = experiment.manifest | dataset.identity | {"tuned": tuned.id if tuned else ""}
+    results = Results(options.results, manifest, told)
     results.check()
     if options.devices > 1:
         ddp_group.check(options.devices, workbench.device, runs)
     store = CheckpointStore(options.cache or options.results / ".cache")
-    refused = make_ready(runs, experiment.models, workbench, store, source)
+    refused = make_ready(runs, experiment.model_names, workbench, store, source)
     return Prepared(experiment, runs, workbench, store, results, refused)
 
 
-def experiment_of(path: Path, options: Options) -> Experiment:
-    """Read an experiment as the command line changes it.
+def experiment_of(
+    path: Path, options: Options, content: dict[str, Any] | None = None
+) -> Experiment:
+    """Read an experiment (or take ``content``) as the command line changes it.
 
     Raises:
         BadInputError: what is wrong, where, and the remedy.
     """
-    experiment = load(path, options.overrides)
+    experiment, file = load(path, options.overrides, content), options.data_file
+    if file is None:
+        dataset = located(experiment.dataset, path.parent)
+        experiment = experiment.model_copy(update={"dataset": dataset})
+    else:
+        experiment = _of_data_file(experiment, file)
     return smoke(experiment) if options.smoke else experiment
+
+
+def _of_data_file(experiment: Experiment, file: Path) -> Experiment:
+    """Return the experiment with its data set from a function of a Python file.
+
+    Raises:
+        BadInputError: its ``dataset`` names no function.
+    """
+    if not experiment.dataset.isidentifier() or experiment.dataset in DATASETS:
+        raise BadInputError(
+            f"--data-file {file}: the experiment's dataset is {experiment.dataset!r}; name a "
+            "function of the file there, or with --set dataset=FUNCTION"
+        )
+    return experiment.model_copy(update={"dataset": f"{file}:{experiment.dataset}"})
 
 
 def command(argument: str, options: Options) -> list[str]:
@@ -146,6 +191,8 @@ def command(argument: str, options: Options) -> list[str]:
     own = [text for text in options.overrides if not text.startswith("seeds=")]
     parts = [argument, *(part for text in own for part in ("--set", text))]
     parts += [part for path in options.method_files for part in ("--method-file", str(path))]
+    parts += [part for path in options.model_files for part in ("--model-file", str(path))]
+    parts += ["--data-file", str(options.data_file)] if options.data_file else []
     parts += ["--tuned", str(options.tuned)] if options.tuned else []
     parts += ["--smoke"] if options.smoke else []
     return [*parts, *(["--devices", str(options.devices)] if options.devices > 1 else [])]
@@ -161,7 +208,8 @@ def open_workbench(experiment: Experiment, options: Options, source: str) -> Wor
     where = device.resolve("cpu" if options.executor == "ray" else options.device)
     place = f"{source}: dataset"
     check(experiment.dataset, place)
-    return Workbench(open_dataset(experiment.dataset, data_root(options.data_root), place), where)
+    root = data_root(options.data_root)
+    return Workbench(open_dataset(experiment.dataset, root, place, experiment.data), where)
 
 
 def make_ready(
@@ -175,7 +223,7 @@ def make_ready(
 
     Args:
         runs: all runs; skips those in the store.
-        models: the networks as the experiment's key ``models`` lists them.
+        models: the networks' names, in the order of the experiment's key ``models``.
         workbench: the data.
         store: of finished stages.
         source: the experiment's file.
@@ -184,8 +232,8 @@ def make_ready(
         The runs that cannot work, and why.
 
     Raises:
-        BadInputError: weights cannot be fetched, a budget is out of reach, or no run at all can
-            work; names ``source``.
+        BadInputError: weights cannot be fetched or are another network's, a budget is out of
+            reach, or no run at all can work; names ``source``.
     """
     for weights in sorted({stage.start for run in runs for stage in run.stages} - {""}):
         fetch(weights)
@@ -194,6 +242,7 @@ def make_ready(
     left = [run for run in runs if run.stage.id not in done]
     refused = check_networks(left, workbench, models)
     left = [run for run in left if run.id not in refused]
+    check_weights(left, workbench, models, source)
     check_reach(left, workbench, source)
     refused |= check_methods(left, workbench, models)
     if len(refused) == len(runs):
@@ -205,6 +254,9 @@ def make_ready(
 def execute_missing(ready: Prepared, options: Options, observer: Observer) -> Outcome:
     """Execute the missing runs, in this process or in several."""
     ready.note_refused()
+    for code in {run.stage.architecture.code for run in ready.runs} - {None}:
+        if code and code.source:
+            code_files.keep(ready.store, code.content, code.source)
     if options.executor == "ray":
         return _execute_on_ray(ready, options, observer)
     finished = ready.results.finished()
@@ -235,6 +287,8 @@ def setup_of(
     threads = torch.get_num_threads()
     return Setup(
         dataset=experiment.dataset,
+        data=experiment.data,
+        fingerprint=workbench.dataset.fingerprint if workbench.dataset.facts else "",
         data_root=data_root(options.data_root).absolute(),
         device=str(workbench.device),
         method_files=tuple(path.absolute() for path in options.method_files),

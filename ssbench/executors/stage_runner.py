@@ -230,6 +230,7 @@ def _seen(stage: Stage, workbench: Workbench) -> Record:
         "mean": its.normalisation[0].flatten().tolist(),
         "sd": its.normalisation[1].flatten().tolist(),
         "preprocessing": stage.preprocessing.facts() if in_folder else None,
+        "data": dict(its.dataset.facts) or None,
     }
 
 

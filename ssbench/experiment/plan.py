@@ -16,11 +16,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
-from ssbench.data.preprocessing import STANDARD
-from ssbench.data.registry import dataset_name, in_folder
+from ssbench.data.preprocessing import STANDARD, Preprocessing
+from ssbench.data.registry import in_folder
 from ssbench.errors import BadInputError
-from ssbench.experiment.presets import preprocessing
+from ssbench.experiment.networks import find_starts
 from ssbench.experiment.retraining import (
     SCRATCH,
     Retrain,
@@ -34,34 +35,52 @@ from ssbench.experiment.stage import Known, Run, Stage, Start, at_seed, make_sta
 from ssbench.experiment.variant import Variant
 from ssbench.experiment.variants import variants
 from ssbench.method.registry import Registry, foreign_contained
-from ssbench.models.pretrained import published
-from ssbench.models.registry import check, check_untagged, network
 from ssbench.pruning.budget import Budget
 from ssbench.training.recipe import Recipe
 
 
-def plan(experiment: Experiment, registry: Registry, fingerprint: str, source: str) -> list[Run]:
+def plan(
+    experiment: Experiment,
+    registry: Registry,
+    fingerprint: str,
+    source: str,
+    model_files: Sequence[Path] = (),
+) -> list[Run]:
     """List the runs of an experiment; a hundred thousand take a second or two.
+
+    Takes a folder of images for photographs on disk, which it does not open.
 
     Args:
         experiment: the experiment.
         registry: of the methods.
         fingerprint: of the data set.
-        source: the experiment's file, for errors.
+        source: the experiment's file, for errors and for the paths that it names.
+        model_files: files with networks that the experiment names.
 
     Raises:
         BadInputError: an unknown name, a hyper-parameter that does not fit, an empty sweep, or
             two equal runs.
     """
-    return plan_variants(experiment, variants(experiment, registry, source), fingerprint, source)
+    chosen = variants(experiment, registry, source)
+    on_disk = STANDARD if in_folder(experiment.dataset) else None
+    return plan_variants(experiment, chosen, fingerprint, source, model_files, on_disk)
 
 
 def plan_variants(
-    experiment: Experiment, chosen: Sequence[Variant], fingerprint: str, source: str
+    experiment: Experiment,
+    chosen: Sequence[Variant],
+    fingerprint: str,
+    source: str,
+    model_files: Sequence[Path],
+    on_disk: Preprocessing | None,
 ) -> list[Run]:
-    """List the runs of the chosen variants of an experiment; see `plan`."""
-    _refuse_shift(experiment, source)
-    starts = _starts(experiment, fingerprint, source)
+    """List the runs of the chosen variants of an experiment; see `plan`.
+
+    ``on_disk`` is the preprocessing of images that stay on disk; None: they are in memory.
+    """
+    if on_disk:
+        _refuse_shift(experiment, source)
+    starts = find_starts(experiment, fingerprint, source, model_files, on_disk)
     with _uncollected(), foreign_contained(variant.file for variant in chosen):
         return _runs(experiment, chosen, starts, source)
 
@@ -73,39 +92,11 @@ def _refuse_shift(experiment: Experiment, source: str) -> None:
         BadInputError: names the recipe.
     """
     for name, recipe in (("train", experiment.train), ("finetune", experiment.finetune)):
-        if in_folder(experiment.dataset) and (recipe.shift or 0) > 1:
+        if (recipe.shift or 0) > 1:
             raise BadInputError(
                 f"{source}: {name}.shift: photographs of a folder are cropped at random (1) or not "
                 f"(0), not shifted by {recipe.shift} pixels; write 1 or 0"
             )
-
-
-def _starts(experiment: Experiment, fingerprint: str, source: str) -> dict[str, Start]:
-    """Return what the runs of each network start from, for the first seed.
-
-    Raises:
-        BadInputError: an unknown network, one without published weights if the experiment asks for
-            them, a tag of weights if it does not, or two names of one network.
-    """
-    dataset, seed = dataset_name(experiment.dataset), experiment.seeds[0]
-    starts: dict[str, Start] = {}
-    same: dict[tuple[str, str], str] = {}
-    for index, model in enumerate(experiment.models):
-        place = f"{source}: models.{index}"
-        check(model, place)
-        start = Start(dataset, fingerprint, model, seed)
-        if experiment.start == "published":
-            weights = published(model, place)
-            how = preprocessing(weights, place) if in_folder(experiment.dataset) else STANDARD
-            start = replace(start, weights=weights.url, preprocessing=how)
-        else:
-            check_untagged(model, place)
-        mine = f"models.{index} ({model})"
-        first = same.setdefault((network(model), start.weights), mine)
-        if first != mine:
-            raise BadInputError(f"{place}: {model!r} is the network of {first}; remove one")
-        starts[model] = start
-    return starts
 
 
 @contextmanager
@@ -130,7 +121,7 @@ def _runs(
     known: Known = {}
     chains: dict[tuple[str, int, int], tuple[Stage, str]] = {}
     for model, seed, (number, variant) in itertools.product(
-        experiment.models, experiment.seeds, enumerate(chosen)
+        starts, experiment.seeds, enumerate(chosen)
     ):
         if model not in variant.models:
             continue

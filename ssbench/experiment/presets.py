@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
+from ssbench.data.own.settings import DataSettings
 from ssbench.data.preprocessing import Interpolation, Preprocessing
 from ssbench.errors import BadInputError
 from ssbench.models.pretrained import Published
@@ -28,3 +30,18 @@ def preprocessing(weights: Published, place: str) -> Preprocessing:
         weights.mean,
         weights.sd,
     )
+
+
+def fitting(own: Preprocessing, asked: Preprocessing, settings: DataSettings) -> Preprocessing:
+    """Return the preprocessing of weights, with what the table ``[data]`` says instead.
+
+    Args:
+        own: that of the weights.
+        asked: the data set's, as the table asks.
+        settings: the table.
+    """
+    if settings.size != "auto":
+        own = replace(own, resize=asked.resize, crop=asked.crop)
+    if settings.normalise != "auto":
+        own = replace(own, mean=asked.mean, sd=asked.sd)
+    return own

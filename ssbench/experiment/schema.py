@@ -8,29 +8,47 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
 
-from ssbench.data.registry import DATASETS, FOLDER
+from ssbench.data.own.settings import DataSettings, Scale
+from ssbench.data.registry import DATASETS, OWN
 from ssbench.experiment.budget_spec import BudgetSpec
+from ssbench.experiment.model_spec import ELSEWHERE, WEIGHT_FILES, ModelSpec
 from ssbench.experiment.spec import Experiment, MethodSpec, TuneSpec
 from ssbench.method.contract import Method
 from ssbench.method.registry import MethodFile, Registry
-from ssbench.models.registry import IMAGENET, MODELS, TIMM, TORCHVISION
+from ssbench.models.from_timm import TIMM
+from ssbench.models.registry import IMAGENET, MODELS, TORCHVISION
 from ssbench.storage.view import View
 from ssbench.training.recipe import Recipe
 
 Schema = dict[str, Any]
-TABLES: tuple[type[BaseModel], ...] = (Experiment, BudgetSpec, MethodSpec, TuneSpec, View, Recipe)
+TABLES: tuple[type[BaseModel], ...] = (
+    Experiment,
+    DataSettings,
+    Scale,
+    BudgetSpec,
+    ModelSpec,
+    MethodSpec,
+    TuneSpec,
+    View,
+    Recipe,
+)
 METHOD = "method-"
 """The beginning of the names of the methods' definitions."""
 
 
-def experiment_schema(registry: Registry) -> Schema:
-    """Return the JSON schema (draft 2020-12) of experiment files that use these methods."""
+def experiment_schema(registry: Registry, networks: Sequence[str] = ()) -> Schema:
+    """Return the JSON schema (draft 2020-12) of experiment files that use these methods.
+
+    Args:
+        registry: of the methods.
+        networks: names of networks that do not ship with ssbench, torchvision or timm.
+    """
     found = _plain(Experiment.model_json_schema())
     definitions = found.pop("$defs") | {"Experiment": found}
     for table in TABLES:
@@ -47,18 +65,23 @@ def experiment_schema(registry: Registry) -> Schema:
     names += [{"$ref": f"#/$defs/{METHOD}{name}"} for name in registry.methods]
     own = found["properties"]
     own["methods"] |= {"anyOf": [{"const": "all"}, _list_of({"anyOf": names}) | {"minItems": 1}]}
-    own["dataset"] |= {"anyOf": [{"enum": list(DATASETS)}, {"pattern": f"^{FOLDER}."}]}
-    own["models"]["items"] = _networks()
-    common["models"]["items"] = _networks()
+    prefixed = {"pattern": f"^({'|'.join(OWN)})."}
+    own["dataset"] |= {"anyOf": [{"enum": list(DATASETS)}, prefixed, {"pattern": r"\.py:."}]}
+    own["models"]["items"] = {"anyOf": [_networks(networks), {"$ref": "#/$defs/ModelSpec"}]}
+    own["start"] |= {"anyOf": [{"enum": list(ELSEWHERE)}, {"pattern": _weights()}]}
     found["required"] = [key for key in found["required"] if key != "name"]  # the file's name
     about = {"$schema": "https://json-schema.org/draft/2020-12/schema",
              "title": "An experiment of ssbench"}  # fmt: skip
     return {**about, **found, "$defs": definitions}
 
 
-def _networks() -> Schema:
-    others = f"^({TORCHVISION}|{TIMM})."
-    return {"type": "string", "anyOf": [{"enum": [*MODELS, *IMAGENET]}, {"pattern": others}]}
+def _networks(more: Sequence[str]) -> Schema:
+    others = [{"pattern": f"^({TORCHVISION}|{TIMM})."}, {"pattern": r"\.py:."}]
+    return {"type": "string", "anyOf": [{"enum": [*MODELS, *IMAGENET, *more]}, *others]}
+
+
+def _weights() -> str:
+    return f"({'|'.join(map(re.escape, WEIGHT_FILES))})$"
 
 
 def _method(name: str, file: MethodFile, common: Schema) -> Schema:

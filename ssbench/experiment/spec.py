@@ -10,18 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from ssbench.data.own.settings import DataSettings, Scale
 from ssbench.data.registry import dataset_name
 from ssbench.errors import BadInputError, message, nearest, within
 from ssbench.experiment.budget_spec import BudgetSpec
+from ssbench.experiment.model_spec import ModelSpec, as_tables, check_start
 from ssbench.experiment.overrides import override
 from ssbench.experiment.retraining import Retrain
 from ssbench.paths import bench_folder
@@ -101,8 +97,9 @@ class Experiment(BaseModel):
     Attributes:
         name: of the folder of results; None: the file's name.
         title: in words.
-        dataset: the images: a name, or a folder of your own.
-        models: the networks.
+        dataset: the images: a name, or images of your own.
+        data: how to prepare images of your own.
+        models: the networks; a table gives one its arguments or weights.
         methods: the methods: names or tables with hyper-parameters, of which a list is a sweep.
         budget: how much the pruned networks may keep.
         seeds: each gives one run of every row.
@@ -110,7 +107,8 @@ class Experiment(BaseModel):
         finetune: the training after pruning; its keys are those of train.
         tune: how ``ssbench tune`` chooses hyper-parameters.
         report: how the tables of the report look; changes no result and no id.
-        start: where trainings start: random weights, or those that torchvision publishes.
+        start: where trainings start: random weights, those that torchvision or timm publish, or a
+            file of weights.
         scratch_limit: the largest factor by which the control scratch-b multiplies the epochs.
         passes_epochs: whether each of several passes takes all epochs again, or the passes divide
             them, so that such rows have no more epochs in total than others.
@@ -121,11 +119,12 @@ class Experiment(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     title: Words = ""
     dataset: str
-    models: list[str] = Field(min_length=1)
+    data: DataSettings = DataSettings()
+    models: list[str | ModelSpec] = Field(min_length=1)
     methods: list[MethodSpec] | Literal["all"]
     budget: BudgetSpec = BudgetSpec()
     seeds: list[Seed] = Field(default=[0, 1, 2], min_length=1)
-    start: Literal["random", "published"] = "random"
+    start: Annotated[str, AfterValidator(check_start)] = "random"
     train: Recipe = Recipe()
     finetune: Recipe = Recipe()
     scratch_limit: Annotated[
@@ -156,12 +155,22 @@ class Experiment(BaseModel):
         return seeds
 
     @property
+    def networks(self) -> list[ModelSpec]:
+        """The entries of ``models`` as tables."""
+        return as_tables(self.models, self.start)
+
+    @property
+    def model_names(self) -> list[str]:
+        """The networks' names in tables."""
+        return [each.label for each in self.networks]
+
+    @property
     def manifest(self) -> dict[str, Any]:
         """The settings that all records of one results folder must share to be comparable."""
         return {
             "name": self.name,
             "dataset": dataset_name(self.dataset),
-            "start": "" if self.start == "random" else self.start,
+            "start": "published" if self.start == "published" else "",
             "train": self.train.manifest(),
             "finetune": self.finetune.manifest(),
         }
@@ -190,13 +199,15 @@ def find(argument: str) -> Path:
     )
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Read an experiment, apply ``key.path=value`` overrides, and check it.
+def load(
+    path: Path, overrides: Sequence[str] = (), content: dict[str, Any] | None = None
+) -> Experiment:
+    """Read an experiment (or take ``content``), apply ``key.path=value`` overrides, and check it.
 
     Raises:
         BadInputError: the file cannot be read, is not TOML, or a key or value does not fit.
     """
-    content = {"name": path.stem} | read_toml(path)
+    content = {"name": path.stem} | (read_toml(path) if content is None else content)
     if "methods" in content:  # so that --set reaches into them
         content["methods"] = by_name(content["methods"])
     try:
@@ -228,11 +239,14 @@ def _one_per_place(error: ValidationError) -> list[ErrorDetails]:
     return [detail for place, detail in errors.items() if place not in tables]
 
 
-_UNION_TAGS = ("float", "list[", "literal[", "function-", "MethodSpec", "BudgetSpec")
+_UNION_TAGS = (
+    "float", "list[", "literal[", "function-", "MethodSpec", "BudgetSpec", "ModelSpec", "Scale",
+)  # fmt: skip
 
 
 def _key_path(location: tuple[int | str, ...]) -> str:
-    parts = [str(part) for part in location if not str(part).startswith(_UNION_TAGS)]
+    tagged = [str(part) for part in location if part != "str"]
+    parts = [part for part in tagged if not part.startswith(_UNION_TAGS)]
     return ".".join(parts)
 
 
@@ -261,6 +275,8 @@ def _allowed(location: tuple[int | str, ...]) -> list[str]:
         "finetune": Recipe,
         "budget": BudgetSpec,
         "tune": TuneSpec,
+        "data": DataSettings,
+        "normalise": Scale,
         "report": View,
     }
     model = next((tables[str(part)] for part in reversed(location) if part in tables), Experiment)

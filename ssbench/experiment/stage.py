@@ -14,6 +14,9 @@ from ssbench.experiment.retraining import Retrain
 from ssbench.experiment.variant import Variant
 from ssbench.method.contract import Method
 from ssbench.method.registry import MethodFile
+from ssbench.models.architecture import Architecture
+from ssbench.models.registry import attends_by_function
+from ssbench.models.weights import identity
 from ssbench.pruning.budget import Budget
 from ssbench.training.recipe import Recipe
 
@@ -26,6 +29,10 @@ stages. 2: batch norms and linear layers select channels, groups keep as many as
 activations inside batch norms are known, and budgets of whole filters are met after surgery."""
 _CUT_OTHERWISE = frozenset({"densenet40", "lenet5", "resnet164", "shufflenet-v2", "wrn28-10"})
 """The networks that changed; others of torchvision and timm may have, too."""
+
+LAYERS = 2
+"""Increased when more weights of some networks count as prunable; part of the ids of their stages.
+2: linear layers of an attention that a function computes."""
 
 Kind = Literal["train", "prune", "finetune"]
 
@@ -40,6 +47,7 @@ class Stage:
         retrain: how a training after pruning starts.
         snapshot: the epoch of a first training whose weights are kept to rewind to.
         scratch_limit: the largest factor by which scratch-b multiplies the epochs of ``recipe``.
+        architecture: what builds the network; ``model`` is its name in tables.
         start: the address of the run's first weights; empty: random ones.
         fingerprint: of the data set.
         preprocessing: of the images of a folder: that of the published weights.
@@ -56,6 +64,7 @@ class Stage:
     model: str
     seed: int
     method: Method | None = field(repr=False)
+    architecture: Architecture
     recipe: Recipe | None = None
     budget: Budget | None = None
     retrain: Retrain = "finetune"
@@ -114,6 +123,7 @@ class Start:
     """The start of a chain of stages.
 
     Attributes:
+        model: the network's name in tables.
         weights: their address; empty: random ones.
     """
 
@@ -121,6 +131,7 @@ class Start:
     fingerprint: str
     model: str
     seed: int
+    architecture: Architecture
     weights: str = ""
     preprocessing: Preprocessing = STANDARD
 
@@ -154,7 +165,7 @@ def make_stage(
         "protocol": _text(PROTOCOL),
         "kind": _text(kind),
         "dataset": _text(start.dataset),
-        "model": _text(start.model),
+        "model": _text(str(start.architecture)),
         "seed": _SEED,
         "parent": _PARENT,
         "how": _changed(how),
@@ -169,10 +180,15 @@ def make_stage(
         settings["snapshot"] = _text(snapshot)
     if scratch_limit != 1:
         settings["scratch_limit"] = _text(scratch_limit)
-    if (kind == "prune" or budget) and (start.model in _CUT_OTHERWISE or ":" in start.model):
+    name, code = start.architecture.name, start.architecture.code
+    if (kind == "prune" or budget) and (name in _CUT_OTHERWISE or ":" in name):
         settings["surgery"] = _text(SURGERY)
+    if attends_by_function(name):
+        settings["layers"] = _text(LAYERS)
+    if code:
+        settings["model_file"] = _text(code.content)
     if start.weights:
-        settings["start"] = _text(start.weights.rsplit("/", 1)[-1])
+        settings["start"] = _text(identity(start.weights))
     if start.preprocessing != STANDARD:
         settings["preprocessing"] = json.dumps(start.preprocessing.identity(), sort_keys=True)
     said = "{" + ", ".join([f'"{key}": {settings[key]}' for key in sorted(settings)]) + "}"
@@ -185,6 +201,7 @@ def make_stage(
         model=start.model,
         seed=start.seed,
         method=by.method if by else None,
+        architecture=start.architecture,
         recipe=how if isinstance(how, Recipe) else None,
         budget=how if isinstance(how, Budget) else budget,
         retrain=retrain,

@@ -91,7 +91,7 @@ def subjects(experiment: Experiment, chosen: Sequence[Variant], source: str) -> 
 
 
 def _all(experiment: Experiment, chosen: Sequence[Variant], source: str) -> Iterator[Subject]:
-    for model in experiment.models:
+    for model in experiment.model_names:
         for variant in chosen:
             if model not in variant.models:
                 continue

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ssbench.errors import ANY_NUMBER, BadInputError, message, nearest, outside
 from ssbench.experiment.labels import labelled
-from ssbench.experiment.retraining import REWINDS
+from ssbench.experiment.retraining import REWINDS, SCRATCH
 from ssbench.experiment.size import refuse_too_many
 from ssbench.experiment.spec import Experiment, MethodSpec
 from ssbench.experiment.variant import Variant
@@ -94,15 +94,22 @@ def _expand(
                 file, method, spec.label or "", own, where, retrain, models, spec.finetune_lr
             )
             _refuse(variant, f"{source}: {key}")
+            _refuse_no_epochs(variant, experiment, f"{source}: {key}")
             _refuse_split(variant, experiment, f"{source}: {key}")
             yield variant
 
 
 def _models(spec: MethodSpec, experiment: Experiment, place: str) -> list[str]:
-    chosen = experiment.models if spec.models is None else spec.models
-    for name in chosen:
-        if name not in experiment.models:
-            raise BadInputError(f"{place}: {name!r}; {nearest(name, experiment.models)}")
+    known = experiment.networks
+    if spec.models is None:
+        return [each.label for each in known]
+    chosen: list[str] = []
+    for name in spec.models:
+        meant = [each.label for each in known if name in (each.label, each.short, each.name)]
+        if not meant:
+            names = [each.label for each in known]
+            raise BadInputError(f"{place}: {name!r}; {nearest(name, names)}")
+        chosen += meant
     if not chosen:
         raise BadInputError(f"{place}: empty; name at least one of the experiment's models")
     return chosen
@@ -138,6 +145,25 @@ def _refuse(variant: Variant, place: str) -> None:
     if variant.prunes_in_training and any(b and b.kept == "own" for b in variant.budgets):
         raise BadInputError(
             f"{place}.budget.kept: {name} prunes while it trains and needs a share, not 'own'"
+        )
+
+
+def _refuse_no_epochs(variant: Variant, experiment: Experiment, place: str) -> None:
+    """Refuse retrainings that need a training, if the experiment trains for no epoch.
+
+    Raises:
+        BadInputError: names the key, the conflict and the remedy.
+    """
+    retrain, epochs = variant.retrain, experiment.train.epochs
+    if retrain in REWINDS and not epochs:
+        raise BadInputError(
+            f"{place}.retrain: {retrain!r} rewinds to an epoch of 'train', which has none; "
+            "write 'finetune', or give train epochs"
+        )
+    if retrain in SCRATCH and not epochs + experiment.finetune.epochs:
+        raise BadInputError(
+            f"{place}.retrain: {retrain!r} trains random weights for all epochs, of which there "
+            "are none; write 'finetune', or give train or finetune epochs"
         )
 
 

@@ -35,7 +35,9 @@ def group_importance(
     structure = structure_of(model)
     graph = dependencies(network, structure, example)
     scores = {}
-    for layer in structure.prunable:
+    for layer in structure.layers:
+        if layer.is_output:
+            continue
         module = network.get_submodule(layer.name)
         prune = graph.get_pruner_of_module(module).prune_out_channels
         group = graph.get_pruning_group(module, prune, list(range(layer.outputs)))

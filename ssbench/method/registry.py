@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from ssbench.errors import BadInputError, blamed, nearest, outside
+from ssbench.errors import BadInputError, located, nearest, outside
 from ssbench.method.contract import FACTS, GRAINS, HOOKS, Method
 from ssbench.method.describe import GROUP, result_code
 from ssbench.method.global_state import contained
@@ -91,7 +91,7 @@ def discover(files: Sequence[Path] = ()) -> Registry:
         try:
             methods[name] = _method_file(name, load())
         except Exception as error:  # a method's file may raise anything while it is imported
-            broken[name] = _where(error)
+            broken[name] = located(error)
     return Registry(dict(sorted(methods.items())), broken)
 
 
@@ -122,7 +122,7 @@ def import_one(module: str, files: Sequence[Path]) -> None:
         with contained(f"the import of {path or module}"):
             load()
     except Exception as error:  # a method's file may raise anything while it is imported
-        raise BadInputError(_where(error)) from error
+        raise BadInputError(located(error)) from error
 
 
 def _sources(files: Sequence[Path]) -> Iterable[tuple[str, Callable[[], ModuleType]]]:
@@ -243,17 +243,6 @@ def _check_hooks(cls: type[Method], path: Path) -> None:
         for argument in inspect.signature(member).parameters.values():
             if name in HOOKS and argument.kind is argument.KEYWORD_ONLY:
                 look_up(FACTS, argument.name, "argument", f"{path.name}: {cls.__name__}.{name}")
-
-
-def _where(error: Exception) -> str:
-    """Return the error's text, and the line of the method's file at fault."""
-    if isinstance(error, BadInputError):
-        return str(error)
-    if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
-    frame = blamed(error)
-    place = f" ({frame.filename}, line {frame.lineno})" if frame else ""
-    return f"{type(error).__name__}: {error}{place}"
 
 
 __all__ = [

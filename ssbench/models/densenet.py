@@ -35,6 +35,8 @@ class DenseNet(nn.Module):
 
     def __init__(self, depth: int, growth: int, channels: int, classes: int) -> None:
         super().__init__()
+        if depth < 7 or (depth - 4) % 3:
+            raise ValueError(f"depth must be 4 and a multiple of 3, as 40 (found {depth})")
         width = 2 * growth
         self.conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         modules: list[nn.Module] = []
@@ -58,6 +60,6 @@ class DenseNet(nn.Module):
         return result
 
 
-def densenet40(channels: int, classes: int) -> DenseNet:
+def densenet40(channels: int, classes: int, depth: int = 40, growth: int = 12) -> DenseNet:
     """Build DenseNet-40 with growth 12, no bottleneck and no compression (Liu et al. 2017)."""
-    return DenseNet(40, 12, channels, classes)
+    return DenseNet(depth, growth, channels, classes)

@@ -5,6 +5,7 @@
     <folder>/network.json       the network, its preprocessing, its run, checksums
     <folder>/model.safetensors  its parameters and running statistics
                                 (or model.onnx, for onnxruntime; model.pt2, for torch.export.load)
+    <folder>/network.py         the code of a network from a user's file
 
 Truncated, altered or foreign files are refused. Nothing is unpickled.
 """
@@ -24,11 +25,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ssbench.errors import BadInputError
+from ssbench.models import own
+from ssbench.models.architecture import Architecture
 from ssbench.models.channel_selection import insert_selections, match_widths
-from ssbench.models.registry import build
 
 Format = Literal["safetensors", "onnx", "pt2"]
-DESCRIPTION = "network.json"
+DESCRIPTION, CODE = "network.json", "network.py"
 
 
 class Description(BaseModel):
@@ -43,6 +45,10 @@ class Description(BaseModel):
         surgery_difference: difference between the outputs of the masked and the compact network,
             relative to the largest.
         run: the last record of the run.
+        arguments: of the network besides channels and classes.
+        attribute: the class or function that builds the network, in `CODE` or, if that is not
+            there, in an installed package; empty for the networks of ssbench, torchvision and timm.
+        code: a hash of that code.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -61,9 +67,12 @@ class Description(BaseModel):
     groups: dict[str, int]
     surgery_difference: float
     run: dict[str, Any]
+    arguments: dict[str, Any] = {}
+    attribute: str = ""
+    code: str = ""
 
 
-def load(folder: str | Path) -> nn.Module:
+def load(folder: str | Path, *, trust_code: bool = False) -> nn.Module:
     """Load an exported network: plain torch, in eval mode, on the CPU.
 
     It takes images [N, C, H, W] normalised as in training: stored values (0 to 255; digits 0 to
@@ -72,10 +81,12 @@ def load(folder: str | Path) -> nn.Module:
 
     Args:
         folder: written by ``ssbench export --to``, in the format safetensors.
+        trust_code: whether to run the folder's ``network.py``, which the networks of users' files
+            need: read it first, if the folder is not your own.
 
     Raises:
-        BadInputError: the folder is not as exported: something is missing, truncated, altered or
-            foreign.
+        BadInputError: the folder is not as exported (something is missing, truncated, altered or
+            foreign), or it needs ``trust_code``.
     """
     path = Path(folder)
     description = read(path)
@@ -93,10 +104,10 @@ def load(folder: str | Path) -> nn.Module:
         raise BadInputError(
             f"{path / description.file}: not safetensors ({error}); {_AGAIN}"
         ) from error
+    channels, *size = description.image_shape
+    architecture = _architecture(path, description, trust_code=trust_code)
     with torch.random.fork_rng(devices=[]):  # leaves the global generator unchanged
-        network = build(
-            description.model, description.image_shape[0], description.classes, str(path)
-        )
+        network = architecture.build(channels, description.classes, (size[0], size[1]))
     _fill(network, tensors, description.groups, path)
     network.eval()
     try:
@@ -110,6 +121,31 @@ def load(folder: str | Path) -> nn.Module:
 
 
 _AGAIN = "export the run again"
+
+
+def _architecture(folder: Path, description: Description, *, trust_code: bool) -> Architecture:
+    """Return the architecture of an exported network."""
+    name, code = description.model, None
+    if description.attribute and (folder / CODE).is_file():
+        if not trust_code:
+            raise BadInputError(
+                f"{folder}: its network is a Python program, {folder / CODE}; read it, then load "
+                "the folder with trust_code=True"
+            )
+        code = own.read(folder / CODE, description.attribute, str(folder))
+        if code.content != description.code:
+            raise BadInputError(f"{folder / CODE}: was altered after it was written; {_AGAIN}")
+    elif description.attribute:
+        if name not in own.packaged():
+            raise BadInputError(
+                f"{folder}: its network {name!r} is of a package that is not installed here"
+            )
+        code = own.of_package(own.packaged()[name], str(folder))
+        if code.content != description.code:
+            raise BadInputError(
+                f"{folder}: its network {name!r} is of another version of its package; {_AGAIN}"
+            )
+    return Architecture.of(name, description.arguments, code)
 
 
 def read(folder: Path) -> Description:
@@ -129,7 +165,8 @@ def read(folder: Path) -> Description:
         ) from error
     except (ValueError, ValidationError, KeyError, AttributeError, TypeError) as error:
         raise BadInputError(f"{path}: not written by ssbench export; {_AGAIN}") from error
-    if checksum(description.model_dump_json(indent=1).encode()) != seal:
+    # An older file lacks later fields.
+    if checksum(description.model_dump_json(indent=1, exclude_unset=True).encode()) != seal:
         raise BadInputError(f"{path}: was altered after it was written; {_AGAIN}")
     model = folder / description.file
     try:

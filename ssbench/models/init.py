@@ -1,4 +1,4 @@
-"""Initialisation of the built-in networks with batch norm."""
+"""What the built-in networks share: initial weights, and channels at another width."""
 
 from torch import nn
 
@@ -8,3 +8,14 @@ def he_by_fan_out(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def scaled(channels: int, width: float) -> int:
+    """Return a number of channels times ``width``, at least one.
+
+    Raises:
+        ValueError: the width is not over zero.
+    """
+    if not width > 0:
+        raise ValueError(f"width must be over 0 (found {width})")
+    return max(round(channels * width), 1)

@@ -2,18 +2,21 @@
 
 from torch import Tensor, nn
 
+from ssbench.models.init import scaled
+
 
 class LeNet5(nn.Module):
     """Two 5x5 convolutions with pooling, two linear layers."""
 
-    def __init__(self, channels: int, classes: int) -> None:
+    def __init__(self, channels: int, classes: int, width: float) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, 20, 5)
-        self.conv2 = nn.Conv2d(20, 50, 5)
+        first, second, third = (scaled(each, width) for each in (20, 50, 500))
+        self.conv1 = nn.Conv2d(channels, first, 5)
+        self.conv2 = nn.Conv2d(first, second, 5)
         self.pool = nn.MaxPool2d(2)
         self.act = nn.ReLU()
-        self.fc1 = nn.Linear(800, 500)
-        self.fc2 = nn.Linear(500, classes)
+        self.fc1 = nn.Linear(16 * second, third)
+        self.fc2 = nn.Linear(third, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N, C, 28, 28] to logits [N, classes]."""
@@ -23,6 +26,6 @@ class LeNet5(nn.Module):
         return result
 
 
-def lenet5(channels: int, classes: int) -> LeNet5:
+def lenet5(channels: int, classes: int, width: float = 1.0) -> LeNet5:
     """Build LeNet-5-Caffe for 28 pixels (Louizos et al. 2018)."""
-    return LeNet5(channels, classes)
+    return LeNet5(channels, classes, width)

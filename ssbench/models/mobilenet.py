@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ssbench.models.init import he_by_fan_out
+from ssbench.models.init import he_by_fan_out, scaled
 
 _BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1),
            (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1))  # fmt: skip
@@ -18,10 +18,10 @@ class MobileNet(nn.Module):
 
     def __init__(self, width: float, channels: int, classes: int) -> None:
         super().__init__()
-        inputs = int(32 * width)
+        inputs = scaled(32, width)
         modules = _normed(nn.Conv2d(channels, inputs, 3, padding=1, bias=False))
         for full, stride in _BLOCKS:
-            outputs = int(full * width)
+            outputs = scaled(full, width)
             modules += _normed(nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False))
             modules += _normed(nn.Conv2d(inputs, outputs, 1, bias=False))
             inputs = outputs
@@ -36,6 +36,6 @@ class MobileNet(nn.Module):
         return result
 
 
-def mobilenet(channels: int, classes: int) -> MobileNet:
+def mobilenet(channels: int, classes: int, width: float = 0.5) -> MobileNet:
     """Build MobileNet-V1 at half width with a stem of stride 1, for 32 pixels."""
-    return MobileNet(0.5, channels, classes)
+    return MobileNet(width, channels, classes)

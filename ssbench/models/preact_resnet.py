@@ -1,7 +1,7 @@
 """Pre-activation residual networks for 32 pixels (He et al. 2016b).
 
 ResNet-164 has bottlenecks, as in network slimming; WRN-28-10 (Zagoruyko and Komodakis 2016) has
-wide basic blocks, as in the L0 paper.
+wide basic blocks, as in the L0 paper. ``width`` multiplies all channels but the stem's.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ssbench.models.init import he_by_fan_out
+from ssbench.models.init import he_by_fan_out, scaled
 
 
 class PreActivation(nn.Module):
@@ -82,11 +82,13 @@ def _blocks(outputs: Sequence[int], depth: int, *, shrink: int) -> list[PreActiv
     return blocks
 
 
-def resnet164(channels: int, classes: int) -> PreActivationNet:
+def resnet164(channels: int, classes: int, width: float = 1.0) -> PreActivationNet:
     """Build pre-activation ResNet-164 with bottlenecks for CIFAR (He et al. 2016b)."""
-    return PreActivationNet(_blocks((64, 128, 256), 18, shrink=4), channels, classes)
+    inner = [scaled(each, width) for each in (16, 32, 64)]
+    return PreActivationNet(_blocks([4 * each for each in inner], 18, shrink=4), channels, classes)
 
 
-def wrn28_10(channels: int, classes: int) -> PreActivationNet:
+def wrn28_10(channels: int, classes: int, width: float = 1.0) -> PreActivationNet:
     """Build Wide ResNet 28-10 for CIFAR, without dropout (Zagoruyko and Komodakis 2016)."""
-    return PreActivationNet(_blocks((160, 320, 640), 4, shrink=1), channels, classes)
+    widths = [scaled(each, width) for each in (160, 320, 640)]
+    return PreActivationNet(_blocks(widths, 4, shrink=1), channels, classes)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ssbench.errors import BadInputError, nearest
+from ssbench.models import from_timm
+from ssbench.models.from_timm import TIMM
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from torch import nn
 
 
@@ -35,13 +38,17 @@ class Network:
     image: str = "8 to 32"
     channels: int = 3
 
-    def __call__(self, channels: int, classes: int) -> nn.Module:
+    def __call__(self, channels: int, classes: int, **arguments: Any) -> nn.Module:
         """Build the network with the weights that torch's global generator draws."""
-        module, _, function = self.builder.partition(":")
-        made: nn.Module = getattr(import_module(f"ssbench.models.{module}"), function)(
-            channels, classes
-        )
+        made: nn.Module = self.function(channels, classes, **arguments)
         return made
+
+    @property
+    def function(self) -> Callable[..., nn.Module]:
+        """The function that builds it."""
+        module, _, name = self.builder.partition(":")
+        found: Callable[..., nn.Module] = getattr(import_module(f"ssbench.models.{module}"), name)
+        return found
 
 
 MODELS: dict[str, Network] = {
@@ -122,7 +129,7 @@ IMAGENET: dict[str, ForImageNet] = {
 }
 
 
-TORCHVISION, TIMM = "torchvision:", "timm:"
+TORCHVISION = "torchvision:"
 
 
 def check(name: str, place: str) -> None:
@@ -140,39 +147,78 @@ def check(name: str, place: str) -> None:
                 f"{nearest(original, known, 'torchvision.models.list_models()')}"
             )
     elif name.startswith(TIMM):
-        _check_timm(name.removeprefix(TIMM), place)
+        from_timm.check(name.removeprefix(TIMM), place)
     elif name not in MODELS:
-        raise BadInputError(
-            f"{place}: unknown model {name!r}; "
-            f"{nearest(name, [*MODELS, *IMAGENET], 'ssbench list models')}; or "
-            f"{TORCHVISION}NAME, {TIMM}NAME"
-        )
+        raise BadInputError(f"{place}: unknown model {name!r}; {suggest(name)}")
 
 
-def build(name: str, channels: int, classes: int, place: str = "model") -> nn.Module:
+def is_known(name: str) -> bool:
+    """Whether a name is one of ssbench's, or begins as one of torchvision or timm."""
+    return name in MODELS or name in IMAGENET or name.startswith((TORCHVISION, TIMM))
+
+
+def suggest(name: str, more: Iterable[str] = ()) -> str:
+    """Suggest the network that was probably meant; ``more`` are names of a user's own."""
+    known = nearest(name, [*MODELS, *IMAGENET, *more], "ssbench list models")
+    return f"{known}; or {TORCHVISION}NAME, {TIMM}NAME, FILE.py:NAME"
+
+
+def build(
+    name: str,
+    channels: int,
+    classes: int,
+    *,
+    size: tuple[int, int] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """Build a network with the weights that torch's global generator draws.
 
     Args:
         name: one of `MODELS` or `IMAGENET`, ``torchvision:NAME`` or ``timm:NAME``.
         channels: of the images.
         classes: the width of its output.
-        place: the key that names it, for errors.
+        size: height and width of the images, for timm's networks that are made for one size.
+        arguments: further ones of the network.
 
     Raises:
         BadInputError: an unknown name, or the network takes only colour images.
     """
-    check(name, place)
+    check(name, "model")
+    more = dict(arguments or {})
     if name in MODELS:
-        return MODELS[name](channels, classes)
+        return MODELS[name](channels, classes, **more)
     original = torchvision_name(name)
     if original is None:
-        return _timm(name.removeprefix(TIMM), channels, classes)
+        return from_timm.build(name.removeprefix(TIMM), channels, classes, size, more)
     if channels != 3:
         raise BadInputError(
-            f"{place}: {name} takes images of 3 channels, and these have {channels}; choose one "
+            f"model: {name} takes images of 3 channels, and these have {channels}; choose one "
             f"that ssbench list models lists for other images, for example {next(iter(MODELS))}"
         )
-    return _torchvision(original, classes)
+    return _torchvision(original, classes, more)
+
+
+def maker_of(name: str) -> Callable[..., nn.Module]:
+    """Return the function that builds a network, for its arguments."""
+    original = torchvision_name(name)
+    if name in MODELS:
+        return MODELS[name].function
+    if original is not None:
+        import torchvision
+
+        found: Callable[..., nn.Module] = torchvision.models.get_model_builder(original)
+        return found
+    return from_timm.maker_of(name.removeprefix(TIMM))
+
+
+_ATTENDING = (f"{TORCHVISION}swin_", f"{TORCHVISION}vit_")
+
+
+def attends_by_function(name: str) -> bool:
+    """Whether a network of torchvision or timm may give weights of its attention to functions."""
+    if name.startswith(TIMM):
+        return from_timm.attends_by_function(name.removeprefix(TIMM))
+    return name.startswith(_ATTENDING)
 
 
 def torchvision_name(name: str) -> str | None:
@@ -189,56 +235,15 @@ def _torchvision_names() -> list[str]:
     return names
 
 
-def _torchvision(name: str, classes: int) -> nn.Module:
+def _torchvision(name: str, classes: int, arguments: Mapping[str, Any]) -> nn.Module:
     import torchvision
 
     # In training these two have more outputs than the logits.
     plain = {"aux_logits": False, "init_weights": True}
-    more = plain if name in ("googlenet", "inception_v3") else {}
-    model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **more)
+    given = {"weights": None, "num_classes": classes}
+    given |= plain if name in ("googlenet", "inception_v3") else {}
+    model: nn.Module = torchvision.models.get_model(name, **given | dict(arguments))
     return model
-
-
-def _check_timm(name: str, place: str) -> None:
-    if find_spec("timm") is None:
-        raise BadInputError(
-            f"{place}: {TIMM}{name} needs the package timm; install ssbench[timm], or choose one "
-            "of ssbench list models"
-        )
-    import timm
-
-    if not timm.is_model(name):
-        raise BadInputError(
-            f"{place}: timm has no model {name!r}; "
-            f"{nearest(name, timm.list_models(), 'timm.list_models()')}"
-        )
-    plain, tagged, tag = name.partition(".")
-    known = [each.partition(".")[2] for each in timm.list_pretrained(f"{plain}.*")]
-    if tagged and tag not in known:
-        raise BadInputError(
-            f"{place}: timm has no weights {tag!r} of {plain!r}; {nearest(tag, known)}"
-        )
-
-
-def check_untagged(name: str, place: str) -> None:
-    """Check that the name of a network with random weights has no tag of published ones.
-
-    Raises:
-        BadInputError: the name has a tag of timm's; names ``place`` and the plain name.
-    """
-    original, tagged, tag = name.removeprefix(TIMM).partition(".")
-    if not name.startswith(TIMM):
-        return
-    import timm
-
-    renamed = timm.models.get_deprecated_models().get(original)
-    if renamed:
-        original, tagged, tag = renamed.partition(".")
-    if renamed or tagged:
-        raise BadInputError(
-            f"{place}: {name!r} names the weights {tag!r} of {original!r}, but trainings start "
-            f"with random ones; write {TIMM + original!r}, or start = 'published'"
-        )
 
 
 def network(name: str) -> str:
@@ -247,10 +252,3 @@ def network(name: str) -> str:
     if original is not None:
         return TORCHVISION + original
     return name.partition(".")[0] if name.startswith(TIMM) else name
-
-
-def _timm(name: str, channels: int, classes: int) -> nn.Module:
-    import timm
-
-    model: nn.Module = timm.create_model(name, in_chans=channels, num_classes=classes)
-    return model

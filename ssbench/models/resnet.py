@@ -1,10 +1,13 @@
-"""Residual networks for small images (He et al. 2016): 3x3 stem, basic blocks, projections."""
+"""Residual networks for small images (He et al. 2016): 3x3 stem, basic blocks, projections.
+
+``width`` multiplies all channels.
+"""
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ssbench.models.init import he_by_fan_out
+from ssbench.models.init import he_by_fan_out, scaled
 
 
 class Block(nn.Module):
@@ -59,21 +62,25 @@ class ResNet(nn.Module):
         return result
 
 
-def resnet18(channels: int, classes: int) -> ResNet:
+def _scaled(widths: Sequence[int], width: float) -> list[int]:
+    return [scaled(each, width) for each in widths]
+
+
+def resnet18(channels: int, classes: int, width: float = 1.0) -> ResNet:
     """Build ResNet-18 with the 3x3 stem for 32 pixels."""
-    return ResNet((64, 128, 256, 512), (2, 2, 2, 2), channels, classes)
+    return ResNet(_scaled((64, 128, 256, 512), width), (2, 2, 2, 2), channels, classes)
 
 
-def resnet20(channels: int, classes: int) -> ResNet:
+def resnet20(channels: int, classes: int, width: float = 1.0) -> ResNet:
     """Build ResNet-20 for CIFAR, with projection shortcuts."""
-    return ResNet((16, 32, 64), (3, 3, 3), channels, classes)
+    return ResNet(_scaled((16, 32, 64), width), (3, 3, 3), channels, classes)
 
 
-def resnet56(channels: int, classes: int) -> ResNet:
+def resnet56(channels: int, classes: int, width: float = 1.0) -> ResNet:
     """Build ResNet-56 for CIFAR, with projection shortcuts."""
-    return ResNet((16, 32, 64), (9, 9, 9), channels, classes)
+    return ResNet(_scaled((16, 32, 64), width), (9, 9, 9), channels, classes)
 
 
-def resnet110(channels: int, classes: int) -> ResNet:
+def resnet110(channels: int, classes: int, width: float = 1.0) -> ResNet:
     """Build ResNet-110 for CIFAR, with projection shortcuts."""
-    return ResNet((16, 32, 64), (18, 18, 18), channels, classes)
+    return ResNet(_scaled((16, 32, 64), width), (18, 18, 18), channels, classes)

@@ -1,14 +1,14 @@
 """VGG networks of 3x3 convolutions without bias, each followed by batch norm and ReLU.
 
 The forms with 16 and 19 layers are from CIFAR pruning papers (Li et al. 2017; Liu et al. 2017),
-with one linear layer instead of three.
+with one linear layer instead of three. ``width`` multiplies all channels.
 """
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ssbench.models.init import he_by_fan_out
+from ssbench.models.init import he_by_fan_out, scaled
 
 _VGG16 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool",
           512, 512, 512)  # fmt: skip
@@ -40,21 +40,25 @@ class VGG(nn.Module):
         return result
 
 
-def vgg6(channels: int, classes: int) -> VGG:
+def _scaled(layers: Sequence[int | str], width: float) -> list[int | str]:
+    return [layer if isinstance(layer, str) else scaled(layer, width) for layer in layers]
+
+
+def vgg6(channels: int, classes: int, width: float = 1.0) -> VGG:
     """Build six convolutions (32-32-64-64-128-128) with two poolings, for 8 to 28 pixels."""
-    return VGG((32, 32, "pool", 64, 64, "pool", 128, 128), channels, classes)
+    return VGG(_scaled((32, 32, "pool", 64, 64, "pool", 128, 128), width), channels, classes)
 
 
-def vgg_small(channels: int, classes: int) -> VGG:
+def vgg_small(channels: int, classes: int, width: float = 1.0) -> VGG:
     """Build six convolutions (16-16-32-32-64-64) with two poolings, for 28 pixels on a CPU."""
-    return VGG((16, 16, "pool", 32, 32, "pool", 64, 64), channels, classes)
+    return VGG(_scaled((16, 16, "pool", 32, 32, "pool", 64, 64), width), channels, classes)
 
 
-def vgg16(channels: int, classes: int) -> VGG:
+def vgg16(channels: int, classes: int, width: float = 1.0) -> VGG:
     """Build VGG-16 for 32 pixels (Li et al. 2017)."""
-    return VGG(_VGG16, channels, classes)
+    return VGG(_scaled(_VGG16, width), channels, classes)
 
 
-def vgg19(channels: int, classes: int) -> VGG:
+def vgg19(channels: int, classes: int, width: float = 1.0) -> VGG:
     """Build the VGGNet of network slimming, 19 layers, for 32 pixels (Liu et al. 2017)."""
-    return VGG(_VGG19, channels, classes)
+    return VGG(_scaled(_VGG19, width), channels, classes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,21 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ssbench.errors import BadInputError, NotFiniteError, RunFailedError
-from ssbench.models.exported import DESCRIPTION, Description, Format, checksum, load, read
-from ssbench.models.registry import build
+from ssbench.models import own
+from ssbench.models.architecture import Architecture
+from ssbench.models.exported import (
+    CODE,
+    DESCRIPTION,
+    Description,
+    Format,
+    checksum,
+    load,
+    read,
+)
+from ssbench.models.own import Code
+from ssbench.models.registry import check
 from ssbench.models.state_dict import restore
+from ssbench.paths import install
 from ssbench.pipeline.state import State
 from ssbench.pruning.equivalence import compact_certified, noise
 from ssbench.pruning.graph.structure import structure_of
@@ -29,14 +41,41 @@ SAME = 1e-4
 """Largest relative difference of outputs at which a file passes."""
 
 
+def architecture_of(
+    record: Mapping[str, Any], read_code: Callable[[str], str] | None = None
+) -> Architecture:
+    """Return the architecture that a record names.
+
+    Args:
+        record: of any stage of the run.
+        read_code: returns the text of a network's file by its hash.
+
+    Raises:
+        BadInputError: the network or its package is not known here, or its code is not kept.
+    """
+    found = record.get("architecture") or {"name": record["model"], "arguments": {}, "code": None}
+    name, content, code = str(found["name"]), found["code"], None
+    place = f"{record.get('run', name)}: model"
+    if content is None:
+        check(name, place)
+    elif (packaged := own.packaged().get(name)) and ".py:" not in name:
+        code = own.of_package(packaged, place)
+    elif read_code:
+        code = Code(name.rpartition(":")[2], content, name.partition(":")[0], read_code(content))
+    return Architecture.of(name, found["arguments"], code)
+
+
 def compact_network(
-    record: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    record: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    architecture: Architecture | None = None,
 ) -> tuple[nn.Module, float]:
     """Build the network of a finished run without the pruned units.
 
     Args:
         record: the last record of the run.
         tensors: the tensors of its last stage.
+        architecture: of the network; None: as the record says, without a user's code.
 
     Returns:
         The network, in eval mode on the CPU, and its surgery's certificate.
@@ -47,8 +86,10 @@ def compact_network(
     state = State.of(tensors)
     masks = state.zeros
     # Not on torch's device "meta": tensors outside the state_dict (fixed filters) would stay there.
+    channels, height, width = record["image_shape"]
+    made_by = architecture or architecture_of(record)
     with torch.random.fork_rng(devices=[]):
-        network = build(record["model"], record["image_shape"][0], record["classes"])
+        network = made_by.build(channels, record["classes"], (height, width))
     restore(network, state.weights, assign=True)
     network.eval().requires_grad_(True)
     if not masks:
@@ -56,19 +97,32 @@ def compact_network(
     return compact_certified(network, structure_of(network), masks, noise(record["image_shape"]))
 
 
-def describe(network: nn.Module, record: Mapping[str, Any], difference: float) -> dict[str, Any]:
+def describe(
+    network: nn.Module,
+    record: Mapping[str, Any],
+    difference: float,
+    architecture: Architecture | None = None,
+) -> dict[str, Any]:
     """Return the fields of a compact network's `Description`, except those of its file."""
     convolutions = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d)}
-    keys = ("model", "classes", "image_shape", "mean", "sd")
+    keys = ("classes", "image_shape", "mean", "sd")
+    made_by = architecture or architecture_of(record)
+    code = made_by.code
     return {
         **{key: record[key] for key in keys},
+        "model": made_by.name,
+        "arguments": made_by.arguments,
+        "attribute": code.attribute if code else "",
+        "code": code.content if code else "",
         "groups": {name: module.groups for name, module in convolutions.items()},
         "surgery_difference": difference,
         "run": dict(record),
     }
 
 
-def export(network: nn.Module, description: Mapping[str, Any], kind: Format, to: Path) -> None:
+def export(
+    network: nn.Module, description: Mapping[str, Any], kind: Format, to: Path, source: str = ""
+) -> None:
     """Write a network and its description into a new folder, completely or not at all.
 
     Opens the written file again and checks that it gives the network's outputs.
@@ -78,6 +132,7 @@ def export(network: nn.Module, description: Mapping[str, Any], kind: Format, to:
         description: the result of ``describe``.
         kind: the format.
         to: must not exist, or be empty.
+        source: the text of the network's file, if it is a user's.
 
     Raises:
         BadInputError: the folder is not empty or not writable, or the packages for ONNX are not
@@ -92,9 +147,11 @@ def export(network: nn.Module, description: Mapping[str, Any], kind: Format, to:
         images = noise(description["image_shape"])
         model = folder / f"model.{kind}"
         _save(network, images, kind, model)
+        if source:
+            (folder / CODE).write_text(source, encoding="utf-8", newline="")
         _describe_file(folder, description, kind, model)
         _compare(network, folder, images)
-        for path, mode in ((model, 0o644), (folder / DESCRIPTION, 0o644), (folder, 0o755)):
+        for path, mode in (*((each, 0o644) for each in folder.iterdir()), (folder, 0o755)):
             path.chmod(mode)  # safetensors and mkdtemp would hide them from colleagues
             sync(path)
         folder.rename(to)
@@ -142,7 +199,7 @@ def _save(network: nn.Module, images: Tensor, kind: Format, path: Path) -> None:
 
 
 def _without_onnx(error: ImportError) -> BadInputError:
-    return BadInputError(f"--format onnx: {error}; install ssbench[onnx]")
+    return BadInputError(f"--format onnx: {error}; {install('onnx')}")
 
 
 def _compare(network: nn.Module, folder: Path, images: Tensor) -> None:
@@ -158,7 +215,7 @@ def _compare(network: nn.Module, folder: Path, images: Tensor) -> None:
         if not expected.isfinite().all():
             raise NotFiniteError("an output of the network is not finite")
         if written.kind == "safetensors":
-            result = load(folder)(images)
+            result = load(folder, trust_code=True)(images)
         elif written.kind == "pt2":
             result = torch.export.load(folder / written.file).module()(images)
         else:

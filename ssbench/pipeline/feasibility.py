@@ -60,10 +60,10 @@ def check_reach(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
             continue
         name, fitted = run.stage.model, workbench.fitted(run.stage.preprocessing)
         units = _units(run, fitted, scored)
-        dense = fitted.dense(name)
+        dense = fitted.dense(run.stage.architecture)
         key = (_key(run), budget.unit, budget.scope)
         if key not in least:
-            share = make_share(budget, fitted.model(name, 0), dense)
+            share = make_share(budget, fitted.model(run.stage.architecture, 0), dense)
             least[key] = least_share(units, budget, dense, share)
         if budget.kept < least[key]:
             why = str(untouched(units, dense))
@@ -83,7 +83,9 @@ def out_of_reach(runs: Sequence[Run], workbench: Workbench) -> list[str]:
         if run.budget is None or _key(run) in lines:
             continue
         fitted = workbench.fitted(run.stage.preprocessing)
-        gap: Untouched = untouched(_units(run, fitted, scored), fitted.dense(run.stage.model))
+        gap: Untouched = untouched(
+            _units(run, fitted, scored), fitted.dense(run.stage.architecture)
+        )
         lines[_key(run)] = f"{run.label} on {run.stage.model}: {gap}" if gap.layers else ""
     return list(dict.fromkeys(line for line in lines.values() if line))
 
@@ -97,7 +99,7 @@ def _key(run: Run) -> Key:
 def _units(run: Run, workbench: Workbench, known: dict[Key, Units]) -> Units:
     """Return the units that a method scores in an untrained network."""
     if _key(run) not in known:
-        plain = workbench.model(run.stage.model, 0)
+        plain = workbench.model(run.stage.architecture, 0)
         structure = structure_of(plain)
         shapes = {name: parameter.shape for name, parameter in plain.named_parameters()}
         ones = {
@@ -115,7 +117,7 @@ def _units(run: Run, workbench: Workbench, known: dict[Key, Units]) -> Units:
 
 
 def _scores(run: Run, workbench: Workbench) -> dict[str, Tensor]:
-    model = workbench.place(workbench.model(run.stage.model, 0))
+    model = workbench.place(workbench.model(run.stage.architecture, 0))
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         return islice(iter(workbench.loader(workbench.train, PROBED).in_order()), 1)

@@ -46,13 +46,13 @@ def check_networks(runs: Sequence[Run], workbench: Workbench, models: Sequence[s
     Args:
         runs: the planned runs.
         workbench: their data.
-        models: the networks as the experiment's key ``models`` lists them.
+        models: the networks' names, in the order of the experiment's key ``models``.
     """
 
-    def name(run: Run) -> tuple[str, ...]:
-        return (run.stage.model,)
+    def name(run: Run) -> tuple[object, ...]:
+        return (run.stage.architecture,)
 
-    return _refused(runs, workbench, models, name, _try_network)
+    return _refused(runs, workbench, models, name, try_network)
 
 
 def check_methods(runs: Sequence[Run], workbench: Workbench, models: Sequence[str]) -> Refused:
@@ -61,11 +61,11 @@ def check_methods(runs: Sequence[Run], workbench: Workbench, models: Sequence[st
     Skips methods of other packages: their code could change this process, and so the other runs.
     """
 
-    def kind(run: Run) -> tuple[str, ...]:
-        return run.stage.model, run.file.name, run.file.content, run.method.grain
+    def kind(run: Run) -> tuple[object, ...]:
+        return run.stage.architecture, run.file.name, run.file.content, run.method.grain
 
     ours = [run for run in runs if run.file.is_ours]
-    return _refused([run for run in ours if run.budget], workbench, models, kind, _try_method)
+    return _refused([run for run in ours if run.budget], workbench, models, kind, try_method)
 
 
 _checked: dict[tuple[object, ...], str | None] = {}
@@ -77,7 +77,7 @@ def _refused(
     runs: Sequence[Run],
     workbench: Workbench,
     models: Sequence[str],
-    kind: Callable[[Run], tuple[str, ...]],
+    kind: Callable[[Run], tuple[object, ...]],
     attempt: Callable[[Run, Workbench], None],
 ) -> Refused:
     shape, classes = workbench.train.image_shape, workbench.dataset.classes
@@ -86,19 +86,21 @@ def _refused(
     for run in runs:
         key = (attempt.__name__, *kind(run), shape, classes)
         if key not in _checked:
-            small = small or _small(workbench)
-            _checked[key] = _reason(attempt, run, small)
+            small = small or tiny(workbench)
+            _checked[key] = reason_of(attempt, run, small)
         if reason := _checked[key]:
-            refused[run.id] = f"models.{models.index(run.stage.model)}: {run.stage.model}: {reason}"
+            name = run.stage.model
+            place = f"models.{models.index(name)}" if name in models else "models"
+            refused[run.id] = f"{place}: {name}: {reason}"
     return refused
 
 
-def _small(workbench: Workbench) -> Workbench:
-    """Return a workbench on the CPU with two noise images, in the data set's shape, per split."""
+def tiny(workbench: Workbench, count: int = IMAGES) -> Workbench:
+    """Return a workbench on the CPU with a few noise images, in the data set's shape, per split."""
     generator = torch.Generator().manual_seed(0)
-    shape = (IMAGES, *workbench.train.image_shape)
+    shape = (count, *workbench.train.image_shape)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-    split = Split(images, torch.arange(IMAGES) % workbench.dataset.classes)
+    split = Split(images, torch.arange(count) % workbench.dataset.classes)
     mean, sd = (each.cpu() for each in workbench.normalisation)
     dataset = DataSet(
         workbench.dataset.name, workbench.dataset.classes, split, split, split, fixed=(mean, sd)
@@ -106,7 +108,7 @@ def _small(workbench: Workbench) -> Workbench:
     return Workbench(dataset, torch.device("cpu"))
 
 
-def _reason(
+def reason_of(
     attempt: Callable[[Run, Workbench], None], run: Run, workbench: Workbench
 ) -> str | None:
     """Return why an attempt failed; None: it passed, or network and method are not the cause."""
@@ -116,12 +118,13 @@ def _reason(
     except Exception as error:  # torch, fvcore, torch-pruning and networks raise any kind
         if isinstance(error, DivergedError | NotFiniteError) or out_of_memory(error):
             return None
-        by = f"{run.file.name}: " if attempt is _try_method else ""
-        return by + _reason_text(error)
+        by = f"{run.file.name}: " if attempt is try_method else ""
+        return by + reason_text(error)
     return None
 
 
-def _reason_text(error: Exception) -> str:
+def reason_text(error: Exception) -> str:
+    """Return in one line what went wrong, and where."""
     text = " ".join(str(error).split())
     text = text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}…"
     if isinstance(error, BadInputError | RunFailedError):
@@ -131,10 +134,13 @@ def _reason_text(error: Exception) -> str:
     return f"{type(error).__name__}: {text}{place}"
 
 
-def _try_network(run: Run, workbench: Workbench) -> None:
-    name = run.stage.model
-    workbench.dense(name)
-    network = workbench.model(name, 0)
+def try_network(run: Run, workbench: Workbench) -> None:
+    """Step, count, prune and cut a run's network; raises what goes wrong."""
+    which = run.stage.architecture
+    workbench.dense(which)
+    network = workbench.model(which, 0)
+    if which.code:
+        _check_draws(network, workbench.model(which, 0))
     structure = structure_of(network)
     check_weights(network, structure)
     images = noise(workbench.example.shape, count=IMAGES)
@@ -147,6 +153,21 @@ def _try_network(run: Run, workbench: Workbench) -> None:
             parameters[each].mul_(mask)
     small, _ = compact_certified(network, structure, masks, images)
     count(small, workbench.example)
+
+
+def _check_draws(network: nn.Module, again: nn.Module) -> None:
+    """Check that a seed decides the weights of a network from a user's code.
+
+    Raises:
+        RunFailedError: names a weight that differs.
+    """
+    theirs = again.state_dict()
+    for name, tensor in network.state_dict().items():
+        if not torch.equal(tensor, theirs[name]):
+            raise RunFailedError(
+                f"{name} differs when the network is built twice with one seed; draw weights with "
+                "torch's own generator, and seed none yourself"
+            )
 
 
 def _half(weight: Tensor) -> Tensor:
@@ -168,7 +189,8 @@ def _step(network: nn.Module, images: Tensor, classes: int) -> None:
     network.zero_grad()
 
 
-def _try_method(run: Run, workbench: Workbench) -> None:
+def try_method(run: Run, workbench: Workbench) -> None:
+    """Carry out a run up to its first pruning, in one step; raises what goes wrong."""
     tensors: dict[str, Tensor] = {}
     parent: Stage | None = None
     for stage in run.stages:

@@ -86,7 +86,7 @@ def attached(stage: Stage, workbench: Workbench, weights: Mapping[str, Tensor]) 
 
     ``weights`` are those of the pass before; none where the stage is the first one.
     """
-    model = workbench.starting(stage.model, stage.seed, "" if weights else stage.start)
+    model = workbench.starting(stage.architecture, stage.seed, "" if weights else stage.start)
     if weights:
         restore(model, weights)
     model = workbench.place(model)
@@ -102,10 +102,10 @@ class Selector:
     def __init__(self, stage: Stage, workbench: Workbench) -> None:
         self.method, self.budget = asked_of(stage)
         self._stage, self._workbench = stage, workbench
-        self._plain = workbench.model(stage.model, stage.seed)
+        self._plain = workbench.model(stage.architecture, stage.seed)
         self._structure = structure_of(self._plain)
         self._shapes = {name: p.shape for name, p in self._plain.named_parameters()}
-        self._dense = workbench.dense(stage.model)
+        self._dense = workbench.dense(stage.architecture)
 
     def select(self, model: nn.Module, budget: Budget, gone: Mapping[str, Tensor]) -> Selection:
         """Score and select once; what ``gone`` marks as pruned earlier stays pruned."""
@@ -222,7 +222,7 @@ def _pruned(
     stage: Stage, workbench: Workbench, model: nn.Module, zeros: Mapping[str, Tensor], by: Selection
 ) -> Record:
     """Count what is left, in the dense shapes and after surgery, and certify the surgery."""
-    structure, dense = structure_of(model), workbench.dense(stage.model)
+    structure, dense = structure_of(model), workbench.dense(stage.architecture)
     small, difference = compact_certified(model, structure, by.masks, workbench.certificate_images)
     counted = count(small, workbench.example)
     record: Record = {
@@ -246,5 +246,6 @@ def _pruned(
     assert by.units is not None
     gap = untouched(by.units, dense)
     record["layers_untouched"] = len(gap.layers)
+    record["untouched"] = gap.layers
     record |= {"params_untouched": gap.params, "macs_untouched": gap.macs}
     return record | sizes("nonzero", nonzero(dense, model, zeros))

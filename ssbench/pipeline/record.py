@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ssbench.experiment.stage import PROTOCOL, Run, Stage
+from ssbench.models.weights import said
 from ssbench.storage.jsonl import SEALED
 from ssbench.storage.schema import KEYS
 
@@ -50,6 +51,7 @@ def _empty(run: Run, stage: Stage) -> Record:
         **dict.fromkeys(KEYS.measured),
         "layers": {},
         "uncounted": {},
+        "untouched": {},
         "format": FORMAT,
         "run": run.id,
         "experiment": run.experiment,
@@ -62,7 +64,8 @@ def _empty(run: Run, stage: Stage) -> Record:
         "settings": run.method.settings,
         "grain": run.method.grain,
         "seed": stage.seed,
-        "start": stage.start.rsplit("/", 1)[-1] or "random",
+        "architecture": stage.architecture.described(),
+        "start": said(stage.start),
         "budget_unit": budget.unit if budget else None,
         "budget_asked": budget.kept if budget else None,
         "scope": budget.scope if budget else None,

@@ -30,6 +30,7 @@ from ssbench.training.energy import metered
 from ssbench.training.loop import Epoch, Hooks, Listener, train
 from ssbench.training.precision import products
 from ssbench.training.recipe import Recipe
+from ssbench.training.repeatable import deterministic
 
 Record = dict[str, Any]
 
@@ -61,7 +62,8 @@ def carry_out(
     workbench = workbench.fitted(stage.preprocessing)
     jointly = workbench.spread.share.of
     # Matrix products in single precision, unless a training asks for less.
-    with metered(workbench.device, jointly) as meter, products("fp32"):
+    device = workbench.device
+    with metered(device, jointly) as meter, products("fp32"), deterministic(device):
         if stage.kind == "prune":
             tensors, record = prune(stage, workbench, before)
         else:
@@ -77,7 +79,7 @@ def _train(
     rewound = stage.retrain == "weight-rewind"
     model = attached(stage, workbench, came.early if rewound else came.weights)
     zeros = _on(workbench, came.zeros)
-    hooks, zeros_now = _hooks(stage, workbench, model, zeros)
+    hooks, zeros_now = hooks_of(stage, workbench, model, zeros)
     with watched_training(stage.method, workbench) if stage.method else nullcontext():
         hooks.after_step(0.0)  # what a method attaches may have changed pruned weights
         snapshot = _Snapshot(model, stage.snapshot, listen)
@@ -85,13 +87,13 @@ def _train(
         trained = _run(stage, workbench, model, hooks, snapshot, _recipe(stage))
     if workbench.spread.helps:
         return {}, {}
-    counted = workbench.dense(stage.model)
+    counted = workbench.dense(stage.architecture)
     dense = sizes("dense", counted) | operations("dense", counted)
     left = State(dict(model.state_dict()), zeros_now(), snapshot.early or came.early)
     return left.pack(), workbench.measure(model) | trained | dense
 
 
-def _hooks(
+def hooks_of(
     stage: Stage, workbench: Workbench, model: nn.Module, zeros: Tensors
 ) -> tuple[Hooks, Callable[[], Tensors]]:
     """Return a method's hooks for a training, and a function for the current zeros."""
@@ -155,7 +157,7 @@ def _finetune(
     keep(0.0)  # rewound or new weights have not been pruned yet
     recipe = _recipe(stage)
     if stage.retrain == "scratch-b":
-        dense = workbench.dense(stage.model)
+        dense = workbench.dense(stage.architecture)
         left = nonzero(dense, model, zeros).macs
         recipe = scratch_b(recipe, dense.macs, left, stage.scratch_limit)
     hooks = Hooks(after_step=keep, saver=saver)
@@ -169,7 +171,7 @@ def _finetune(
             model, structure_of(model), zeros, workbench.certificate_images
         )
         return tensors, record | {"surgery_difference": difference}
-    counted = workbench.dense(stage.model)  # never pruned: the dense control
+    counted = workbench.dense(stage.architecture)  # never pruned: the dense control
     for what in ("dense", "nonzero", "compact"):
         record |= sizes(what, counted)
     for what in ("dense", "compact"):
@@ -180,8 +182,10 @@ def _finetune(
 def _starting(stage: Stage, workbench: Workbench, came: State) -> nn.Module:
     """Return the network that a finetuning starts with."""
     if stage.retrain in SCRATCH and stage.parent:
-        return workbench.place(workbench.model(stage.model, stage.seed, "weights from scratch"))
-    model = workbench.starting(stage.model, stage.seed, "" if stage.parent else stage.start)
+        return workbench.place(
+            workbench.model(stage.architecture, stage.seed, "weights from scratch")
+        )
+    model = workbench.starting(stage.architecture, stage.seed, "" if stage.parent else stage.start)
     if stage.parent:
         restore(model, came.early if stage.retrain == "weight-rewind" else came.weights)
     return workbench.place(model)
@@ -210,6 +214,9 @@ def _run(
         "resumed": trained.resumed,
         "trained_on": trained.trained_on,
         "micro_batch": trained.micro_batch,
+        "captured": trained.captured,
+        "compile": trained.compiled,
+        "step_notes": trained.notes,
     }
 
 

@@ -20,8 +20,8 @@ from ssbench.data.image_folder import Files
 from ssbench.data.loader import Loader
 from ssbench.data.preprocessing import Preprocessing
 from ssbench.errors import BadInputError, RunFailedError
+from ssbench.models.architecture import Architecture, named
 from ssbench.models.pretrained import fetch, load
-from ssbench.models.registry import build
 from ssbench.pruning.counting import Counts, count
 from ssbench.pruning.equivalence import noise
 from ssbench.pruning.graph.structure import structure_of
@@ -34,9 +34,14 @@ from ssbench.training.recipe import Recipe
 
 EVALUATION_BATCH = 1024
 FOLDER_EVALUATION_BATCH = 128
-"""For images of 224 pixels."""
+"""For images on disk, and those in memory of more than `MANY_PIXELS`."""
+MANY_PIXELS = 96 * 96
 CERTIFIED_IMAGES = 32
 """Number of validation images, and of noise images, that every surgery must pass."""
+
+
+Network = str | Architecture
+"""A network by name, or with its arguments and code."""
 
 
 class ChangedDataError(RunFailedError):
@@ -58,7 +63,7 @@ class Workbench:
         self.normalisation = dataset.normalisation
         self.train, self.validation = (p.to(device) for p in (dataset.train, dataset.validation))
         self.test = dataset.test.to(device)
-        self._dense: dict[str, Counts] = {}
+        self._dense: dict[Architecture, Counts] = {}
         self._versions = self._counted_changes()
         self._checksum = self._summed() if isinstance(self.test, HeldBack) else None
         self._others: dict[Preprocessing, Workbench] = {}
@@ -98,18 +103,35 @@ class Workbench:
         share = self.spread.share
         return self.loader(self.train, recipe.batch_size, shift=shift, flip=flip, share=share)
 
-    def starting(self, name: str, seed: int, weights: str) -> nn.Module:
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images that networks see."""
+        _, height, width = self.train.image_shape
+        return height, width
+
+    def starting(self, network: Network, seed: int, weights: str) -> nn.Module:
         """Build the network that a run starts with; ``weights`` is an address, or empty."""
-        model = self.model(name, seed)
+        model = self.model(network, seed)
         if weights:
-            output = next(layer.name for layer in structure_of(model).layers if layer.is_output)
-            load(model, name, output, fetch(weights))
+            self.load(model, network, weights)
         return model
 
-    def model(self, name: str, seed: int, purpose: str = "initial weights") -> nn.Module:
+    def load(self, model: nn.Module, network: Network, weights: str) -> str:
+        """Load first weights into a network, in place.
+
+        Returns:
+            The output layer, if it keeps its own weights because the classes are others.
+
+        Raises:
+            BadInputError: the file is gone, or holds another network's weights.
+        """
+        output = next(layer.name for layer in structure_of(model).layers if layer.is_output)
+        return output if load(model, network, output, fetch(weights), self.size) else ""
+
+    def model(self, network: Network, seed: int, purpose: str = "initial weights") -> nn.Module:
         """Build a network; its weights depend on seed and purpose only, not on the device."""
         torch.manual_seed(derive(seed, purpose))
-        return build(name, self.dataset.channels, self.dataset.classes)
+        return named(network).build(self.dataset.channels, self.dataset.classes, self.size)
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a network to the device, in the fastest memory format for convolutions."""
@@ -119,18 +141,19 @@ class Workbench:
                 tensor.data = tensor.data.to(memory_format=torch.channels_last)
         return model
 
-    def dense(self, name: str) -> Counts:
+    def dense(self, network: Network) -> Counts:
         """Count the unpruned network, once."""
-        if name not in self._dense:
+        which = named(network)
+        if which not in self._dense:
             try:
-                self._dense[name] = count(self.model(name, 0), self.example.cpu())
+                self._dense[which] = count(self.model(which, 0), self.example.cpu())
             except RuntimeError as error:
                 size = " x ".join(map(str, self.example.shape[1:]))
                 raise BadInputError(
-                    f"network {name!r} cannot take the images of {self.dataset.name}, {size} "
+                    f"network {str(which)!r} cannot take the images of {self.dataset.name}, {size} "
                     f"({str(error).splitlines()[0]}); choose another network or data set"
                 ) from error
-        return self._dense[name]
+        return self._dense[which]
 
     def measure(self, model: nn.Module) -> dict[str, Any]:
         """Measure loss and errors on validation and test images.
@@ -203,4 +226,6 @@ class Workbench:
 
 def evaluation_batch(split: Split | Files) -> int:
     """Return the number of images per batch of an evaluation."""
-    return FOLDER_EVALUATION_BATCH if isinstance(split, Files) else EVALUATION_BATCH
+    _, height, width = split.image_shape
+    large = isinstance(split, Files) or height * width > MANY_PIXELS
+    return FOLDER_EVALUATION_BATCH if large else EVALUATION_BATCH

@@ -70,7 +70,7 @@ def price(units: Units, levels: Mapping[str, Tensor], unit: Unit, dense: Counts)
 def _grids(units: Units, levels: Mapping[str, Tensor]) -> Grids:
     return {
         layer.name: _grid(units, layer, levels[layer.weight])
-        for layer in units.structure.layers
+        for layer in units.structure.weighted
         if layer.weight in levels
     }
 
@@ -93,7 +93,7 @@ def _weights(
 ) -> Entries:
     """Return an entry per weight, or per kernel, which dies with its last weight."""
     found: Entries = []
-    for layer in units.structure.layers:
+    for layer in units.structure.weighted:
         if layer.weight not in levels:
             continue
         level = levels[layer.weight]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ssbench.errors import RunFailedError
 from ssbench.pruning.graph.structure import Structure, structure_of
+from ssbench.pruning.inner_macs import inner_macs
 from ssbench.pruning.lazy_imports import flop_count_analysis
 
 _COUNTED = (
@@ -77,6 +78,8 @@ class Counts:
         norm_ops: operations of batch norms in eval mode, two per element; not in ``macs``.
         pool_ops: operations of pooling, one per element that it reads; not in ``macs``.
         uncounted: operators without a count in fvcore (all free ones), with their calls.
+        apart: multiply-adds of weights that are no layer, by parameter name: torch's attention has
+            one for queries, keys and values.
     """
 
     params: int
@@ -86,6 +89,7 @@ class Counts:
     norm_ops: int
     pool_ops: int
     uncounted: dict[str, int]
+    apart: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,17 +119,21 @@ def count(model: nn.Module, example: Tensor) -> Counts:
     analysis = _analysed(model, example)
     by_module = analysis.by_module_and_operator()
     _refuse_gaps(model, analysis, structure)
+    layer_names = {layer.name for layer in structure.weighted}
     layer_macs = {name: sum(int(by_module[name][op]) for op in _COUNTED) for name in layers}
+    inner = inner_macs(model, structure, example)
+    layer_macs |= inner
     return Counts(
         params=sum(parameter.numel() for parameter in model.parameters()),
         connections=sum(
             layer.outputs * (layer.inputs // layer.groups) for layer in structure.prunable
         ),
         macs=sum(int(by_module[""][op]) for op in _COUNTED),
-        layer_macs={layer.name: layer_macs[layer.name] for layer in structure.layers},
+        layer_macs={layer.name: layer_macs[layer.name] for layer in structure.weighted},
         norm_ops=sum(int(by_module[""][op]) for op in _NORMS),
         pool_ops=sum(int(by_module[""][op]) for op in _POOLS),
         uncounted={name: int(calls) for name, calls in analysis.unsupported_ops().items()},
+        apart={name: macs for name, macs in inner.items() if name not in layer_names},
     )
 
 
@@ -248,7 +256,7 @@ def nonzero(dense: Counts, model: nn.Module, held: Mapping[str, Tensor]) -> Nonz
             kernels = held[layer.weight].reshape(layer.outputs, layer.inputs // layer.groups, -1)
             connections -= len(kernels.flatten(0, 1)) - int(kernels.any(2).count_nonzero())
     macs = dense.macs
-    for layer in structure.layers:
+    for layer in structure.weighted:
         if layer.weight in held:
             # Every weight of a layer is used the same number of times, so the division is exact.
             uses = dense.layer_macs[layer.name] // held[layer.weight].numel()

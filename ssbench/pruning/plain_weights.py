@@ -27,7 +27,7 @@ def check_weights(network: nn.Module, structure: Structure) -> None:
     for name, module in network.named_modules():
         for parameter in module.parameters(recurse=False):
             owners.setdefault(id(parameter), []).append(name)
-    for layer in structure.layers:
+    for layer in structure.weighted:
         module = network.get_submodule(layer.name)
         weight = dict(module.named_parameters(recurse=False)).get("weight")
         where = f"{layer.name} ({type(module).__name__})"

@@ -38,7 +38,7 @@ def checked(
     """
     if not isinstance(scores, Mapping) or not all(isinstance(s, Tensor) for s in scores.values()):
         raise RunFailedError("scores must be a dict of tensors by weight name; return one")
-    layers = {layer.weight: layer for layer in structure.layers}
+    layers = {layer.weight: layer for layer in structure.weighted}
     for name, score in scores.items():
         check_one(name, score, layers, shapes)
         wanted = _shapes_of(grain, shapes[name])
@@ -47,7 +47,9 @@ def checked(
                 f"scores of {name} have shape {list(score.shape)}; one score for each {grain}, as "
                 f"the method declares it, has {' or '.join(str(list(each)) for each in wanted)}"
             )
-    lacking = [layer.weight for layer in structure.prunable if layer.weight not in scores]
+    asked = structure.layers if grain == "filter" else structure.weighted
+    prunable = [layer.weight for layer in asked if not layer.is_output]
+    lacking = [name for name in prunable if name not in scores]
     if lacking and not leaves_out:
         raise RunFailedError(
             f"scores lack {', '.join(lacking[:3])}{' and others' if len(lacking) > 3 else ''}: "

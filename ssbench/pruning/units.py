@@ -49,7 +49,7 @@ class Units:
         Raises:
             RunFailedError: as `ssbench.pruning.scores.check_one`, or there is no score at all.
         """
-        layers = {layer.weight: layer for layer in structure.layers}
+        layers = {layer.weight: layer for layer in structure.weighted}
         for name, score in scores.items():
             check_one(name, score, layers, shapes)
         if not scores:
@@ -57,6 +57,8 @@ class Units:
         ordered = real({name: scores[name] for name in layers if name in scores})
         leaders = {name: name for name in ordered}
         if all(_is_whole(score) for score in ordered.values()):
+            inner = {layer.weight for layer in structure.inner}  # no surgery reaches their filters
+            ordered = {name: score for name, score in ordered.items() if name not in inner}
             ordered, leaders = _pooled(structure, ordered)
         return cls(structure, ordered, leaders, dict(shapes))
 

@@ -18,6 +18,9 @@ from ssbench.pruning.graph.layers import Layer
 from ssbench.pruning.units import Units
 
 NO_SCORE = "the method has no score for it"
+ATTENTION = "attention heads stay whole"
+"""The reason for queries, keys, values and the projection behind them."""
+IN_ONE = "queries, keys and values of torch's attention are one parameter and no layer"
 
 
 @dataclass(frozen=True)
@@ -72,16 +75,16 @@ def untouched(units: Units, dense: Counts) -> Untouched:
         for name in (layer.weight, layer.bias)
         if name in units.shapes
     )
-    return Untouched(
-        {layer.name: _why(units, layer) for layer in untouched_layers},
-        params,
-        sum(dense.layer_macs[layer.name] for layer in untouched_layers),
-        dense,
-    )
+    apart = dict.fromkeys(dense.apart, IN_ONE)
+    params += sum(units.shapes[name].numel() for name in apart)
+    macs = sum(dense.layer_macs[layer.name] for layer in untouched_layers)
+    attending = units.structure.attending
+    reasons = {layer.name: _why(units, layer, attending) for layer in untouched_layers}
+    return Untouched(reasons | apart, params, macs + sum(dense.apart.values()), dense)
 
 
 def _scored(units: Units) -> set[str]:
-    return {layer.name for layer in units.structure.layers if layer.weight in units.scores}
+    return {layer.name for layer in units.structure.weighted if layer.weight in units.scores}
 
 
 def _moved(units: Units) -> set[str]:
@@ -120,7 +123,9 @@ def _read(units: Units, layer: Layer) -> Tensor | None:
     return channels.inputs[layer.name]
 
 
-def _why(units: Units, layer: Layer) -> str:
+def _why(units: Units, layer: Layer, attending: frozenset[str]) -> str:
+    if layer.name in attending and units.whole_filters:
+        return ATTENTION
     if layer.weight not in units.scores:
         return NO_SCORE
     why = units.structure.channels.why[layer.name]

@@ -12,6 +12,7 @@ from ssbench.analysis.merge import merge
 from ssbench.analysis.published import Published, matching
 from ssbench.analysis.rows import Row
 from ssbench.errors import BadInputError
+from ssbench.paths import install
 from ssbench.report import captions
 from ssbench.report.figures import draw, draw_overall
 from ssbench.report.figures.chart import Figure
@@ -66,7 +67,7 @@ def render(
     else:
         page = make_merged_page(merge(several), claims, published, view)
     files: dict[str, bytes] = {}
-    drawn = _draw(page) if set(formats) - {"csv", "parquet"} else Drawn({}, [])
+    drawn = drawn_for(page) if set(formats) - {"csv", "parquet"} else Drawn({}, [])
     files |= _images(drawn, formats)
     for kind in dict.fromkeys(formats):
         if kind not in KINDS:
@@ -92,7 +93,8 @@ class Drawn:
         return {stem: group[0] for stem, group in self.sections.items() if group[0].stem == stem}
 
 
-def _draw(page: Page) -> Drawn:
+def drawn_for(page: Page) -> Drawn:
+    """Draw every figure of a page that has data."""
     looks = Looks.of(page.rows)
     drawn = {}
     for section in page.sections:
@@ -151,6 +153,11 @@ def _content(page: Page, kind: str, drawn: Drawn) -> bytes:
     ).encode()
 
 
+def as_text(page: Page, kind: str) -> str:
+    """Return a report without its figures, as Markdown or LaTeX ("md", "tex")."""
+    return _content(page, kind, Drawn({}, [])).decode()
+
+
 def _opened(page: Page) -> dict[str, list[Row]]:
     """Return the rows whose runs a page shows: each table's printed rows, then those of figures."""
     found = {}
@@ -165,5 +172,5 @@ def _parquet(page: Page) -> bytes:
         return as_parquet([run for row in page.rows for run in (*row.done, *row.failed)])
     except ImportError as error:
         raise BadInputError(
-            f"--format parquet: {error.name or 'pyarrow'} is missing; pip install ssbench[parquet]"
+            f"--format parquet: {error.name or 'pyarrow'} is missing; {install('parquet')}"
         ) from error

@@ -65,7 +65,8 @@ class Results:
                 raise BadInputError(
                     f"{self.folder} holds results measured on other images of "
                     f"{self.manifest['dataset']} (fingerprint {there} there, {here} here); put the "
-                    "images back, or give this experiment another --set name=… or --results"
+                    "images and the table [data] back, or give this experiment another "
+                    "--set name=… or --results"
                 )
         elif self.folder.exists() and any(self.folder.glob("*.jsonl")):
             raise BadInputError(

@@ -123,7 +123,17 @@ class Record(BaseModel):
         "values; none: not tuned",
         "budget",
     )
-    start: str | None = said("`random`, or the file of the published weights to start from", "run")
+    architecture: dict[str, Any] | None = said(
+        "the network's `name`, its `arguments`, and a hash of its `code` if it does not ship with "
+        "ssbench, torchvision or timm; `model` is its name in tables",
+        "run",
+        details=True,
+    )
+    start: str | None = said(
+        "`random`, the file of the published weights to start from, or the name and the SHA-256 of "
+        "the file of weights that was given",
+        "run",
+    )
     stage_id: str | None = said(
         "a hash of everything that can change the stage's result; the record has all of it", "run"
     )
@@ -133,9 +143,9 @@ class Record(BaseModel):
         "run",
     )
     data_fingerprint: str | None = said(
-        "a hash of all images and labels in order (for a folder over 2 GiB, of the names and sizes "
-        "of its files). Rows of different images are in different tables, and no claim compares "
-        "them",
+        "a hash of all images and labels in order, and of a normalisation that is not measured on "
+        "them (for a folder over 2 GiB, of the names and sizes of its files). Rows of different "
+        "images are in different tables, and no claim compares them",
         "run",
         details=True,
     )
@@ -208,6 +218,10 @@ class Record(BaseModel):
         "remove neither their filters nor their inputs",
         "size",
         kept=True,
+    )
+    untouched: dict[str, str] = field(
+        Key("why the method cannot prune them, by layer", "size", measured=True, kept=True),
+        default={},
     )
     params_untouched: Count | None = key("parameters of these layers", "size", kept=True)
     macs_untouched: Count | None = key("multiply-adds of these layers", "size", kept=True)
@@ -372,6 +386,17 @@ class Record(BaseModel):
         "cost",
         details=True,
     )
+    captured: bool | None = key(
+        "whether the training's steps were recorded and replayed as CUDA graphs; none: on a CPU",
+        "cost",
+        details=True,
+    )
+    step_notes: list[str] | None = key(
+        "what a training did not do, and why: capture its steps, compile, or use deterministic "
+        "kernels",
+        "cost",
+        details=True,
+    )
     diverged_epoch: Count | None = key(
         "in a failed record: the first epoch of the stage whose mean loss is not a finite number; "
         "none: it failed for another reason",
@@ -390,6 +415,13 @@ class Record(BaseModel):
         "of photographs, for evaluation: `resize` (pixels of the shorter side, or of both), "
         "`crop`, `interpolation`; then `mean` is subtracted from values 0 to 255, and `sd` divides "
         "them. None for images in memory",
+        "run",
+        details=True,
+    )
+    data: dict[str, Any] | None = key(
+        "of images of one's own, how they were prepared: `source`, whether they are in `memory`, "
+        "`size` or `resize`, `crop` and `interpolation` in memory, `normalise` if it is not the "
+        "default; by split its folder, or the share that was chosen at random with `seed`",
         "run",
         details=True,
     )

@@ -28,7 +28,7 @@ class Recipe(BaseModel):
     """One stage of training. The defaults are network slimming's CIFAR recipe (Liu et al. 2017).
 
     Attributes:
-        epochs: passes over the training images.
+        epochs: passes over the training images; 0: the weights stay as they come.
         batch_size: images per step.
         optimizer: stochastic gradient descent with momentum, or Adam.
         lr: the learning rate, which the schedule multiplies.
@@ -45,7 +45,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    epochs: Annotated[int, within(1, 100_000, "a record holds the curve of every epoch")] = 160
+    epochs: Annotated[int, within(0, 100_000, "a record holds the curve of every epoch")] = 160
     batch_size: Annotated[
         int, within(2, 65_536, "batch norm needs two images, and no memory holds more than that")
     ] = 64

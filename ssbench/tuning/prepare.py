@@ -49,11 +49,16 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
     workbench = open_workbench(experiment, options, source)
     store = CheckpointStore(options.cache or options.results / ".cache")
     folder = options.results / experiment.name / "tuning"
-    data = {"data": workbench.dataset.fingerprint}
-    results = Results(folder, experiment.manifest | data | {"name": "runs"})
+    identity = workbench.dataset.identity
+    results = Results(folder, experiment.manifest | identity | {"name": "runs"})
     results.check()
     place = Place(
-        workbench, store, results, folder / "trials", setup_of(experiment, options, workbench)
+        workbench,
+        store,
+        results,
+        folder / "trials",
+        setup_of(experiment, options, workbench),
+        tuple(options.model_files),
     )
     chosen = variants(experiment, discover(options.method_files), source)
     found = subjects(experiment, only(chosen, options.only, source), source)
@@ -65,7 +70,7 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
             "names no learning rates; give one of them"
         )
     first = [run for study in studies for run in study.runs(study.subject.first)]
-    make_ready(first, experiment.models, workbench, store, source)
+    make_ready(first, experiment.model_names, workbench, store, source)
     untuned = [each for each in found if not each.space]
     return Prepared(
         source, experiment, tuned_on, studies, untuned, place, folder, tuple(options.overrides)

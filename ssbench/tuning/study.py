@@ -36,6 +36,7 @@ class Place:
         results: the records of the trials' runs.
         logs: the folder of logs of trials.
         setup: for workers, which carry out methods that do not ship with ssbench.
+        model_files: files with networks that the experiment names.
     """
 
     workbench: Workbench
@@ -43,6 +44,7 @@ class Place:
     results: Results
     logs: Path
     setup: Setup
+    model_files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,10 @@ class Study:
         variant = self.subject.choose(parameters, f"{self.source}: {self.subject.variant.place}")
         # Rows without a floor do not compete: no choice may turn on whether they lose a layer.
         variant = variant.competing()
-        fingerprint = self.place.workbench.dataset.fingerprint
-        return plan_variants(self.experiment, [variant], fingerprint, self.source)
+        data, files = self.place.workbench.dataset, self.place.model_files
+        return plan_variants(
+            self.experiment, [variant], data.fingerprint, self.source, files, data.on_disk
+        )
 
     def possible(self, parameters: Mapping[str, Value]) -> list[Run]:
         """Return the runs of a trial; none if the method rejects the values and it will fail."""

@@ -62,6 +62,13 @@ def test_the_same_images_are_said_only_where_records_say_so(folder: Folder) -> N
     assert f"imagefolder:x: {same}" in limits()
 
 
+def test_a_test_split_that_ssbench_chose_is_said(folder: Folder) -> None:
+    folder.row("a", [1, 1.1, 1.2], data_fingerprint=ONE, data={"test": 0.1}, **PHOTOS)
+    folder.row("b", [1, 1.1, 1.2], data_fingerprint=ONE, data={"test": 0.1}, **PHOTOS)
+    limits = " ".join(folder.page().limits)
+    assert limits.count("ssbench chose them at random, 10 % of each class.") == 1
+
+
 def test_older_records_among_themselves_need_no_warning(folder: Folder) -> None:
     folder.row("a", [1, 1.1, 1.2])
     folder.row("b", [2, 2.1, 2.2])

@@ -56,7 +56,7 @@ def test_another_method_on_other_images_is_refused_before_training(
         ended = invoke(*call, *OTHER)
         assert ended.code == 2
         assert "holds results measured on other images of imagefolder:x" in ended.err
-        assert "put the images back, or give this experiment another --set name=" in ended.err
+        assert "put the images and the table [data] back, or give this experiment" in ended.err
 
     refused()
     assert contents(folder) == kept

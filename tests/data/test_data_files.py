@@ -365,22 +365,22 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, invoke: Invoke) 
     path.write_bytes(path.read_bytes()[:200])
     ended = invoke("data", f"imagefolder:{root}")
     assert ended.code == 2
-    assert str(path) in ended.err
-    assert "replace or remove" in ended.err
+    assert f"{path}: no image that can be read" in ended.out
+    assert "1 of 18 images cannot be read; replace or remove them" in ended.out
 
 
 @pytest.mark.parametrize(
     ("harm", "says"),
     [
-        ("no val", "val is not a folder"),
+        ("no train", "train is not a folder of classes, but val is there"),
         ("classes", "different classes"),
         ("empty", "holds no image"),
     ],
 )
 def test_folders_laid_out_otherwise_are_refused(harm: str, says: str, tmp_path: Path) -> None:
     root = make_pictures(tmp_path / "a", classes=2, count=6)
-    if harm == "no val":
-        (root / "val").rename(root / "test")
+    if harm == "no train":
+        (root / "train").rename(root / "training")
     elif harm == "classes":
         (root / "val" / "class1").rename(root / "val" / "other")
     else:

@@ -25,14 +25,15 @@ from tests.support.command_line import Invoke
 from tests.support.pictures import bomb, exif, opened
 
 
-def picture(seed: int, size: tuple[int, int] = (9, 7)) -> Image.Image:
+def picture(seed: int, size: tuple[int, int] = (150, 9)) -> Image.Image:
+    """A picture of noise, too long to be a small one."""
     pixels = np.random.RandomState(seed).randint(0, 256, (size[1], size[0], 3))
     return Image.fromarray(pixels.astype(np.uint8))
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two classes of 5 training images and 2 for testing, all different and small."""
+    """Two classes of 5 training images and 2 for testing, all different."""
     seed = 0
     for part, count in (("train", 5), ("val", 2)):
         for name in ("cat", "dog"):

@@ -3,6 +3,7 @@
 import pytest
 
 from ssbench.experiment.stage import Start, make_stage
+from ssbench.models.architecture import Architecture
 from ssbench.pruning.budget import Budget
 from ssbench.training.recipe import Recipe
 
@@ -15,7 +16,7 @@ from ssbench.training.recipe import Recipe
 def test_only_prunings_of_networks_that_are_cut_otherwise_have_new_ids(
     model: str, changed: bool
 ) -> None:
-    start = Start("digits", "data", model, 0)
+    start = Start("digits", "data", model, 0, Architecture(model))
     train = make_stage(start, "train", None, None, Recipe(epochs=1))
     while_pruning = make_stage(
         start, "train", None, None, Recipe(epochs=1), budget=Budget(kept=0.5)

@@ -37,6 +37,8 @@ GOOD = {
     "a schedule": ("kept = [0.5, 0.1]", "passes = [0.5, 0.1]"),
     "timm": ('"vgg6"', '"timm:resnet10t"'),
     "a folder": ('"digits"', '"imagefolder:photographs"'),
+    "arrays": ('"digits"', '"npz:x.npz"\ndata = { size = [8, 9], normalise = "imagenet" }'),
+    "a function": ('"digits"', '"data.py:load"\ndata = { validation = 0.2, memory = true }'),
     "a name": ("seeds", 'name = "mine"\nseeds'),
 }  # fmt: skip
 
@@ -49,6 +51,8 @@ def test_what_ssbench_takes_fits(case: str, tmp_path: Path) -> None:
 BROKEN = {
     "an unknown key": ("seeds = [0]", "seeds = [0]\nsede = 1"),
     "an unknown key of a table": ("epochs = 1, lr = 0.05", "epoch = 1"),
+    "an unknown key of data": ('"digits"', '"hf:x"\ndata = { sizes = 8 }'),
+    "three sides": ('"digits"', '"hf:x"\ndata = { size = [8, 8, 8] }'),
     "an unknown method": ('"dense"', '"dens"'),
     "an unknown plain method": ("methods = [", 'methods = ["dens", '),
     "another method's key": ('name = "dense"', 'name = "dense", lambda = 1e-3'),

@@ -15,7 +15,8 @@ from threading import Thread
 
 import torch
 
-from ssbench.data.registry import open_dataset
+from ssbench.data.own.settings import DataSettings
+from ssbench.data.registry import open_same
 from ssbench.data.without_test import open_without_test
 from ssbench.errors import BadInputError
 from ssbench.executors.stage_runner import StageFailedError, StageRunner
@@ -37,6 +38,8 @@ class Setup:
 
     Attributes:
         threads: number of threads that torch may use in this process.
+        data: how to prepare images of one's own.
+        fingerprint: of images of one's own.
         save_every: seconds between two saves of a training.
         method_module: of a method that does not ship with ssbench: this process runs only one stage
             of it and withholds the test images from the method; empty: this process runs stages of
@@ -51,6 +54,8 @@ class Setup:
     threads: int
     save_every: float = SAVE_EVERY
     method_module: str = ""
+    data: DataSettings = field(default_factory=DataSettings)
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -187,9 +192,11 @@ def open_runner(setup: Setup, pipe: Connection, spread: SingleProcess | None = N
     """
     isolated = bool(setup.method_module)
     if isolated:
-        dataset = open_without_test(setup.dataset, setup.data_root, setup.method_module)
+        dataset = open_without_test(
+            setup.dataset, setup.data_root, setup.method_module, setup.data, setup.fingerprint
+        )
     else:
-        dataset = open_dataset(setup.dataset, setup.data_root)
+        dataset = open_same(setup.dataset, setup.data_root, setup.data, setup.fingerprint)
     workbench, store = (
         Workbench(dataset, torch.device(setup.device), spread),
         CheckpointStore(setup.cache),

@@ -25,6 +25,7 @@ from ssbench.executors.ray.task import Orders, measure
 from ssbench.executors.stage_runner import Observer, Outcome
 from ssbench.experiment.stage import Run
 from ssbench.models.pretrained import fetch
+from ssbench.models.weights import sent_name
 from ssbench.pipeline.workbench import Workbench
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
@@ -88,7 +89,8 @@ def drive(ray: Any, coordinator: Coordinator, workbench: Workbench, setup: RaySe
         BadInputError: as `execute_on_ray`.
     """
     gpus = _on_gpus(ray, setup)
-    weights = {fetch(s.start) for run in coordinator.left for s in run.stages if s.start}
+    starts = {s.start for run in coordinator.left for s in run.stages if s.start}
+    weights = {sent_name(start): fetch(start) for start in starts}
     orders = Orders(
         key=uuid.uuid4().hex,
         device="cuda" if gpus else "cpu",
@@ -96,7 +98,7 @@ def drive(ray: Any, coordinator: Coordinator, workbench: Workbench, setup: RaySe
         facts=compatibility.here(),
         shipment=ray.put(shipping.pack(workbench.dataset, setup.data_root)),
         methods=shipping.read_methods(setup.method_files),
-        weights={path.name: ray.put(path.read_bytes()) for path in sorted(weights)},
+        weights={name: ray.put(weights[name].read_bytes()) for name in sorted(weights)},
         mailbox=ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Mailbox).remote(),
     )
     share = (_gpu_share if gpus else _cpu_share)(ray, coordinator, workbench, orders, setup)

@@ -1,4 +1,6 @@
-"""Send workers on other machines the data set, methods from files and published weights.
+"""Send workers on other machines the data set, methods from files and first weights.
+
+The text of a network's file travels with each stage (`ssbench.models.own.Code`).
 
 A worker's disk must hold only the images of a folder. A data set in memory is sent once. For a
 folder, the list of files is sent (listing it again on a network disk takes minutes) with the sizes
@@ -105,7 +107,7 @@ def import_method(files: Sequence[tuple[str, bytes]], module: str) -> None:
 
 
 def keep_weights(name: str, content: bytes) -> None:
-    """Store a file of published weights in torch's folder, where `fetch` verifies it."""
+    """Store a file of weights in torch's folder, where `fetch` verifies it."""
     folder = weights_folder()
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"part-{os.getpid()}-{name}"

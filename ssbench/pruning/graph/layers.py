@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ssbench.errors import BadInputError
@@ -22,6 +24,8 @@ class Layer:
         norm_after: the only and direct reader of this layer, if it is a batch norm.
         norm_read: the batch norm whose channels this layer reads: only channel-wise operations that
             keep zero at zero are between them, and only layers read it.
+        inside: the operation that uses the weight by itself (an attention), so that the layer is no
+            node of the graph: its single weights can be pruned, its channels stay; else empty.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Layer:
     norm_after: str | None
     norm_read: str | None
     has_bias: bool
+    inside: str = ""
 
     @property
     def weight(self) -> str:
@@ -66,6 +71,42 @@ def read_layers(
         BadInputError: a layer is called twice or is of an unknown kind, or there is no layer.
     """
     return _Reader(graph, roles, modules).layers()
+
+
+def read_inner(
+    graph: fx.Graph, roles: Mapping[fx.Node, Role], modules: Mapping[str, nn.Module]
+) -> tuple[Layer, ...]:
+    """Read the linear layers whose weights an operation uses by itself, in call order.
+
+    Functions get the weight as an argument (``F.linear``, torchvision's window attention), torch's
+    attention has the module inside.
+    """
+    called = {str(node.target) for node in graph.nodes if node.op == "call_module"}
+    to_output = _Reader(graph, roles, modules).to_output
+    found: dict[str, str] = {}
+    for node in graph.nodes:
+        if roles[node] is not Role.OPAQUE or node in to_output:
+            continue
+        if isinstance(node.target, types.FunctionType) or node.target is F.linear:
+            names = [str(n.target) for n in node.all_input_nodes if n.op == "get_attr"]
+            owners = [name.removesuffix(".weight") for name in names if name.endswith(".weight")]
+            inside = getattr(node.target, "__name__", "")
+        elif isinstance(modules.get(str(node.target)), nn.MultiheadAttention):
+            owners, inside = [f"{node.target}.out_proj"], str(node.target)
+        else:
+            continue
+        for owner in owners:
+            if isinstance(modules.get(owner), nn.Linear) and owner not in called:
+                found.setdefault(owner, inside)
+    return tuple(_inner(name, modules[name], inside) for name, inside in found.items())
+
+
+def _inner(name: str, module: nn.Module, inside: str) -> Layer:
+    assert isinstance(module, nn.Linear)
+    return Layer(
+        name, "linear", module.out_features, module.in_features, 1, False, None, None, None,
+        module.bias is not None, inside,
+    )  # fmt: skip
 
 
 class _Reader:

@@ -18,20 +18,26 @@ from torch import Tensor, fx, nn
 
 from ssbench.errors import BadInputError
 from ssbench.pruning.graph import roles as roles_
+from ssbench.pruning.graph.attention import attending_layers
 from ssbench.pruning.graph.channels import Channels, read_channels, selecting_norms
 from ssbench.pruning.graph.coupling import tied_inputs, tied_outputs
-from ssbench.pruning.graph.layers import Layer, read_layers
+from ssbench.pruning.graph.layers import Layer, read_inner, read_layers
 from ssbench.pruning.graph.liveness import Flow
 from ssbench.pruning.graph.roles import Role, Tracer, node_roles
 
 
 @dataclass(frozen=True)
 class Structure:
-    """The layers of a network in call order, and the graph between them."""
+    """The layers of a network in call order, and the graph between them.
+
+    Attributes:
+        inner: linear layers that are no nodes of the graph; see `Layer.inside`.
+    """
 
     layers: tuple[Layer, ...]
     graph: fx.Graph
     roles: Mapping[fx.Node, Role]
+    inner: tuple[Layer, ...] = ()
 
     @classmethod
     def of(cls, model: nn.Module) -> Structure:
@@ -59,12 +65,17 @@ class Structure:
                 node.meta["maps"] = isinstance(modules[str(node.target)], nn.BatchNorm2d)
         roles = node_roles(graph, modules)
         layers = read_layers(graph, roles, modules)
-        return cls(layers, graph, roles)
+        return cls(layers, graph, roles, read_inner(graph, roles, modules))
 
     @property
     def prunable(self) -> tuple[Layer, ...]:
         """Every convolution and linear layer except those that make the network's output."""
-        return tuple(layer for layer in self.layers if not layer.is_output)
+        return tuple(layer for layer in self.weighted if not layer.is_output)
+
+    @property
+    def weighted(self) -> tuple[Layer, ...]:
+        """The layers of the graph, then those inside other operations."""
+        return (*self.layers, *self.inner)
 
     @cached_property
     def tied_outputs(self) -> dict[str, str]:
@@ -85,6 +96,13 @@ class Structure:
     def selecting(self) -> frozenset[str]:
         """Batch norms that may read a part of the channels before them."""
         return selecting_norms(self.graph, self.roles)
+
+    @cached_property
+    def attending(self) -> frozenset[str]:
+        """Layers that make queries, keys or values, and those that read what attention returns."""
+        return frozenset(layer.name for layer in self.inner) | attending_layers(
+            self.graph, self.roles
+        )
 
     def read_by(self, role: Role) -> frozenset[str]:
         """Return layers whose result reaches an operation of a role without another layer."""
