@@ -97,6 +97,19 @@ def test_methods_from_elsewhere_get_the_same_images(tmp_path: Path, invoke: Invo
     assert "test_top1_error" in record
 
 
+def test_paths_are_relative_to_the_experiments_file(tmp_path: Path, invoke: Invoke) -> None:
+    """Or else to the working folder, which is another one here."""
+    made(tmp_path / "my set", {"": 24})
+    path = written(tmp_path, "imagefolder:my set")
+    assert invoke("run", path, "--dry-run").code == 0
+    (tmp_path / "my set").rename("my set")
+    assert invoke("run", path, "--dry-run").code == 0
+    Path("my set").rename("gone")
+    ended = invoke("run", path, "--dry-run")
+    assert ended.code == 2
+    assert "own.toml: dataset: my set does not exist; expected my set/CLASS/*.jpg" in ended.err
+
+
 def test_a_data_file_needs_the_name_of_a_function(tmp_path: Path, invoke: Invoke) -> None:
     file = tmp_path / "my_data.py"
     file.write_text("def load():\n    return 1\n")
