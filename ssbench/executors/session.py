@@ -141,7 +141,7 @@ def prepare_loaded(
     runs = plan_variants(
         experiment, chosen, dataset.fingerprint, source, options.model_files, dataset.on_disk
     )
-    manifest = experiment.manifest | dataset.identity | {"tuned": tuned.id if tuned else ""}
+    manifest = experiment.manifest_on(dataset) | {"tuned": tuned.id if tuned else ""}
     results = Results(options.results, manifest, told)
     results.check()
     if options.devices > 1:
