@@ -16,6 +16,21 @@ def checkout() -> Path | None:
     return root if (root / ".git").exists() else None
 
 
+DISTRIBUTION = "ssbench-pruning"
+"""The name to install by: ``ssbench`` on the package index belongs to another project."""
+
+
+def install(extra: str) -> str:
+    """Return the command that installs the packages of an extra of pyproject.toml.
+
+    >>> install("onnx") in ("uv sync --extra onnx", "pip install 'ssbench-pruning[onnx]'")
+    True
+    """
+    if checkout():
+        return f"uv sync --extra {extra}"
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
+
+
 def bench_folder() -> Path:
     """The folder of the experiments and published figures, in a checkout or a wheel."""
     return _shipped("bench")

@@ -5,11 +5,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import altair
 import pandas as pd
 import pytest
 
+from docs import execute
 from tests.support.command_line import Invoke
 from tests.support.paths import ROOT
 
@@ -53,6 +55,30 @@ def test_own_network(tmp_path: Path) -> None:
     said = python(script, "--results", tmp_path, *QUICK)
     assert "timm:two_paths on digits" in said
     assert (tmp_path / "own_network" / "report.html").is_file()
+
+
+def kinds(notebook: Any) -> list[list[str]]:
+    """What each code cell puts out: 'stream', or the kinds of a result."""
+    return [
+        [
+            " ".join(sorted(output.get("data", {output["output_type"]: ""})))
+            for output in cell["outputs"]
+        ]
+        for cell in notebook["cells"]
+        if cell["cell_type"] == "code"
+    ]
+
+
+@pytest.mark.slow
+def test_the_executed_notebook_runs_in_a_kernel_as_it_was_committed(tmp_path: Path) -> None:
+    """Its numbers are those of one machine; what kinds of outputs there are is the same on all."""
+    for path in execute.EXECUTED:
+        committed = json.loads(path.read_text())
+        counts = [c["execution_count"] for c in committed["cells"] if c["cell_type"] == "code"]
+        assert counts == list(range(1, len(counts) + 1)), "execute it: python -m docs.execute"
+        assert kinds(execute.executed(path, tmp_path)) == kinds(committed)
+        assert "jsdelivr" not in path.read_text(), "a picture that asks the network for a script"
+        assert str(ROOT) not in path.read_text()
 
 
 def test_notebook(monkeypatch: pytest.MonkeyPatch) -> None:

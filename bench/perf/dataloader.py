@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--images", type=int, default=4096)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--epochs", type=int, default=1, help="of each round")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
@@ -46,7 +48,7 @@ def main() -> None:
         found = _first(options)
     seconds = measured(options, found, device)
     for name, values in seconds.items():
-        print(f"{name:8} {options.images / quartiles(values)[1]:10,.0f} images/s")
+        print(f"{name:8} {options.epochs * options.images / quartiles(values)[1]:10,.0f} images/s")
     print(f"ours over usual: {ratio(seconds['usual'], seconds['ours'])}")
 
 
@@ -55,19 +57,22 @@ def measured(
 ) -> dict[str, list[float]]:
     """Return the seconds of an epoch, by recipe; the options are those of `main`."""
     workbench = Workbench(found, device)
-    recipe = Recipe(epochs=1, batch_size=128, lr=0.01, shift=4, flip=True)
+    precision, epochs = options.precision, options.epochs
+    recipe = Recipe(epochs=epochs, batch_size=128, lr=0.01, shift=4, flip=True, precision=precision)
     networks = [workbench.place(workbench.model(options.model, 0)).train() for _ in range(2)]
     usual_ = usual(networks[0], found, device, options.workers)
+    lower = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
     loader = workbench.augmented(recipe)
 
     def ours() -> None:
         train(networks[1], recipe, loader, 0, Hooks(), lambda _: None)
 
-    def in_float32() -> None:  # as ours: torch would round convolutions to TF32
-        with products("fp32"):
-            usual_()
+    def as_ours() -> None:  # torch would round convolutions to TF32 by itself
+        with products("fp32"), lower:
+            for _ in range(epochs):
+                usual_()
 
-    return interleaved({"usual": in_float32, "ours": ours}, options.rounds)
+    return interleaved({"usual": as_ours, "ours": ours}, options.rounds)
 
 
 def _first(options: argparse.Namespace) -> DataSet:

@@ -1,37 +1,57 @@
-"""Run all measurements on a GPU in one call, as rows for RESULTS.md.
+"""Measure everything that matters on a GPU in one call of at most five minutes.
 
-    uv run python -m bench.perf.gpu                                # some 20 minutes on one GPU
-    uv run python -m bench.perf.gpu --only precision waits loop    # seconds: does it work at all?
-    uv run python -m bench.perf.gpu --device cpu --tiny            # minutes: does this script?
+    uv run python -m bench.perf.gpu                                # rows for RESULTS.md
+    uv run python -m bench.perf.gpu --only precision repeats       # seconds: is it right?
+    uv run python -m bench.perf.gpu --device cpu --tiny            # minutes: does this script work?
 
-GPU time is often short: each row is printed as soon as it is known, and a failing part says so in
-its row without stopping the others.
+GPU time is often short: each row is printed as soon as it is known, a part that fails or takes too
+long says so in its row without stopping the others, and `--json FILE` gets all rows in the end.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import json
+import signal
 import tempfile
 import time
 import traceback
-import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import torch
 import torch.nn.functional as F
 
-from bench.perf import dataloader, formats, images, loop, overhead, sharing
-from bench.perf.measure import heading, quartiles, random_images, ratio
+from bench.perf import dataloader, images, trainings
+from bench.perf.measure import heading, interleaved, quartiles, random_images, ratio
+from ssbench.data.dataset import DataSet
+from ssbench.method.contract import offer
+from ssbench.method.registry import discover
 from ssbench.pipeline.workbench import Workbench
+from ssbench.training.checkpoint import UNSAVED, Checkpointer, TrainingState
 from ssbench.training.device import peak_memory, resolve
-from ssbench.training.loop import Hooks, train
+from ssbench.training.loop import Epoch, Hooks, Trained, train
 from ssbench.training.precision import products
 from ssbench.training.recipe import Precision, Recipe
+from ssbench.training.repeatable import unrepeatable
+from ssbench.training.steps import uncaptured
 
-Row = tuple[str, str]
-"""The measured quantity, and its result."""
+PENALISED = ("synaptic-strength", "l0", "network-slimming", "connection-lasso")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A measured quantity; ``found`` is its text, ``value`` the median where there is one."""
+
+    what: str
+    found: str
+    value: float | None = None
 
 
 def main() -> None:
@@ -39,37 +59,136 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--models", nargs="*", default=["vgg16", "resnet18"])
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--images", type=int, default=12_800, help="of an epoch")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--photographs", type=int, default=2000, help="of the folder of images")
-    parser.add_argument("--workers", type=int, nargs="*", default=[4, 8, 16])
-    parser.add_argument("--concurrency", nargs="*", default=["2", "4", "auto"])
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--images", type=int, default=25_600, help="of an epoch")
+    parser.add_argument("--batch-sizes", type=int, nargs="*", default=[128, 512])
+    parser.add_argument("--epochs", type=int, default=6, help="of which the first two warm up")
+    parser.add_argument("--photographs", type=int, default=1500, help="of the folder of images")
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--processes", type=int, nargs="*", default=[1, 2, 4, 8])
+    parser.add_argument("--seconds", type=int, default=290, help="for all parts together")
     parser.add_argument("--tiny", action="store_true", help="sizes that a CPU can do")
+    parser.add_argument("--json", type=Path)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     if options.tiny:
         _shrink(options)
     device = resolve(options.device)
     print(f"{heading(device)}\n\n| benchmark | what | found |\n|---|---|---|", flush=True)
-    for part in options.only:
-        for what, found in _rows(PARTS[part], options, device):
-            print(f"| `{part}` | {what} | {found} |", flush=True)
+    end, rows = time.monotonic() + options.seconds, list[dict[str, object]]()
+    for name in options.only:
+        for row in _rows(name, options, device, end - time.monotonic()):
+            print(f"| `{name}` | {row.what} | {row.found} |", flush=True)
+            rows.append({"part": name, **asdict(row)})
+    if options.json:
+        options.json.write_text(json.dumps({"on": heading(device), "rows": rows}, indent=1))
 
 
 def _shrink(options: Namespace) -> None:
-    options.models, options.images, options.batch_size, options.rounds = ["vgg-small"], 64, 16, 2
-    options.photographs, options.workers, options.concurrency = 40, [0, 2], ["2"]
+    options.models, options.images, options.batch_sizes = ["vgg-small"], 64, [16]
+    options.photographs, options.workers, options.processes, options.epochs = 40, 2, [1, 2], 3
+    options.seconds = 3600
 
 
-def _rows(part: Part, options: Namespace, device: torch.device) -> Iterator[Row]:
+class OutOfTimeError(Exception):
+    """A part has used up its seconds."""
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    def end(_: int, __: FrameType | None) -> None:
+        raise OutOfTimeError(f"stopped after {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.1))
     try:
-        yield from part(options, device)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _rows(name: str, options: Namespace, device: torch.device, left: float) -> Iterator[Row]:
+    measure, limit = PARTS[name]
+    if left < 1:
+        yield Row("not measured", "no time was left")
+        return
+    began = time.monotonic()
+    try:
+        with _at_most(left if options.tiny else min(limit, left)):
+            yield from measure(options, device)
     except Exception as error:
         traceback.print_exc()
         said = next(iter(str(error).splitlines()), "")
-        yield "failed", f"{type(error).__name__}: {said}".replace("|", "/")
+        yield Row("failed", f"{type(error).__name__}: {said}".replace("|", "/"))
+    yield Row("seconds of this part", f"{time.monotonic() - began:.0f}", time.monotonic() - began)
+
+
+@dataclass
+class Training:
+    """Trainings of one network on random images, and what one of them measured.
+
+    Attributes:
+        method: by name; its penalty and hooks belong to the step.
+        captured: whether steps may be recorded.
+        repeats: whether kernels must be deterministic.
+    """
+
+    model: str
+    data: DataSet
+    recipe: Recipe
+    device: torch.device
+    method: str = "dense"
+    captured: bool = True
+    repeats: bool = True
+
+    def run(
+        self, listen: Callable[[Epoch], None] = lambda _: None, saver: Checkpointer = UNSAVED
+    ) -> Trained:
+        """Train from the same start, in the same order."""
+        workbench = Workbench(self.data, self.device)
+        method = discover().methods[self.method].cls()
+        network = workbench.model(self.model, 0)
+        offer(method.attach, network)
+        self.network = network = workbench.place(network)
+        hooks = Hooks(
+            offer(method.parameter_groups, network),
+            partial(offer, method.penalty, network, images=50_000, weight_decay=1e-4),
+            partial(method.after_step, network),
+            saver=saver,
+        )
+        torch.manual_seed(0)
+        with ExitStack() as stack:
+            if not self.captured:
+                stack.enter_context(uncaptured())
+            if not self.repeats:
+                stack.enter_context(unrepeatable())
+            loader = workbench.augmented(self.recipe)
+            return train(network, self.recipe, loader, 0, hooks, listen)
+
+    def seconds(self) -> list[float]:
+        """Train; return the seconds of each epoch after the first two."""
+        taken: list[float] = []
+        count = len(self.data.train)
+        self.told = self.run(lambda epoch: taken.append(count / epoch.images_per_second))
+        return taken[min(2, len(taken) - 1) :]
+
+    def weights(self, saver: Checkpointer = UNSAVED) -> torch.Tensor:
+        """Train; return all parameters."""
+        self.told = self.run(saver=saver)
+        return torch.cat([p.detach().flatten() for p in self.network.parameters()])
+
+
+def _training(options: Namespace, device: torch.device, **given: object) -> Training:
+    own = {f: given.pop(f) for f in ("method", "captured", "repeats") if f in given}
+    model = str(given.pop("model", options.models[0]))
+    settings = {"epochs": options.epochs, "batch_size": options.batch_sizes[0], "lr": 0.01}
+    data = random_images(model, options.images)
+    return Training(model, data, Recipe.model_validate(settings | given), device, **own)  # type: ignore[arg-type]
+
+
+def _speed(count: int, seconds: list[float]) -> str:
+    low, middle, high = quartiles(seconds)
+    return f"{count / middle:,.0f} [{count / high:,.0f}, {count / low:,.0f}], n = {len(seconds)}"
 
 
 def precision(_: Namespace, device: torch.device) -> Iterator[Row]:
@@ -90,154 +209,179 @@ def precision(_: Namespace, device: torch.device) -> Iterator[Row]:
             with products(kind):
                 difference = (product(pixels, kernels).double() - exact).abs().max()
             found.append(f"{kind} {float(difference / scale):.1e}")
-        yield f"largest relative error of {name}", ", ".join(found)
+        yield Row(f"largest relative error of {name}", ", ".join(found))
 
 
-def waits(options: Namespace, device: torch.device) -> Iterator[Row]:
-    """Count how often a training step waits for the GPU, by torch's own warnings."""
+def speed(options: Namespace, device: torch.device) -> Iterator[Row]:
+    """Compare the ways to train, all in this call; the first is an experiment's default."""
+    for model in options.models:
+        base = 0.0
+        for number, batch in enumerate(options.batch_sizes):
+            ways: list[dict[str, object]] = [
+                {"precision": "fp32", "captured": False, "epochs": 3},
+                {"precision": "tf32"},
+                {"precision": "bf16", "captured": False, "epochs": 4},
+                {"precision": "bf16", "repeats": False},
+                {"precision": "bf16"},
+                {"precision": "bf16", "compile": True},
+            ]
+            for way in ways[4 if number else 0 :]:
+                if way.get("compile") and model != options.models[0]:
+                    continue  # another network takes another half minute to compile
+                training = _training(options, device, model=model, batch_size=batch, **way)
+                began = time.perf_counter()
+                seconds = training.seconds()
+                whole = time.perf_counter() - began
+                rate = options.images / quartiles(seconds)[1]
+                base = base or rate
+                what = ", ".join(f"{key} {value}" for key, value in way.items() if key != "epochs")
+                found = f"{_speed(options.images, seconds)}; {rate / base:.2f} times the first"
+                found += f"; training {whole:.1f} s" if way.get("compile") else ""
+                notes = training.told.notes
+                found += f"; {'; '.join(notes)}" if notes else ""
+                yield Row(f"{model}, batch {batch}, {what}: images/s", found, rate)
+    yield Row("peak memory by then", f"{peak_memory(device) / 2**30:.2f} GiB")
+
+
+def kernels(options: Namespace, device: torch.device) -> Iterator[Row]:
+    """Compare the wall clock of a step with the sum of its kernels."""
     if device.type != "cuda":
-        yield "waits of a step", "no GPU"
+        yield Row("kernels of a step", "no GPU")
         return
-    for name in overhead.METHODS:
-        counts = []
-        for steps in (2, 6):
-            workbench = Workbench(
-                random_images(options.models[0], steps * options.batch_size), device
-            )
-            recipe = Recipe(epochs=1, batch_size=options.batch_size, lr=0.01)
-            epoch = overhead.epoch(name, workbench, recipe, options.models[0])
-            epoch()
-            torch.cuda.set_sync_debug_mode("warn")
-            try:
-                with warnings.catch_warnings(record=True) as said:
-                    warnings.simplefilter("always")
-                    epoch()
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
-            counts.append(sum("synchroniz" in str(each.message) for each in said))
-        each = (counts[1] - counts[0]) / 4
-        yield f"waits of a step, {name}", f"{each:g}; of an epoch {counts[0] - 2 * each:g}"
+    from torch.profiler import ProfilerActivity, profile
+
+    for compiled in (False, True):
+        how = {"precision": "bf16", "compile": compiled, "epochs": 4}
+        training = _training(options, device, **how)
+        steps = 20
+        count = steps * options.batch_sizes[0]
+        training.data = random_images(training.model, count)
+        profiler = profile(activities=[ProfilerActivity.CUDA])
+        wall = _third_epoch(training, profiler.start, profiler.stop) / steps
+        found = profiler.key_averages()
+        busy = sum(kernel.self_device_time_total for kernel in found) / steps / 1e6
+        text = f"{wall / busy:.3f} ({1e6 * wall:.0f} us, kernels {1e6 * busy:.0f} us, "
+        text += f"{sum(kernel.count for kernel in found) / steps:.0f} launches)"
+        name = "compiled" if compiled else "not compiled"
+        yield Row(f"a step of {training.model}, {name}: wall over kernels", text, wall / busy)
+
+
+def _third_epoch(training: Training, start: Callable[[], None], stop: Callable[[], None]) -> float:
+    """Train four epochs; return the seconds of the third. The profiler slows the fourth down."""
+    seconds = [0.0]
+
+    def listen(epoch: Epoch) -> None:
+        if epoch.number == 3:
+            seconds[0] = len(training.data.train) / epoch.images_per_second
+            start()
+        if epoch.number == 4:
+            torch.cuda.synchronize()
+            stop()
+
+    training.run(listen)
+    return seconds[0]
 
 
 def repeats(options: Namespace, device: torch.device) -> Iterator[Row]:
-    """Check that the same training gives the same weights, by number format."""
-    name = options.models[0]
+    """Check that the same training gives the same weights, captured or not."""
     kinds: tuple[Precision, ...] = ("fp32", "tf32", "bf16") if device.type == "cuda" else ("fp32",)
     for kind in kinds:
-        found = []
-        for _ in range(2):
-            workbench = Workbench(random_images(name, options.images), device)
-            model = workbench.place(workbench.model(name, 0))
-            torch.manual_seed(0)
-            recipe = Recipe(epochs=1, batch_size=options.batch_size, lr=0.01, precision=kind)
-            train(model, recipe, workbench.augmented(recipe), 0, Hooks(), lambda _: None)
-            found.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
-        same = torch.equal(*found)
-        apart = float((found[0] - found[1]).norm() / found[0].norm())
-        yield f"{name}, {kind}, an epoch twice", "equal bits" if same else f"{apart:.1e} apart"
+        how = {"precision": kind, "epochs": 1}
+        first = _training(options, device, **how).weights()
+        for name, more in (("an epoch twice", {}), ("captured and not", {"captured": False})):
+            again = _training(options, device, **how, **more).weights()
+            apart = float((first - again).norm() / first.norm())
+            same = "equal bits" if torch.equal(first, again) else f"{apart:.1e} apart"
+            yield Row(f"{options.models[0]}, {kind}, {name}", same, apart)
+    gated = _training(options, device, precision=kinds[-1], epochs=2, method="l0")
+    kept = _Kept()
+    weights = gated.weights(kept)
+    same = "equal bits" if torch.equal(weights, gated.weights(kept)) else "other bits"
+    yield Row(f"{options.models[0]}, l0, {kinds[-1]}, resumed after the first epoch", same)
 
 
-def loops(options: Namespace, device: torch.device) -> Iterator[Row]:
-    """Compare the training loop with a bare one."""
-    for model in options.models:
-        given = _given(options, model=model, epochs=1)
-        found = loop.measured(given, device)
-        for name in ("ours", "ours, augmented"):
-            yield (
-                f"{model}, {name}, over a bare loop; images/s",
-                f"{ratio(found['bare'], found[name])}; {_speed(options.images, found[name])}",
-            )
+class _Kept(Checkpointer):
+    """Keeps the state after the first epoch on the host, and resumes from it."""
 
+    def __init__(self) -> None:
+        self._state: TrainingState | None = None
 
-def recipes(options: Namespace, device: torch.device) -> Iterator[Row]:
-    """Compare the training loop with torch's loader and torchvision's transforms."""
-    for model in options.models:
-        for workers in options.workers:
-            data = random_images(model, options.images)
-            found = dataloader.measured(_given(options, model=model, workers=workers), data, device)
-            yield (
-                f"{model}, over a DataLoader with {workers} workers; images/s",
-                f"{ratio(found['usual'], found['ours'])}; {_speed(options.images, found['ours'])}",
-            )
+    def resume(self, network: torch.nn.Module) -> TrainingState | None:
+        del network
+        return self._state
 
-
-def choices(options: Namespace, device: torch.device) -> Iterator[Row]:
-    """Compare number formats, memory formats and compilation."""
-    for model in options.models:
-        found = formats.measured(_given(options, model=model), device)
-        base = found["fp32, channels last"]
-        for name, values in found.items():
-            yield (
-                f"{model}, {name}: time over fp32, channels last; images/s",
-                f"{ratio(values, base)}; {_speed(options.images, values)}",
-            )
-        yield f"{model}: peak memory by then", f"{peak_memory(device) / 2**30:.2f} GiB"
+    def after_epoch(self, number: int, of: int, take: Callable[[], TrainingState]) -> None:
+        del of
+        if number == 1:
+            taken = take()
+            tensors = {name: t.detach().cpu().contiguous() for name, t in taken.tensors.items()}
+            self._state = TrainingState(tensors, copy.deepcopy(taken.facts))
 
 
 def methods(options: Namespace, device: torch.device) -> Iterator[Row]:
-    """Compare a method's step with a dense one."""
-    steps = max(options.images // options.batch_size, 1)
+    """Compare a method's step with a dense one, and say which steps are captured."""
     for model in options.models:
-        given = _given(options, model=model, steps=steps, methods=overhead.METHODS)
-        found = overhead.measured(given, device)
-        for name in overhead.METHODS:
-            yield (
-                f"{model}, a step of {name} over the dense one",
-                ratio(found[name], found["dense"]),
-            )
+        dense = _training(options, device, model=model, precision="bf16").seconds()
+        for name in PENALISED:
+            training = _training(options, device, model=model, precision="bf16", method=name)
+            yield _over(f"{model}, a step of {name} over the dense one", training, dense)
+    how = {"precision": "bf16", "compile": True}
+    dense = _training(options, device, **how).seconds()
+    for name in PENALISED:
+        training = _training(options, device, **how, method=name)
+        yield _over(f"{training.model}, the same compiled, {name}", training, dense)
+
+
+def _over(what: str, training: Training, dense: list[float]) -> Row:
+    seconds = training.seconds()
+    notes = "; ".join(training.told.notes or [])
+    found = ratio(seconds, dense[: len(seconds)])
+    return Row(what, f"{found}{'; ' * bool(notes)}{notes}", float(found.split()[0]))
+
+
+def recipes(options: Namespace, device: torch.device) -> Iterator[Row]:
+    """Compare the training loop with torch's loader and torchvision's transforms, at bf16."""
+    data = random_images(options.models[0], min(options.images, 12_800))
+    given = Namespace(
+        model=options.models[0], workers=options.workers, rounds=3, precision="bf16", epochs=4
+    )
+    found = dataloader.measured(given, data, device)
+    what = f"{given.model}, bf16, over a DataLoader with {given.workers} workers; images/s"
+    text = f"{ratio(found['usual'], found['ours'])}; {_speed(len(data.train) * 4, found['ours'])}"
+    yield Row(what, text)
 
 
 def photographs(options: Namespace, device: torch.device) -> Iterator[Row]:
-    """Compare images from the disk resized by the workers and on the GPU."""
+    """Compare photographs decoded by processes with those that the GPU decodes."""
     with tempfile.TemporaryDirectory() as folder:
         images.make(Path(folder), options.photographs)
-        for workers in options.workers:
-            found = images.resized(Path(folder), device, workers, options.rounds)
-            yield (
-                f"{options.photographs} photographs, {workers} workers, resized by them; images/s",
-                _speed(options.photographs, found["by workers"]),
-            )
-            yield (
-                "the same resized on the device; over that",
-                f"{_speed(options.photographs, found['on the device'])}; "
-                f"{ratio(found['by workers'], found['on the device'])}",
-            )
+        found = interleaved(images.decoders(Path(folder), device, options.workers), 3)
+        for name, seconds in found.items():
+            what = f"{options.photographs} photographs, {name}; images/s"
+            yield Row(what, _speed(options.photographs, seconds))
 
 
 def side_by_side(options: Namespace, device: torch.device) -> Iterator[Row]:
-    """Compare whole commands with several stages at a time and with one."""
-    short = ["--set", "seeds=[0]", *sharing.SHORT[:4]] if options.tiny else sharing.SHORT
-    taken = {}
-    for concurrency in ("1", *options.concurrency):
-        with tempfile.TemporaryDirectory() as folder:
-            how = [*short, "--concurrency", concurrency, "--device", str(device)]
-            taken[concurrency] = sharing.timed("quickstart", Path(folder), *how)
-        what = f"quickstart cut short, --concurrency {concurrency}, over 1 (n = 1)"
-        yield what, f"{taken['1'] / taken[concurrency]:.2f}; {taken[concurrency]:.0f} s"
-
-
-def _given(options: Namespace, **more: object) -> Namespace:
-    return Namespace(**(vars(options) | more))
-
-
-def _speed(count: int, seconds: list[float]) -> str:
-    low, middle, high = quartiles(seconds)
-    return f"{count / middle:,.0f} [{count / high:,.0f}, {count / low:,.0f}]"
+    """Count how many small trainings a GPU finishes in an hour, by number of processes."""
+    for processes in options.processes:
+        count, seconds = trainings.finished(processes, str(device), tiny=options.tiny)
+        rate = 3600 * count / seconds
+        what = f"trainings per hour, {trainings.WHAT}, {processes} processes"
+        yield Row(what, f"{rate:,.0f} ({count} in {seconds:.1f} s)", rate)
 
 
 Part = Callable[[Namespace, torch.device], Iterator[Row]]
-PARTS: dict[str, Part] = {
-    "precision": precision,
-    "waits": waits,
-    "repeats": repeats,
-    "loop": loops,
-    "dataloader": recipes,
-    "formats": choices,
-    "overhead": methods,
-    "images": photographs,
-    "sharing": side_by_side,
+PARTS: dict[str, tuple[Part, float]] = {
+    "precision": (precision, 10),
+    "speed": (speed, 110),
+    "kernels": (kernels, 30),
+    "repeats": (repeats, 40),
+    "methods": (methods, 110),
+    "dataloader": (recipes, 25),
+    "images": (photographs, 25),
+    "sharing": (side_by_side, 70),
 }
-"""The parts by name, in the order of importance; most have the name of their own script."""
+"""The parts by name with the most seconds that each may take, in the order of importance."""
 
 
 if __name__ == "__main__":

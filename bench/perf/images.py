@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torchvision.io import decode_jpeg, read_file
 from torchvision.transforms import v2
 
 from bench.perf.measure import heading, interleaved, quartiles
@@ -78,12 +80,10 @@ class Decoded(Dataset[Tensor]):
         return pixels
 
 
-def resized(
-    folder: Path, device: torch.device, workers: int, rounds: int
-) -> dict[str, list[float]]:
-    """Return the seconds of a pass with random crops made by the workers or on the device.
+def decoders(folder: Path, device: torch.device, workers: int) -> dict[str, Callable[[], object]]:
+    """Return the ways to get batches of photographs to a device, each a pass over all of them.
 
-    The latter is not part of ssbench: it gives other pixels, if only by one level.
+    Those that the device crops or decodes are not part of ssbench: they give other pixels.
     """
     dataset = open_dataset(f"imagefolder:{folder}", Path())
     files = dataset.train.to(device)
@@ -101,15 +101,27 @@ def resized(
     crop = v2.Compose([v2.RandomResizedCrop(files.preprocessing.crop), v2.RandomHorizontalFlip()])
     mean, sd = (part.to(device) for part in dataset.normalisation)
 
+    def show(batch: list[Tensor]) -> None:
+        cropped = [crop(image.to(device, non_blocking=True)) for image in batch]
+        normalised = (torch.stack(cropped).float() - mean) / sd
+        normalised.contiguous(memory_format=torch.channels_last)
+
     def on_the_device() -> None:
         for batch in whole:
-            cropped = [crop(image.to(device, non_blocking=True)) for image in batch]
-            ((torch.stack(cropped).float() - mean) / sd).contiguous(
-                memory_format=torch.channels_last
-            )
+            show(batch)
 
-    subjects = {"by workers": lambda: read(ours), "on the device": on_the_device}
-    return interleaved(subjects, rounds)
+    def decoded_there() -> None:
+        for start in range(0, len(files), BATCH):
+            paths = [str(files.root / path) for path in files.paths[start : start + BATCH]]
+            show(decode_jpeg([read_file(path) for path in paths], device=device))
+
+    ways: dict[str, Callable[[], object]] = {
+        f"decoded and cropped by {workers} processes": lambda: read(ours),
+        f"decoded by {workers} processes, cropped on the device": on_the_device,
+    }
+    if device.type == "cuda":
+        ways["decoded and cropped on the device"] = decoded_there
+    return ways
 
 
 def make(root: Path, count: int) -> None:

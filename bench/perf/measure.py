@@ -78,8 +78,8 @@ def heading(device: torch.device) -> str:
 
 
 def random_images(model: str, count: int) -> DataSet:
-    """Make random images of a network's input shape, with ten classes."""
-    shape = (1, 28, 28) if model == "vgg-small" else (3, 32, 32)
+    """Make random images, with ten classes: Fashion-MNIST's shape for VGGs, or else CIFAR's."""
+    shape = (1, 28, 28) if model.startswith("vgg") else (3, 32, 32)
     generator = torch.Generator().manual_seed(0)
 
     def split(images: int) -> Split:

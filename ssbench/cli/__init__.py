@@ -1,1 +1,1 @@
-"""The command line. No other package imports it."""
+"""The command line, and the functions of Python that do the same. No other package imports it."""

@@ -129,7 +129,7 @@ def run(
         typer.Option(metavar="N", min=1, help="Number of devices that train each stage jointly."),
     ] = 1,
     executor: Annotated[
-        Executor, typer.Option(help="ray: use a cluster (pip install 'ssbench[ray]').")
+        Executor, typer.Option(help="ray: use a cluster; needs the extra ray.")
     ] = Executor.LOCAL,
     address: Annotated[
         str | None,

@@ -119,6 +119,21 @@ def report(
         bool,
         typer.Option("--no-published", help="Leave out the published rows that ship with ssbench."),
     ] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Columns of the tables, separated by commas: params,macs,threshold."),
+    ] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(help="Rows to show, separated by commas: names, methods, NAME@SHARE, l0*."),
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(help="Sort each budget by error, name or a column; - reverses.")
+    ] = None,
+    caption: Annotated[
+        str | None, typer.Option(metavar="full|short|none", help="Captions of the tables.")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     json_: Json = False,
 ) -> None:
     """Render tables and figures from records."""
@@ -131,8 +146,12 @@ def report(
         claims=claims or (),
         published=published or (),
         shipped=not no_published,
+        view=report_.view(columns, rows, sort, caption),
     )
-    written(report_.render_folders(results_dirs, options), json_)
+    paths = report_.render_folders(results_dirs, options)
+    written(paths, json_)
+    if open_:
+        report_.open_page(paths)
 
 
 def written(paths: Sequence[Path], as_json: bool) -> None:

@@ -37,6 +37,7 @@ from ssbench.storage import code_files
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.files import make_folder
 from ssbench.storage.results import find_run
+from ssbench.storage.view import keep, kept
 
 ATTEMPTS = 3
 """How many times to rewrite records that were deleted during a run."""
@@ -54,17 +55,36 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
     if options.executor == "ray" and not options.dry_run:
         reach(options.address)
     ready = prepare(argument, options)
-    print_remarks(ready.workbench.dataset, log)
-    possible = [run for run in ready.runs if run.id not in ready.refused]
-    for line in unfitted_outputs(possible, ready.workbench):
-        log.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    warn(ready, log)
     if options.dry_run:
         _foretell(ready, console)
-        _tell(ready.refused, log)
+        tell(ready.refused, log)
         return Outcome(failed=ready.refused)
+    outcome = carry_out(ready, options, log)
+    show(ready.results.folder, console, quiet=options.quiet)
+    tell(outcome.failed, log)
+    if outcome.failed:
+        log.print("failed runs are not repeated; use --retry-failed for that")
+    return outcome
+
+
+def warn(ready: Prepared, log: Console) -> None:
+    """Print what is odd about the images, and which outputs start with random weights."""
+    print_remarks(ready.workbench.dataset, log)
+    for line in unfitted_outputs(_possible(ready), ready.workbench):
+        log.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def carry_out(ready: Prepared, options: Options, log: Console) -> Outcome:
+    """Execute what is missing of a checked experiment, and save records; show progress.
+
+    Raises:
+        Stopped: someone asked the process to end; finished stages and epochs are kept.
+    """
     make_folder(ready.results.folder, "--results")
     ready.store.prepare()
     ready.results.open()
+    keep(ready.results.folder, ready.experiment.report)
     if options.retry_failed:
         ready.results.forget_failed(run.id for run in ready.runs)
     with observing(ready, options, log) as observer:
@@ -75,10 +95,6 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
                 break
             # Someone removed the records meanwhile; the stages are still in the cache.
             outcome = execute_missing(ready, options, observer)
-    show(ready.results.folder, console, quiet=options.quiet)
-    _tell(outcome.failed, log)
-    if outcome.failed:
-        log.print("failed runs are not repeated; use --retry-failed for that")
     return outcome
 
 
@@ -159,7 +175,8 @@ def tuned(argument: str, options: Options, outcome: Outcome) -> TuneOutput:
     )
 
 
-def _tell(failed: Mapping[str, str], log: Console) -> None:
+def tell(failed: Mapping[str, str], log: Console) -> None:
+    """Print why runs have no result."""
     for name, reason in failed.items():
         log.print(f"failed: {name}: {reason}", style="red", markup=False, soft_wrap=True)
 
@@ -170,7 +187,7 @@ def show(folder: Path, console: Console, *, quiet: bool) -> None:
     page, found = folder / "report.html", freshness.fingerprint(folder)
     if not freshness.is_fresh(folder, found):
         claims = claims_.shipped(bench_folder())
-        render(folder, folder, FORMATS, claims, published)
+        render(folder, folder, FORMATS, claims, published, kept(folder))
         freshness.note(folder, found)
     if quiet:
         return

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from ssbench.data.batches import StreamFeed
 from ssbench.data.dataset import Normalisation
 from ssbench.data.image_folder import Files
 from ssbench.data.picture import read_image
@@ -74,6 +75,10 @@ class FolderLoader:
         if len(batches) > 1 and len(batches[-1]) == 1:
             batches[-2:] = [batches[-2] + batches[-1]]
         return self._batches([batch[self.share.shown(len(batch))] for batch in batches])
+
+    def feed(self) -> StreamFeed:
+        """Make the feed of a training."""
+        return StreamFeed(self.shuffled)
 
     def _starts(self) -> range:
         return range(0, len(self.split), self.batch_size)

@@ -51,31 +51,39 @@ class Loader:
         Both generators are on the CPU, so that every device sees the same batches. A last batch of
         one image joins the one before, because batch norm cannot normalise one value.
         """
-        count, device = len(self.split), self.split.images.device
-        chosen = torch.randperm(count, generator=order).to(device)
-        sizes = batch_sizes(count, self.batch_size)
-        drawn = [self._draw(size, augmentation) for size in sizes]
-        offsets = torch.cat([offset for offset, _ in drawn], 1).to(device)
-        mirrored = torch.cat([mirror for _, mirror in drawn]).to(device)
-        epoch = (chosen, self.split.labels[chosen], *offsets, mirrored)
-        parts = zip(*(whole.split(sizes) for whole in epoch), strict=True)
-        for batch in parts:
-            own = self.share.shown(len(batch[0]))
-            where, labels, rows, columns, mirror = (values[own] for values in batch)
-            images = self._windows[where, rows, columns]
-            if self.flip:
-                images = torch.where(mirror.reshape(-1, 1, 1, 1), images.flip(2), images)
-            yield self._normalised(images), labels
+        feed = self.feed()
+        feed.begin(order, augmentation)
+        for size in batch_sizes(len(self.split), self.batch_size):
+            yield feed.batch(size)
 
-    def _draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw window offsets [2, count] and mirror flags [count] for one batch."""
-        offsets = torch.zeros(2, count, dtype=torch.long)
-        mirrored = torch.zeros(count, dtype=torch.bool)
-        if self.shift:
-            offsets = torch.randint(0, 2 * self.shift + 1, (2, count), generator=generator)
+    def feed(self) -> MemoryFeed:
+        """Make the feed of a training."""
+        return MemoryFeed(self)
+
+    def numbers(self, order: torch.Generator, augmentation: torch.Generator) -> Tensor:
+        """Draw an epoch: for each image its number, window offsets and mirror flag, [4, N]."""
+        count = len(self.split)
+        chosen = torch.randperm(count, generator=order)
+        sizes = batch_sizes(count, self.batch_size)
+        drawn = torch.cat([self._draw(size, augmentation) for size in sizes], 1)
+        return torch.cat([chosen.unsqueeze(0), drawn])
+
+    def pictures(self, numbers: Tensor) -> Tensor:
+        """Cut, mirror and normalise the images of these `numbers`, [4, n]."""
+        where, rows, columns, mirror = numbers.unbind()
+        images = self._windows[where, rows, columns]
         if self.flip:
-            mirrored = torch.rand(count, generator=generator) < 0.5
-        return offsets, mirrored
+            images = torch.where(mirror.bool().reshape(-1, 1, 1, 1), images.flip(2), images)
+        return self._normalised(images)
+
+    def _draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw window offsets and mirror flags for one batch, [3, count]."""
+        drawn = torch.zeros(3, count, dtype=torch.long)
+        if self.shift:
+            drawn[:2] = torch.randint(0, 2 * self.shift + 1, (2, count), generator=generator)
+        if self.flip:
+            drawn[2] = torch.rand(count, generator=generator) < 0.5
+        return drawn
 
     @cached_property
     def _windows(self) -> Tensor:
@@ -97,6 +105,55 @@ class Loader:
         """Turn uint8 [n, H, W, C] into float [n, C, H, W], with the same memory layout."""
         mean, sd = self._scale
         return images.float().sub_(mean).div_(sd).permute(0, 3, 1, 2)
+
+
+class MemoryFeed:
+    """Takes batches from images in device memory, by a position that lies there too.
+
+    A step that is recorded once therefore finds the next batch by itself.
+    """
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        self._device = loader.split.images.device
+        self._numbers: Tensor | None = None
+        self._at = torch.zeros((), dtype=torch.long, device=self._device)
+        self._steps: dict[int, Tensor] = {}
+
+    def begin(self, order: torch.Generator, augmentation: torch.Generator) -> None:
+        """Start an epoch: copy its random numbers to the device at once."""
+        drawn = self._loader.numbers(order, augmentation)
+        if self._numbers is None:
+            self._numbers = drawn.to(self._device)
+        else:
+            self._numbers.copy_(drawn)
+        self._at.zero_()
+
+    def fetch(self, size: int) -> None:
+        """Do nothing: all images are on the device."""
+        del size
+
+    def batch(self, size: int) -> tuple[Tensor, Tensor]:
+        """Return this process's share of the next ``size`` images, and go on to the next batch."""
+        assert self._numbers is not None  # begin was called
+        numbers = self._numbers.index_select(1, self._at + self._share(size))
+        self._at.add_(size)
+        return self._loader.pictures(numbers), self._loader.split.labels[numbers[0]]
+
+    def fix(self, size: int) -> None:
+        """Do nothing: `batch` reads and writes the same memory at every step."""
+        del size
+
+    def state(self) -> list[Tensor]:
+        """Return the position in the epoch."""
+        return [self._at]
+
+    def _share(self, size: int) -> Tensor:
+        """The places of this process's rows in a batch."""
+        if size not in self._steps:
+            own = self._loader.share.shown(size)
+            self._steps[size] = torch.arange(own.start, own.stop, device=self._device)
+        return self._steps[size]
 
 
 def batch_sizes(count: int, batch_size: int) -> list[int]:

@@ -97,7 +97,7 @@ def _steps_per_second(
 ) -> float:
     batch_size = recipe.batch_size
     model = workbench.place(workbench.model(network, 0)).train()
-    call = forward(model, workbench.device, recipe.precision, compiled=False)
+    call = forward(model, workbench.device, recipe.precision)
     images = torch.randn(batch_size, *workbench.example.shape[1:], device=workbench.device)
     labels = torch.zeros(batch_size, dtype=torch.long, device=workbench.device)
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)

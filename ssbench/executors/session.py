@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -113,7 +113,24 @@ def prepare(argument: str, options: Options) -> Prepared:
         BadInputError: what is wrong, where, and the remedy.
     """
     path = find(argument)
-    source, experiment = str(path), experiment_of(path, options)
+    experiment = experiment_of(path, options)
+    return prepare_loaded(experiment, options, str(path), command(argument, options))
+
+
+def prepare_loaded(
+    experiment: Experiment, options: Options, source: str, told: Sequence[str]
+) -> Prepared:
+    """Do the same for an experiment that is no file.
+
+    Args:
+        experiment: the experiment, as ``options`` change it.
+        options: the rest of the command line.
+        source: what messages call the experiment.
+        told: the arguments of ``ssbench run`` that repeat the results, for records.
+
+    Raises:
+        BadInputError: as `prepare`.
+    """
     workbench = open_workbench(experiment, options, source)
     chosen = variants(experiment, discover(options.method_files), source)
     tuned = tuned_.load(options.tuned) if options.tuned else None
@@ -125,7 +142,7 @@ def prepare(argument: str, options: Options) -> Prepared:
         experiment, chosen, dataset.fingerprint, source, options.model_files, dataset.on_disk
     )
     manifest = experiment.manifest | dataset.identity | {"tuned": tuned.id if tuned else ""}
-    results = Results(options.results, manifest, command(argument, options))
+    results = Results(options.results, manifest, told)
     results.check()
     if options.devices > 1:
         ddp_group.check(options.devices, workbench.device, runs)
@@ -134,13 +151,15 @@ def prepare(argument: str, options: Options) -> Prepared:
     return Prepared(experiment, runs, workbench, store, results, refused)
 
 
-def experiment_of(path: Path, options: Options) -> Experiment:
-    """Read an experiment as the command line changes it.
+def experiment_of(
+    path: Path, options: Options, content: dict[str, Any] | None = None
+) -> Experiment:
+    """Read an experiment (or take ``content``) as the command line changes it.
 
     Raises:
         BadInputError: what is wrong, where, and the remedy.
     """
-    experiment, file = load(path, options.overrides), options.data_file
+    experiment, file = load(path, options.overrides, content), options.data_file
     if file is None:
         dataset = located(experiment.dataset, path.parent)
         experiment = experiment.model_copy(update={"dataset": dataset})

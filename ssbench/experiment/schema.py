@@ -23,10 +23,21 @@ from ssbench.method.contract import Method
 from ssbench.method.registry import MethodFile, Registry
 from ssbench.models.from_timm import TIMM
 from ssbench.models.registry import IMAGENET, MODELS, TORCHVISION
+from ssbench.storage.view import View
 from ssbench.training.recipe import Recipe
 
 Schema = dict[str, Any]
-TABLES = (Experiment, DataSettings, Scale, BudgetSpec, ModelSpec, MethodSpec, TuneSpec, Recipe)
+TABLES: tuple[type[BaseModel], ...] = (
+    Experiment,
+    DataSettings,
+    Scale,
+    BudgetSpec,
+    ModelSpec,
+    MethodSpec,
+    TuneSpec,
+    View,
+    Recipe,
+)
 METHOD = "method-"
 """The beginning of the names of the methods' definitions."""
 

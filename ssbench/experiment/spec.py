@@ -22,6 +22,7 @@ from ssbench.experiment.overrides import override
 from ssbench.experiment.retraining import Retrain
 from ssbench.paths import bench_folder
 from ssbench.storage.toml import read_toml, refuse_depth
+from ssbench.storage.view import View
 from ssbench.training.recipe import LearningRate, Recipe
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -105,6 +106,7 @@ class Experiment(BaseModel):
         train: the training before pruning.
         finetune: the training after pruning; its keys are those of train.
         tune: how ``ssbench tune`` chooses hyper-parameters.
+        report: how the tables of the report look; changes no result and no id.
         start: where trainings start: random weights, those that torchvision or timm publish, or a
             file of weights.
         scratch_limit: the largest factor by which the control scratch-b multiplies the epochs.
@@ -130,6 +132,7 @@ class Experiment(BaseModel):
     ] = 2.0
     passes_epochs: Literal["repeat", "split"] = "repeat"
     tune: TuneSpec = TuneSpec()
+    report: View = View()
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -196,13 +199,15 @@ def find(argument: str) -> Path:
     )
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Read an experiment, apply ``key.path=value`` overrides, and check it.
+def load(
+    path: Path, overrides: Sequence[str] = (), content: dict[str, Any] | None = None
+) -> Experiment:
+    """Read an experiment (or take ``content``), apply ``key.path=value`` overrides, and check it.
 
     Raises:
         BadInputError: the file cannot be read, is not TOML, or a key or value does not fit.
     """
-    content = {"name": path.stem} | read_toml(path)
+    content = {"name": path.stem} | (read_toml(path) if content is None else content)
     if "methods" in content:  # so that --set reaches into them
         content["methods"] = by_name(content["methods"])
     try:
@@ -272,6 +277,7 @@ def _allowed(location: tuple[int | str, ...]) -> list[str]:
         "tune": TuneSpec,
         "data": DataSettings,
         "normalise": Scale,
+        "report": View,
     }
     model = next((tables[str(part)] for part in reversed(location) if part in tables), Experiment)
     return list(model.model_fields)

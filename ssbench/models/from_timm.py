@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ssbench.errors import BadInputError, nearest
+from ssbench.paths import install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ def check(name: str, place: str) -> None:
     """
     if find_spec("timm") is None:
         raise BadInputError(
-            f"{place}: {TIMM}{name} needs the package timm; install ssbench[timm], or choose one "
+            f"{place}: {TIMM}{name} needs the package timm; {install('timm')}, or choose one "
             "of ssbench list models"
         )
     import timm

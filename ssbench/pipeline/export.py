@@ -31,6 +31,7 @@ from ssbench.models.exported import (
 from ssbench.models.own import Code
 from ssbench.models.registry import check
 from ssbench.models.state_dict import restore
+from ssbench.paths import install
 from ssbench.pipeline.state import State
 from ssbench.pruning.equivalence import compact_certified, noise
 from ssbench.pruning.graph.structure import structure_of
@@ -198,7 +199,7 @@ def _save(network: nn.Module, images: Tensor, kind: Format, path: Path) -> None:
 
 
 def _without_onnx(error: ImportError) -> BadInputError:
-    return BadInputError(f"--format onnx: {error}; install ssbench[onnx]")
+    return BadInputError(f"--format onnx: {error}; {install('onnx')}")
 
 
 def _compare(network: nn.Module, folder: Path, images: Tensor) -> None:

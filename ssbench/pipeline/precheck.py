@@ -52,7 +52,7 @@ def check_networks(runs: Sequence[Run], workbench: Workbench, models: Sequence[s
     def name(run: Run) -> tuple[object, ...]:
         return (run.stage.architecture,)
 
-    return _refused(runs, workbench, models, name, _try_network)
+    return _refused(runs, workbench, models, name, try_network)
 
 
 def check_methods(runs: Sequence[Run], workbench: Workbench, models: Sequence[str]) -> Refused:
@@ -65,7 +65,7 @@ def check_methods(runs: Sequence[Run], workbench: Workbench, models: Sequence[st
         return run.stage.architecture, run.file.name, run.file.content, run.method.grain
 
     ours = [run for run in runs if run.file.is_ours]
-    return _refused([run for run in ours if run.budget], workbench, models, kind, _try_method)
+    return _refused([run for run in ours if run.budget], workbench, models, kind, try_method)
 
 
 _checked: dict[tuple[object, ...], str | None] = {}
@@ -87,7 +87,7 @@ def _refused(
         key = (attempt.__name__, *kind(run), shape, classes)
         if key not in _checked:
             small = small or tiny(workbench)
-            _checked[key] = _reason(attempt, run, small)
+            _checked[key] = reason_of(attempt, run, small)
         if reason := _checked[key]:
             name = run.stage.model
             place = f"models.{models.index(name)}" if name in models else "models"
@@ -108,7 +108,7 @@ def tiny(workbench: Workbench, count: int = IMAGES) -> Workbench:
     return Workbench(dataset, torch.device("cpu"))
 
 
-def _reason(
+def reason_of(
     attempt: Callable[[Run, Workbench], None], run: Run, workbench: Workbench
 ) -> str | None:
     """Return why an attempt failed; None: it passed, or network and method are not the cause."""
@@ -118,7 +118,7 @@ def _reason(
     except Exception as error:  # torch, fvcore, torch-pruning and networks raise any kind
         if isinstance(error, DivergedError | NotFiniteError) or out_of_memory(error):
             return None
-        by = f"{run.file.name}: " if attempt is _try_method else ""
+        by = f"{run.file.name}: " if attempt is try_method else ""
         return by + reason_text(error)
     return None
 
@@ -134,7 +134,8 @@ def reason_text(error: Exception) -> str:
     return f"{type(error).__name__}: {text}{place}"
 
 
-def _try_network(run: Run, workbench: Workbench) -> None:
+def try_network(run: Run, workbench: Workbench) -> None:
+    """Step, count, prune and cut a run's network; raises what goes wrong."""
     which = run.stage.architecture
     workbench.dense(which)
     network = workbench.model(which, 0)
@@ -188,7 +189,8 @@ def _step(network: nn.Module, images: Tensor, classes: int) -> None:
     network.zero_grad()
 
 
-def _try_method(run: Run, workbench: Workbench) -> None:
+def try_method(run: Run, workbench: Workbench) -> None:
+    """Carry out a run up to its first pruning, in one step; raises what goes wrong."""
     tensors: dict[str, Tensor] = {}
     parent: Stage | None = None
     for stage in run.stages:

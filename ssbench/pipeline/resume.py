@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from ssbench import __version__
 from ssbench.errors import BadInputError
 from ssbench.experiment.stage import Stage
 from ssbench.storage.checkpoints import CheckpointStore
@@ -85,7 +85,7 @@ class ResumePoints:
         """Return what must be equal in the process that resumes."""
         return {
             "partial": FORMAT,
-            "ssbench": version("ssbench"),
+            "ssbench": __version__,
             "torch": torch.__version__,
             "device": self.device,
         }

@@ -30,6 +30,7 @@ from ssbench.training.energy import metered
 from ssbench.training.loop import Epoch, Hooks, Listener, train
 from ssbench.training.precision import products
 from ssbench.training.recipe import Recipe
+from ssbench.training.repeatable import deterministic
 
 Record = dict[str, Any]
 
@@ -61,7 +62,8 @@ def carry_out(
     workbench = workbench.fitted(stage.preprocessing)
     jointly = workbench.spread.share.of
     # Matrix products in single precision, unless a training asks for less.
-    with metered(workbench.device, jointly) as meter, products("fp32"):
+    device = workbench.device
+    with metered(device, jointly) as meter, products("fp32"), deterministic(device):
         if stage.kind == "prune":
             tensors, record = prune(stage, workbench, before)
         else:
@@ -77,7 +79,7 @@ def _train(
     rewound = stage.retrain == "weight-rewind"
     model = attached(stage, workbench, came.early if rewound else came.weights)
     zeros = _on(workbench, came.zeros)
-    hooks, zeros_now = _hooks(stage, workbench, model, zeros)
+    hooks, zeros_now = hooks_of(stage, workbench, model, zeros)
     with watched_training(stage.method, workbench) if stage.method else nullcontext():
         hooks.after_step(0.0)  # what a method attaches may have changed pruned weights
         snapshot = _Snapshot(model, stage.snapshot, listen)
@@ -91,7 +93,7 @@ def _train(
     return left.pack(), workbench.measure(model) | trained | dense
 
 
-def _hooks(
+def hooks_of(
     stage: Stage, workbench: Workbench, model: nn.Module, zeros: Tensors
 ) -> tuple[Hooks, Callable[[], Tensors]]:
     """Return a method's hooks for a training, and a function for the current zeros."""
@@ -212,6 +214,9 @@ def _run(
         "resumed": trained.resumed,
         "trained_on": trained.trained_on,
         "micro_batch": trained.micro_batch,
+        "captured": trained.captured,
+        "compile": trained.compiled,
+        "step_notes": trained.notes,
     }
 
 

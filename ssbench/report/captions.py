@@ -9,6 +9,7 @@ from ssbench.analysis import facts, gaps, stats, wording
 from ssbench.analysis.facts import split_words
 from ssbench.analysis.grouping import UNPROTECTED
 from ssbench.analysis.rows import UNFAIR, Row, best, by_budget, differing, rivals, twins
+from ssbench.storage.view import Caption
 
 
 def table_caption(rows: Sequence[Row]) -> str:
@@ -29,6 +30,15 @@ def table_caption(rows: Sequence[Row]) -> str:
         *gap_words(rows),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def short_caption(rows: Sequence[Row]) -> str:
+    """Return the caption of a table for readers who know the terms."""
+    like = rows[0].like
+    groups = list(by_budget(rows).values())
+    bold = any(best(group) for group in groups if rivals(group))
+    rule = " Bold: best at its budget, or not distinguishable from it." if bold else ""
+    return f"{like.model} on {like.dataset}: test error{spread_words(rows)}.{rule}"
 
 
 SURGERY_CAPTION = (
@@ -60,6 +70,17 @@ DETAILS = (
     Detail("gaps", "Differences to the best row", "against the best row", gaps.CAPTION),
     Detail("surgery", "Sizes after surgery, and its certificate", "after surgery", SURGERY_CAPTION),
 )
+
+
+def details(caption: Caption) -> list[Detail]:
+    """Return the tables after the main one: with a short caption their first sentence alone."""
+    if caption == "full":
+        return list(DETAILS)
+    first = {detail.part: f"{detail.caption.partition('. ')[0].rstrip('.')}." for detail in DETAILS}
+    return [
+        detail._replace(caption=first[detail.part] if caption == "short" else "")
+        for detail in DETAILS
+    ]
 
 
 def figure_caption(rows: Sequence[Row]) -> str:

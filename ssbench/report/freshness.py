@@ -9,6 +9,7 @@ from pathlib import Path
 from ssbench import __version__
 from ssbench.paths import bench_folder
 from ssbench.storage.files import checksum, write
+from ssbench.storage.view import FILE
 
 NOTE = ".rendered"
 """The file beside a report with the checksum of everything that it was rendered from."""
@@ -43,6 +44,7 @@ def forget(folder: Path) -> None:
 
 def _sources(folder: Path) -> Iterator[Path]:
     yield from sorted(folder.glob("*.jsonl"))
-    yield from (path for path in (folder / "experiment.json",) if path.is_file())
+    beside = (folder / "experiment.json", folder / FILE)
+    yield from (path for path in beside if path.is_file())
     yield from sorted(bench_folder().glob("*.csv"))
     yield from sorted(bench_folder().glob("claims/*.toml"))

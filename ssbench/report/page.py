@@ -19,8 +19,10 @@ from ssbench.analysis.rows import Row, by_table, make_rows, twins
 from ssbench.report.captions import figure_caption
 from ssbench.report.figures import FIRST
 from ssbench.report.formats.escape import slug
+from ssbench.report.selection import check_rows
 from ssbench.report.tables import Table, make_table
 from ssbench.storage.records import RunRecords
+from ssbench.storage.view import USUAL, View
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Page:
     overall: Overall
     limits: tuple[str, ...]
     published: tuple[Published, ...]
+    view: View
 
 
 @dataclass(frozen=True)
@@ -88,14 +91,19 @@ class Beside:
     Attributes:
         claims: files of claims.
         published: rows of the literature.
+        view: what the tables show, and how.
     """
 
     claims: Sequence[Path] = ()
     published: Sequence[Published] = ()
+    view: View = USUAL
 
 
 def make_page(
-    runs: Sequence[RunRecords], claims: Sequence[Path] = (), published: Sequence[Published] = ()
+    runs: Sequence[RunRecords],
+    claims: Sequence[Path] = (),
+    published: Sequence[Published] = (),
+    view: View = USUAL,
 ) -> Page:
     """Make the report of all runs of an experiment, at least one.
 
@@ -103,12 +111,20 @@ def make_page(
         runs: of one experiment.
         claims: files of claims; those about other experiments are ignored.
         published: rows of the literature; a table shows those of its network and data set.
+        view: what the tables show, and how.
+
+    Raises:
+        BadInputError: the view names a row or column that does not exist.
     """
-    return _page(runs[0].final.experiment, [("", runs)], (), Beside(claims, published))
+    beside = Beside(claims, published, view)
+    return _page(runs[0].final.experiment, [("", runs)], (), beside)
 
 
 def make_merged_page(
-    merged: Merged, claims: Sequence[Path] = (), published: Sequence[Published] = ()
+    merged: Merged,
+    claims: Sequence[Path] = (),
+    published: Sequence[Published] = (),
+    view: View = USUAL,
 ) -> Page:
     """Make one report of several experiments; incomparable ones get separate tables."""
     experiments = list(dict.fromkeys(run.final.experiment for run in merged.runs))
@@ -117,7 +133,8 @@ def make_merged_page(
         for parts in merged.parts.values()
         for part in parts
     ]
-    return _page(wording.listing(experiments), groups, merged.warnings, Beside(claims, published))
+    beside = Beside(claims, published, view)
+    return _page(wording.listing(experiments), groups, merged.warnings, beside)
 
 
 def _apart(part: Part) -> str:
@@ -138,7 +155,8 @@ def _page(
         made, replaced = make_rows(runs)
         rows, older = rows + made, older + replaced
         tables = by_table(made).values()
-        sections += [_section(group, apart, beside.published) for group in tables]
+        sections += [_section(group, apart, beside) for group in tables]
+    check_rows(rows, beside.view)
     all_runs = [run for _, runs in groups for run in runs]
     whole = overall([s.rows for s in sections], _settled(all_runs, beside.claims))
     parts = [(section.title, section.rows, section.findings) for section in sections]
@@ -157,13 +175,15 @@ def _page(
         overall=whole,
         limits=limits(parts, whole),
         published=tuple(beside.published),
+        view=beside.view,
     )
 
 
-def _section(rows: Sequence[Row], apart: str, published: Sequence[Published]) -> Section:
-    table = make_table(rows, published)
+def _section(rows: Sequence[Row], apart: str, beside: Beside) -> Section:
+    table = make_table(rows, beside.published, beside.view)
     named = replace(table, dataset=f"{table.dataset}{apart}")
-    return Section(tuple(rows), named, "", figure_caption(rows), findings(rows))
+    caption = "" if beside.view.caption == "none" else figure_caption(rows)
+    return Section(tuple(rows), named, "", caption, findings(rows))
 
 
 def _settled(runs: Sequence[RunRecords], files: Sequence[Path]) -> list[claims_.Settled]:

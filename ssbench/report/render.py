@@ -10,8 +10,9 @@ from ssbench.analysis.frame import as_parquet
 from ssbench.analysis.limits import NOTHING_OPEN
 from ssbench.analysis.merge import merge
 from ssbench.analysis.published import Published, matching
-from ssbench.analysis.rows import Row, printed
+from ssbench.analysis.rows import Row
 from ssbench.errors import BadInputError
+from ssbench.paths import install
 from ssbench.report import captions
 from ssbench.report.figures import draw, draw_overall
 from ssbench.report.figures.chart import Figure
@@ -23,7 +24,9 @@ from ssbench.report.formats.csv import as_csv
 from ssbench.report.formats.drilldown import drilldown
 from ssbench.report.formats.environment import FORMATS, OPTIONAL, check, environment, write
 from ssbench.report.page import SETUP, Page, make_merged_page, make_page
+from ssbench.report.tables import arranged, csv_columns
 from ssbench.storage.records import read_runs
+from ssbench.storage.view import USUAL, View
 
 TEXTS = ("md", "tex", "html")
 """The text formats; each table gets its figure as a file."""
@@ -35,6 +38,7 @@ def render(
     formats: Sequence[str],
     claims: Sequence[Path] = (),
     published: Sequence[Published] = (),
+    view: View = USUAL,
 ) -> list[Path]:
     """Write the report of one experiment, or a joint report of several.
 
@@ -46,6 +50,7 @@ def render(
             "svg", "png" and "pdf" write every figure in that format.
         claims: files of claims, see `ssbench.analysis.claims`.
         published: rows of the literature; a table shows those of its network and data set.
+        view: what the tables show, and how.
 
     Returns:
         The files written.
@@ -53,16 +58,16 @@ def render(
     Raises:
         BadInputError: no records, a line that is not a record, several experiments in one folder,
             an unknown format or one whose library is missing, a file of claims that does not match,
-            or ``out`` cannot be written.
+            a row or column that does not exist, or ``out`` cannot be written.
     """
     check(formats, (*FORMATS, *OPTIONAL))
     several = [folders] if isinstance(folders, Path) else folders
     if len(several) == 1:
-        page = make_page(read_runs(several[0]), claims, published)
+        page = make_page(read_runs(several[0]), claims, published, view)
     else:
-        page = make_merged_page(merge(several), claims, published)
+        page = make_merged_page(merge(several), claims, published, view)
     files: dict[str, bytes] = {}
-    drawn = _draw(page) if set(formats) - {"csv", "parquet"} else Drawn({}, [])
+    drawn = drawn_for(page) if set(formats) - {"csv", "parquet"} else Drawn({}, [])
     files |= _images(drawn, formats)
     for kind in dict.fromkeys(formats):
         if kind not in KINDS:
@@ -88,7 +93,8 @@ class Drawn:
         return {stem: group[0] for stem, group in self.sections.items() if group[0].stem == stem}
 
 
-def _draw(page: Page) -> Drawn:
+def drawn_for(page: Page) -> Drawn:
+    """Draw every figure of a page that has data."""
     looks = Looks.of(page.rows)
     drawn = {}
     for section in page.sections:
@@ -130,7 +136,8 @@ def _images(drawn: Drawn, formats: Sequence[str]) -> dict[str, bytes]:
 
 def _content(page: Page, kind: str, drawn: Drawn) -> bytes:
     if kind == "csv":
-        return as_csv(page.rows, page.published).encode()
+        shown = arranged(page.rows, page.view)
+        return as_csv(page.rows, page.published, shown, csv_columns(page.view)).encode()
     if kind == "parquet":
         return _parquet(page)
     template = environment(kind).get_template(f"report.{kind}.j2")
@@ -140,17 +147,22 @@ def _content(page: Page, kind: str, drawn: Drawn) -> bytes:
         figures=drawn,
         charts=charts(drawn.all) if kind == "html" else None,
         runs=as_json(drilldown(_opened(page))) if kind == "html" else "",
-        details=captions.DETAILS,
+        details=captions.details(page.view.caption),
         nothing_open=NOTHING_OPEN,
         setup=SETUP,
     ).encode()
+
+
+def as_text(page: Page, kind: str) -> str:
+    """Return a report without its figures, as Markdown or LaTeX ("md", "tex")."""
+    return _content(page, kind, Drawn({}, [])).decode()
 
 
 def _opened(page: Page) -> dict[str, list[Row]]:
     """Return the rows whose runs a page shows: each table's printed rows, then those of figures."""
     found = {}
     for section in page.sections:
-        shown = dict.fromkeys(printed(section.rows))
+        shown = dict.fromkeys(section.table.shown)
         found[section.stem] = list(shown | dict.fromkeys(section.rows))
     return found
 
@@ -160,5 +172,5 @@ def _parquet(page: Page) -> bytes:
         return as_parquet([run for row in page.rows for run in (*row.done, *row.failed)])
     except ImportError as error:
         raise BadInputError(
-            f"--format parquet: {error.name or 'pyarrow'} is missing; pip install ssbench[parquet]"
+            f"--format parquet: {error.name or 'pyarrow'} is missing; {install('parquet')}"
         ) from error

@@ -12,8 +12,8 @@ from ssbench.analysis.gaps import TITLES, gaps
 from ssbench.analysis.notes import Note, notes, warnings
 from ssbench.analysis.published import Published, matching
 from ssbench.analysis.rows import Row, best, by_budget, printed
-from ssbench.report import citations
-from ssbench.report.captions import table_caption
+from ssbench.report import citations, selection
+from ssbench.report.captions import short_caption, table_caption
 from ssbench.report.columns import (
     MACS,
     MACS_PRUNED,
@@ -24,6 +24,7 @@ from ssbench.report.columns import (
     kept,
     top1,
 )
+from ssbench.storage.view import USUAL, View
 
 Part = Literal["usual", "extra", "gaps", "surgery"]
 
@@ -74,6 +75,8 @@ class Table:
     warnings: tuple[str, ...]
     layer_names: tuple[str, ...]
     layers: tuple[Layers, ...]
+    shown: tuple[Row, ...]
+    """The rows of the groups, in their order."""
 
     @property
     def compared(self) -> bool:
@@ -134,7 +137,9 @@ COLUMNS: Mapping[Part, tuple[Column, ...]] = {
 """Columns of every format; columns for wide formats; and columns of the table after surgery."""
 
 
-def make_table(rows: Sequence[Row], published: Sequence[Published] = ()) -> Table:
+def make_table(
+    rows: Sequence[Row], published: Sequence[Published] = (), view: View = USUAL
+) -> Table:
     """Make the table of one (data set, model) from its rows in printing order.
 
     A row without a floor is left out if its twin with a floor is the same network.
@@ -142,33 +147,80 @@ def make_table(rows: Sequence[Row], published: Sequence[Published] = ()) -> Tabl
     Args:
         rows: at least one.
         published: rows of the literature; those of this network and data set come last.
+        view: what is shown, and how; bold and differences are by all rows.
+
+    Raises:
+        BadInputError: the view names an unknown column.
     """
     like = rows[0].like
     cited = citations.cite(matching(published, like.dataset, like.model))
-    shown = printed(rows)
-    found = notes(shown)
-    titles: dict[Part, tuple[str, ...]] = {
-        part: tuple(column.title for column in columns) for part, columns in COLUMNS.items()
-    }
-    names = layers_in_order(shown)
-    groups = by_budget(shown)
-    layers = [_layers(wording.asked(*budget), group, names) for budget, group in groups.items()]
+    every = printed(rows)
+    columns = _columns(view)
+    groups = [_Budget(group, _arranged(group, view)) for group in by_budget(every).values()]
+    groups = [group for group in groups if group.shown]
+    visible = [row for group in groups for row in group.shown]
+    found = notes(visible)
+    names = layers_in_order(visible)
+    layers = [_layers(group.title, group.shown, names) for group in groups]
+    full = " ".join([table_caption(rows), *cited.caption])
+    hidden = len(every) - len(visible)
     return Table(
         dataset=like.dataset,
         model=like.model,
-        caption=" ".join([table_caption(rows), *cited.caption]),
-        titles=titles | {"gaps": TITLES},
-        groups=(*(_group(budget, found) for budget in groups.values()), *_published(cited)),
+        caption=selection.caption(full, short_caption(rows), view, hidden),
+        titles={part: tuple(c.title for c in cs) for part, cs in columns.items()}
+        | {"gaps": TITLES},
+        groups=(*(_group(group, found, columns) for group in groups), *_published(cited, columns)),
         notes=tuple(found),
         sources=cited.notes,
         warnings=tuple(warnings(rows)),
         layer_names=tuple(names),
         layers=tuple(layer for layer in layers if layer.lines),
+        shown=tuple(visible),
     )
 
 
-def _group(rows: Sequence[Row], found: Sequence[Note]) -> Group:
-    bold, apart = best(rows), gaps(rows)
+Columns = Mapping[Part, Sequence[Column]]
+_USUAL = (*COLUMNS["usual"], *COLUMNS["extra"])
+
+
+def _columns(view: View) -> Columns:
+    """Return the columns of each part; chosen ones take the place of the usual and the extra."""
+    chosen = selection.chosen(view, _USUAL)
+    if chosen is None:
+        return COLUMNS
+    return {**COLUMNS, "usual": [each.column for each in chosen], "extra": ()}
+
+
+@dataclass(frozen=True)
+class _Budget:
+    """All rows of one budget, and those that are shown."""
+
+    rows: Sequence[Row]
+    shown: Sequence[Row]
+
+    @property
+    def title(self) -> str:
+        return wording.asked(*self.rows[0].budget)
+
+
+def _arranged(rows: Sequence[Row], view: View) -> list[Row]:
+    return selection.sorted_rows(selection.shown(rows, view), view, _USUAL)
+
+
+def arranged(rows: Sequence[Row], view: View) -> list[Row]:
+    """Return the rows that a view shows, budget by budget in its order."""
+    return [row for group in by_budget(rows).values() for row in _arranged(group, view)]
+
+
+def csv_columns(view: View) -> list[str] | None:
+    """Return the columns of the CSV that a view asks for; None: all."""
+    chosen = selection.chosen(view, _USUAL)
+    return None if chosen is None else [key for each in chosen for key in each.csv]
+
+
+def _group(budget: _Budget, found: Sequence[Note], columns: Columns) -> Group:
+    bold, apart = best(budget.rows), gaps(budget.rows)
     lines = [
         Line(
             name=row.name,
@@ -176,18 +228,18 @@ def _group(rows: Sequence[Row], found: Sequence[Note]) -> Group:
             error=ERROR.write(row),
             bold=row in bold,
             n=str(len(row.done)),
-            cells=_cells(row) | {"gaps": apart.get(row, (wording.ABSENT,) * len(TITLES))},
+            cells=_cells(row, columns) | {"gaps": apart.get(row, (wording.ABSENT,) * len(TITLES))},
         )
-        for row in rows
+        for row in budget.shown
     ]
-    return Group(wording.asked(*rows[0].budget), tuple(lines))
+    return Group(budget.title, tuple(lines))
 
 
-def _cells(row: Row) -> dict[Part, tuple[str, ...]]:
-    return {part: tuple(column.write(row) for column in cs) for part, cs in COLUMNS.items()}
+def _cells(row: Row, columns: Columns) -> dict[Part, tuple[str, ...]]:
+    return {part: tuple(column.write(row) for column in cs) for part, cs in columns.items()}
 
 
-def _published(cited: citations.Cited) -> list[Group]:
+def _published(cited: citations.Cited, columns: Columns) -> list[Group]:
     lines = [
         Line(
             name=quote.name,
@@ -195,7 +247,7 @@ def _published(cited: citations.Cited) -> list[Group]:
             error=ERROR.quote(quote),
             bold=False,
             n=wording.ABSENT,
-            cells={part: tuple(c.quote(quote) for c in cs) for part, cs in COLUMNS.items()},
+            cells={part: tuple(c.quote(quote) for c in cs) for part, cs in columns.items()},
         )
         for quote, marks in cited.marks.items()
     ]

@@ -386,6 +386,17 @@ class Record(BaseModel):
         "cost",
         details=True,
     )
+    captured: bool | None = key(
+        "whether the training's steps were recorded and replayed as CUDA graphs; none: on a CPU",
+        "cost",
+        details=True,
+    )
+    step_notes: list[str] | None = key(
+        "what a training did not do, and why: capture its steps, compile, or use deterministic "
+        "kernels",
+        "cost",
+        details=True,
+    )
     diverged_epoch: Count | None = key(
         "in a failed record: the first epoch of the stage whose mean loss is not a finite number; "
         "none: it failed for another reason",

@@ -1,8 +1,11 @@
-"""Read TOML files that people write, within limits that no sensible file meets."""
+"""Read TOML files that people write, within limits that no sensible file meets; write values."""
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +63,46 @@ def refuse_depth(content: Any, place: str) -> None:
         if not level:
             return
     raise BadInputError(f"{place}: {_DEEP}")
+
+
+def toml_value(value: Any, place: str) -> str:
+    """Write a value of Python as TOML in one line, also numpy's numbers and paths.
+
+    Raises:
+        BadInputError: TOML has no such value; names ``place``.
+    """
+    value = value.item() if hasattr(value, "item") else value
+    match value:
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return repr(value)
+        case str() | Path():
+            return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+        case Mapping():
+            pairs = (
+                f"{toml_key(key, place)} = {toml_value(inner, f'{place}.{key}')}"
+                for key, inner in value.items()
+            )
+            return f"{{ {', '.join(pairs)} }}"
+        case Sequence():
+            inner = (toml_value(each, f"{place}.{i}") for i, each in enumerate(value))
+            return f"[{', '.join(inner)}]"
+    raise BadInputError(
+        f"{place}: {value!r} is no value of an experiment; give text, a number, True or False, a "
+        "list or a dict"
+    )
+
+
+def toml_key(key: Any, place: str) -> str:
+    """Write a key of a table, quoted if it must be.
+
+    Raises:
+        BadInputError: it is not text; names ``place``.
+    """
+    if not isinstance(key, str):
+        raise BadInputError(f"{place}: the key {key!r} is not text")
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml_value(key, place)
 
 
 _DEEP = "nested too deeply; write flat tables and lists"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ssbench.errors import BadInputError, DamagedError
+from ssbench.paths import install
 from ssbench.storage.folders import FolderStore, LocalFolderStore, valid
 from ssbench.storage.locks import sweep
 from ssbench.storage.manifest import MANIFEST, REMEDY, Manifest
@@ -123,15 +124,19 @@ class UrlFolderStore(FolderStore):
         return found
 
 
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+"""By the kind of address, the extra of pyproject.toml that it needs."""
+
+
 def _connect(url: str) -> tuple[Any, str]:
     import fsspec
 
     try:
         files, root = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise BadInputError(
-            f"--cache {url}: {error}; install what this kind of address needs, or name a folder"
-        ) from error
+        extra = _EXTRAS.get(url.partition("://")[0])
+        remedy = install(extra) if extra else "install what this kind of address needs"
+        raise BadInputError(f"--cache {url}: {error}; {remedy}, or name a folder") from error
     return files, str(root)
 
 

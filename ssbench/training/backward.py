@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssbench.errors import NoRoomError, RunFailedError
+from ssbench.training.compiled import Compiled
 from ssbench.training.device import clear_cache
 from ssbench.training.distributed.single import SingleProcess
 from ssbench.training.precision import products
+from ssbench.training.recipe import Precision
 from ssbench.training.rng import Draws, draws, restore_draws
 from ssbench.training.stopwatch import Stopwatch
 
@@ -47,12 +49,14 @@ class Backward:
     """Computes gradients, batch by batch.
 
     Args:
-        plain: ``forward`` without compilation; None: ``forward`` is not compiled either. Used when
-            the logits and gradients of several calls are needed at once.
+        compiles: the number format in which to compile the gradient of batches as large as the
+            first one; None: compile nothing.
 
     Attributes:
         micro_batch: number of images per pass through the network; None: the whole batch.
-        priced: times the penalties.
+        priced: times the penalties; not those of a compiled gradient, which has no such part.
+        compiled: computes loss, logits and gradients of a whole batch; None: not compiled.
+        notes: why it is not, though it was asked for.
     """
 
     def __init__(
@@ -62,10 +66,12 @@ class Backward:
         penalty: Callable[[], Tensor | None],
         optimiser: torch.optim.Optimizer,
         spread: SingleProcess,
-        plain: Callable[[Tensor], Tensor] | None = None,
+        compiles: Precision | None = None,
     ) -> None:
         self._network, self._forward, self._penalty = network, forward, penalty
-        self._optimiser, self._spread, self._plain = optimiser, spread, plain or forward
+        self._optimiser, self._spread, self._compiles = optimiser, spread, compiles
+        self.compiled: Compiled | None = None
+        self.notes: list[str] = []
         self._device = next(network.parameters()).device
         self.micro_batch: int | None = None
         self.priced = Stopwatch(self._device)
@@ -84,19 +90,19 @@ class Backward:
             NoRoomError: memory is too small even for half a batch, or the network cannot be
                 trained in parts; says how many images would fit.
         """
+        if self._compiles:
+            self._compile(images, labels, self._compiles)
+            self._compiles = None
         before = draws(self._device)
         try:
             return self._pass(images, labels, before)
         except _SHORT as error:
             if not out_of_memory(error):
                 raise
-            said = _first_line(error)
+            said = first_line(error)
         # Only here, outside the handler, nothing holds on to what the failed pass made.
-        self._release()
-        if self._forward is not self._plain:
-            self._forward = self._plain
-            torch.compiler.reset()  # CUDA graphs hold the memory of everything they compute
-            clear_cache(self._device)
+        self.release()
+        self.compiled = None
         if (
             self._spread.share.of > 1
         ):  # trying what fits would need the other processes to try the same
@@ -112,20 +118,34 @@ class Backward:
                 return self._pass(images, labels, before)
             except _SHORT:
                 why_not = "half did not fit either"
-        self._release()
+        self.release()
         raise NoRoomError(self._advice(images, labels, said, why_not))
 
+    def _compile(self, images: Tensor, labels: Tensor, precision: Precision) -> None:
+        """Compile the gradient; if that fails, say so and go on without."""
+        try:
+            self.compiled = Compiled(
+                self._network, self._forward, self._checked_penalty, precision, (images, labels)
+            )
+        except RunFailedError as error:
+            self.notes.append(f"not compiled: {error}")
+            self.release()
+
     def _pass(self, images: Tensor, labels: Tensor, before: Draws) -> tuple[Tensor, Tensor]:
-        self._optimiser.zero_grad()
         size = self.micro_batch
         if size is None or size >= len(labels):
-            return self._whole(images, labels)
+            return self.whole(images, labels)
+        self._optimiser.zero_grad()
         return self._in_parts(images, labels, size, before)
 
-    def _whole(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def whole(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Do the same for a whole batch, and leave a lack of memory to the caller."""
+        self._optimiser.zero_grad()
+        if self.compiled and self.compiled.takes(images):
+            return self.compiled(images, labels)
         logits = self._forward(images)
         loss = F.cross_entropy(logits, labels)
-        self._backward(loss, self._priced())
+        self._backward(loss, self.priced.time(self._checked_penalty))
         return loss.detach(), logits.detach()
 
     def _in_parts(
@@ -138,16 +158,16 @@ class Backward:
         for some, of_some in parts:
             if logits:
                 restore_draws(before, self._device)
-            logits.append(self._plain(some))
+            logits.append(self._forward(some))
             loss = F.cross_entropy(logits[-1], of_some, reduction="sum") / len(labels)
             last = len(logits) * size >= len(labels)
-            self._backward(loss, self._priced() if last else None)
+            self._backward(loss, self.priced.time(self._checked_penalty) if last else None)
             logits[-1] = logits[-1].detach()
             sums.append(loss.detach())
         return torch.stack(sums).sum(), torch.cat(logits)
 
-    def _priced(self) -> Tensor | None:
-        penalty = self.priced.time(self._penalty)
+    def _checked_penalty(self) -> Tensor | None:
+        penalty = self._penalty()
         if penalty is not None and not penalty.requires_grad and bool(penalty != 0):
             raise RunFailedError(
                 "the penalty depends on no parameter that trains, so that it would do nothing; "
@@ -215,11 +235,11 @@ class Backward:
         if len(labels) == 1 and any(isinstance(m, _BatchNorm) for m in self._network.modules()):
             return False  # one value has no variance
         try:
-            self._whole(images, labels)
+            self.whole(images, labels)
         except _SHORT:
             return False
         finally:
-            self._release()
+            self.release()
         return True
 
     def _ballast(self) -> list[Tensor]:
@@ -235,10 +255,12 @@ class Backward:
         except _SHORT:
             return []
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Free what a failed pass left."""
         self._optimiser.zero_grad()
         clear_cache(self._device)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message."""
     return next(iter(str(error).splitlines()), "").strip() or type(error).__name__

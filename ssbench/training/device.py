@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
+from ssbench import __version__
 from ssbench.errors import BadInputError
 from ssbench.paths import checkout
 
-LIBRARIES = ("ssbench", "torch", "torchvision", "torch-pruning", "fvcore", "numpy")
+LIBRARIES = ("torch", "torchvision", "torch-pruning", "fvcore", "numpy")
 
 
 def resolve(name: str) -> torch.device:
@@ -86,14 +87,18 @@ def is_lost(device: torch.device) -> bool:
     return False
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of ssbench and of the libraries that results depend on."""
+    return {"ssbench": __version__, **{name: version(name) for name in LIBRARIES}}
+
+
 def describe(device: torch.device) -> dict[str, Any]:
     """Name the hardware and the versions behind a measurement."""
-    versions = {name: version(name) for name in LIBRARIES}
     return {
         "device": device.type,
         "device_name": name(device),
         "threads": torch.get_num_threads(),
-        "versions": {**versions, "python": platform.python_version()},
+        "versions": {**versions(), "python": platform.python_version()},
         "commit": _commit(),
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 
 from ssbench.data.batches import Batches
 from ssbench.data.loader import batch_sizes
-from ssbench.errors import DivergedError
 from ssbench.models.state_dict import restore
 from ssbench.seeds import derive
 from ssbench.training.backward import Backward
@@ -25,22 +23,17 @@ from ssbench.training.checkpoint import (
     optimiser_tensors,
     restore_optimiser,
 )
+from ssbench.training.clock import Clock
 from ssbench.training.distributed.single import SingleProcess
-from ssbench.training.precision import compiling, forward, products
+from ssbench.training.graphs import own_stream
+from ssbench.training.precision import forward, products
 from ssbench.training.provenance import Origin, extended, origin
 from ssbench.training.recipe import ParameterGroup, Recipe
+from ssbench.training.repeatable import deterministic
 from ssbench.training.rng import draws, restore_draws
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """The result of one epoch; error in percent, loss per image (cross-entropy)."""
-
-    number: int
-    of: int
-    loss: float
-    error: float
-    images_per_second: float
+from ssbench.training.steps import Parts, Steps
+from ssbench.training.tally import Epoch as Epoch
+from ssbench.training.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -54,6 +47,9 @@ class Trained:
         resumed: number of times another process resumed the training.
         micro_batch: number of images per pass, if a whole batch did not fit into memory; else None.
         trained_on: where the epochs were computed, if not all in one place; else None.
+        captured: whether steps were recorded and replayed; None: on a CPU.
+        compiled: whether the gradient was compiled.
+        notes: what was asked for or is usual, and was not done, and why; None: nothing.
     """
 
     loss: float | None
@@ -65,6 +61,9 @@ class Trained:
     resumed: int
     micro_batch: int | None
     trained_on: list[Origin] | None
+    captured: bool | None
+    compiled: bool
+    notes: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -101,63 +100,81 @@ def train(
         NoRoomError: a step does not fit into memory.
         Stopped: someone asked the process to end; the epoch is saved.
     """
-    course = _Course(model, recipe, loader, seed, hooks)
+    device = next(model.parameters()).device
     model.train()
-    with hooks.saver.under_way(), compiling(recipe.compile):
+    with hooks.saver.under_way(), deterministic(device), own_stream(device):
+        course = _Course(model, recipe, loader, seed, hooks)
         saved = hooks.saver.resume(model)
         if saved:
             course.go_on_from(saved)
         for number in range(len(course.curve_loss) + 1, recipe.epochs + 1):
             began = time.perf_counter()
             with products(recipe.precision):
-                epoch = course.epoch(loader).epoch(number, recipe.epochs)
+                epoch = course.epoch().epoch(number, recipe.epochs)
             course.note(epoch)
             listen(epoch)
             course.seconds += time.perf_counter() - began
             hooks.saver.after_epoch(number, recipe.epochs, course.saved)
-        course.optimiser.zero_grad()  # gradients may lie in the memory of CUDA graphs
+        course.close()
     return course.trained(recipe.epochs * len(loader.split))
 
 
 class _Course:
-    """The steps of one training; no step waits for the device."""
+    """The epochs of one training; no step waits for the device."""
 
     def __init__(
         self, model: nn.Module, recipe: Recipe, loader: Batches, seed: int, hooks: Hooks
     ) -> None:
         self.model, self.recipe, self.hooks, self.spread = model, recipe, hooks, hooks.spread
         self.optimiser = _optimiser(model, recipe, hooks.groups)
-        self.rates = [group["lr"] for group in self.optimiser.param_groups]
         self.sizes = batch_sizes(len(loader.split), recipe.batch_size)
-        self.steps = recipe.epochs * len(self.sizes)
         self.generators = [
             torch.Generator().manual_seed(derive(seed, purpose))
             for purpose in ("order", "augmentation")
         ]
-        self.done, self.seconds, self.resumed = 0, 0.0, 0
+        self.seconds, self.resumed = 0.0, 0
         self.curve_loss: list[float] = []
         self.curve_error: list[float] = []
         self.device = next(model.parameters()).device
         self.here, self.before = origin(self.device, self.spread.share.of), list[Origin]()
         network = self.spread.network(model)
-        plain = call = forward(network, self.device, recipe.precision, compiled=False)
-        if recipe.compile:
-            call = forward(network, self.device, recipe.precision, compiled=True)
-        self.backward = Backward(model, call, hooks.penalty, self.optimiser, self.spread, plain)
+        call = forward(network, self.device, recipe.precision)
+        compiles = recipe.precision if recipe.compile else None
+        self.backward = Backward(model, call, hooks.penalty, self.optimiser, self.spread, compiles)
+        self.feed, self.tally = loader.feed(), Tally(self.device)
+        steps = len(self.sizes)
+        self.clock = Clock(self.optimiser, recipe.rate, recipe.epochs * steps, steps, self.device)
+        self.steps = Steps(self._parts())
 
-    def epoch(self, loader: Batches) -> _Tally:
+    def _parts(self) -> Parts:
+        return Parts(
+            self.model,
+            self.feed,
+            self.clock,
+            self.backward,
+            self.optimiser,
+            self.tally,
+            self.spread,
+            self.hooks.after_step,
+            self.device,
+        )
+
+    def epoch(self) -> Tally:
         """Take one step for each batch."""
-        tally = _Tally()
-        for images, labels in self.spread.batches(loader.shuffled(*self.generators), self.sizes):
-            factor = self.recipe.rate(self.done / self.steps)
-            for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
-                group["lr"] = rate * factor
-            tally.add(*self.backward(images, labels), labels, self.spread.own(labels))
-            self.optimiser.step()
-            self.done += 1
-            self.hooks.after_step(self.done / self.steps)
-        self.spread.close(tally)
-        return tally
+        self.feed.begin(*self.generators)
+        self.clock.begin(len(self.curve_loss) * len(self.sizes))
+        self.tally.begin()
+        self.steps.begin(self.sizes, self.recipe.epochs - len(self.curve_loss))
+        for size in self.sizes:
+            self.spread.begin_step(size)
+            self.steps.take(size)
+        self.spread.close(self.tally)
+        return self.tally
+
+    def close(self) -> None:
+        """Free what only the steps needed."""
+        self.steps.close()
+        self.optimiser.zero_grad()  # gradients may lie in the memory of a recorded step
 
     def note(self, epoch: Epoch) -> None:
         self.curve_loss.append(epoch.loss)
@@ -175,6 +192,9 @@ class _Course:
             self.resumed,
             self.backward.micro_batch,
             origins if len(origins := self._origins()) > 1 else None,
+            self.steps.captured,
+            self.backward.compiled is not None,
+            [*self.backward.notes, *self.steps.notes] or None,
         )
 
     def _origins(self) -> list[Origin]:
@@ -212,15 +232,21 @@ class _Course:
         self.seconds, self.resumed = facts["seconds"], facts["resumed"] + 1
         self.before = facts["origins"]
         self.curve_loss, self.curve_error = facts["curve_loss"], facts["curve_error"]
-        self.done = len(self.curve_loss) * len(self.sizes)
         self.backward.priced.seconds = facts["penalty_seconds"]
         self.backward.micro_batch = facts["micro_batch"]
         restore_draws(saved.part("draws:"), self.device)
 
 
-def _optimiser(
+def optimiser_groups(
     model: nn.Module, recipe: Recipe, own: list[ParameterGroup]
-) -> torch.optim.Optimizer:
+) -> list[dict[str, object]]:
+    """Return the parameter groups for an optimiser of torch; the first has the recipe's settings.
+
+    Args:
+        model: the network.
+        recipe: learning rate and weight decay.
+        own: the parameters with settings of their own.
+    """
     taken = {id(parameter) for group in own for parameter in group.params}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
     groups: list[dict[str, object]] = [{"params": rest}]
@@ -228,8 +254,22 @@ def _optimiser(
         decay = recipe.weight_decay if group.weight_decay is None else group.weight_decay
         rate = recipe.lr * group.lr_scale
         groups.append({"params": group.params, "weight_decay": decay, "lr": rate})
+    return groups
+
+
+def _optimiser(
+    model: nn.Module, recipe: Recipe, own: list[ParameterGroup]
+) -> torch.optim.Optimizer:
+    groups = optimiser_groups(model, recipe, own)
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        on_gpu = next(model.parameters()).device.type == "cuda"
+        return torch.optim.Adam(
+            groups,
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+            capturable=on_gpu,  # keeps the number of the step on the device
+        )
     return torch.optim.SGD(
         groups,
         lr=recipe.lr,
@@ -238,26 +278,3 @@ def _optimiser(
         weight_decay=recipe.weight_decay,
         fused=True,  # one pass over all parameters
     )
-
-
-class _Tally:
-    """Sums over an epoch, kept on the device so that no step waits for it."""
-
-    def __init__(self) -> None:
-        self.began = time.perf_counter()
-        self.loss: Tensor | float = 0.0
-        self.wrong: Tensor | float = 0.0
-        self.images = 0
-
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor, own: int) -> None:
-        """Add a batch's mean loss and logits; only the first ``own`` images count."""
-        self.images += own
-        self.loss = self.loss + loss.double() * own
-        self.wrong = self.wrong + (logits.argmax(1) != labels)[:own].sum()
-
-    def epoch(self, number: int, of: int) -> Epoch:
-        loss = float(self.loss) / self.images
-        if not math.isfinite(loss):
-            raise DivergedError(loss, number, of)
-        error = 100 * float(self.wrong) / self.images
-        return Epoch(number, of, loss, error, self.images / (time.perf_counter() - self.began))

@@ -1,4 +1,4 @@
-"""Number formats of training, and how the network's forward pass is compiled.
+"""Number formats of training.
 
 They apply to training only. Evaluation, scores and certificates use float32, and torch may not
 round products to TF32 by itself.
@@ -53,22 +53,8 @@ def _set(switches: Sequence[tuple[Any, str]], values: Sequence[object]) -> None:
             setattr(place, name, value)
 
 
-@contextmanager
-def compiling(wanted: bool) -> Iterator[None]:
-    """Allow compilation inside this block, and drop everything compiled at its end.
-
-    Another network could not use it, but it would hold the memory of its CUDA graphs and count
-    towards the few variants of a network's code that torch compiles before it gives up.
-    """
-    try:
-        yield
-    finally:
-        if wanted:
-            torch.compiler.reset()
-
-
 def forward(
-    model: nn.Module, device: torch.device, precision: Precision, *, compiled: bool
+    model: nn.Module, device: torch.device, precision: Precision
 ) -> Callable[[Tensor], Tensor]:
     """Make the function from images [N, C, H, W] to float32 logits [N, classes] of a training.
 
@@ -76,29 +62,13 @@ def forward(
         model: the network; its parameters are read at every call.
         device: of the network.
         precision: see `ssbench.training.recipe.Precision`.
-        compiled: by torch.compile, within `compiling`; on CUDA with CUDA graphs, so that logits
-            and gradients are overwritten by the next call. The first step takes long.
     """
-    call = _compiled(model, device) if compiled else model
     if precision != "bf16":
-        return call
+        return model
 
     def lower(images: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16):
-            return call(images).float()
+            logits: Tensor = model(images)
+        return logits.float()
 
     return lower
-
-
-def _compiled(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
-    if device.type != "cuda":
-        return torch.compile(model, dynamic=False)
-    graphs = torch.compile(model, mode="reduce-overhead", dynamic=False)
-
-    def step(images: Tensor) -> Tensor:
-        # The graphs may overwrite what they left of the last step, even if it failed half way.
-        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        logits: Tensor = graphs(images)
-        return logits
-
-    return step

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssbench.errors import BadInputError
 from ssbench.method.search_space import Choice, LogUniform, Search, Space, Uniform, Value
+from ssbench.paths import install
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -76,7 +77,7 @@ def library() -> ModuleType:
     try:
         import optuna
     except ImportError as error:
-        raise BadInputError(f"tune: {error}; install ssbench[tune]") from error
+        raise BadInputError(f"tune: {error}; {install('tune')}") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     module: ModuleType = optuna
     return module

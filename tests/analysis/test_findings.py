@@ -423,7 +423,7 @@ def test_parquet_without_its_library_says_what_to_install(
     folder.row("a", [1.0])
     for name in ("pyarrow", "fastparquet"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(BadInputError, match=r"pip install ssbench\[parquet\]"):
+    with pytest.raises(BadInputError, match=r"uv sync --extra parquet"):
         render(folder.path, folder.path, ["parquet"])
 
 

@@ -3,6 +3,7 @@
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,20 +21,20 @@ def test_a_part_that_fails_keeps_none_of_the_others_from_running(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(_: Namespace, __: torch.device) -> Iterator[gpu.Row]:
-        yield "first", "1"
+        yield gpu.Row("first", "1")
         raise ValueError("a | b")
 
-    monkeypatch.setitem(gpu.PARTS, "waits", broken)
-    found = rows(monkeypatch, capsys, "--only", "waits", "precision")
-    assert "| `waits` | first | 1 |\n| `waits` | failed | ValueError: a / b |\n" in found
+    monkeypatch.setitem(gpu.PARTS, "repeats", (broken, 10))
+    found = rows(monkeypatch, capsys, "--only", "repeats", "precision")
+    assert "| `repeats` | first | 1 |\n| `repeats` | failed | ValueError: a / b |\n" in found
     assert found.count("| `precision` | largest relative error of ") == 2
 
 
 @pytest.mark.exhaustive
 def test_every_part_has_a_row(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    found = rows(monkeypatch, capsys, "--no-compile")
+    found = rows(monkeypatch, capsys, "--json", str(tmp_path / "rows.json"))
     assert "failed" not in found
     for part in gpu.PARTS:
         assert f"\n| `{part}` | " in found

@@ -224,7 +224,7 @@ def test_without_ray_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "ray", None)
     refused = invoke("run", tiny, "--executor", "ray")
     assert refused.code == 2
-    assert "pip install 'ssbench[ray]'" in refused.err
+    assert "uv sync --extra ray" in refused.err
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from torchvision.ops import StochasticDepth
 
 from ssbench.data.dataset import Split
 from ssbench.data.digits import digits
-from ssbench.data.loader import Loader
+from ssbench.data.loader import Loader, MemoryFeed
 from ssbench.errors import RunFailedError
 from ssbench.method.contract import Method, offer
 from ssbench.models.registry import MODELS
@@ -44,6 +44,17 @@ class Doubled:
 
     def shuffled(self, *generators: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         return ((images.double(), labels) for images, labels in self.loader.shuffled(*generators))
+
+    def feed(self) -> MemoryFeed:
+        return DoubledFeed(self.loader)
+
+
+class DoubledFeed(MemoryFeed):
+    """Its batches."""
+
+    def batch(self, size: int) -> tuple[Tensor, Tensor]:
+        images, labels = super().batch(size)
+        return images.double(), labels
 
 
 def method(name: str, **settings: Any) -> Method:

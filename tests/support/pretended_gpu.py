@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,8 +67,12 @@ class OnDevice(torch.Tensor):
         del types
         kwargs = dict(kwargs or {})
         _current[-1].judge(func, args, kwargs)
+        given, named = tree.tree_map(_plain, (args, kwargs))
         with torch._C._DisableTorchDispatch():
-            found = func(*tree.tree_map(_plain, args), **tree.tree_map(_plain, kwargs))
+            undo = _recording[-1].about_to(func, given) if _recording else None
+            found = func(*given, **named)
+            if undo is not None:
+                undo.append((func, given, named, found))
         if func._schema.is_mutable and not func._schema.name.startswith("aten::_fused"):
             changed = [a for a in tree.tree_leaves(args) if isinstance(a, Tensor)][:1]
             if isinstance(found, Tensor) and changed:
@@ -89,6 +93,77 @@ class OnDevice(torch.Tensor):
             memo[id(self)] = copy
         found: Tensor = memo[id(self)]
         return found
+
+
+class Graph:
+    """A `torch.cuda.CUDAGraph`: the operations on the device, with the tensors they work on.
+
+    Recording computes nothing that stays. Replaying does the same operations on the same tensors,
+    and puts what is new where the recorded results lie; it runs none of the Python between them.
+    """
+
+    def __init__(self) -> None:
+        self._done: list[tuple[Any, Any, Any, Any]] = []
+        self._before: list[tuple[Tensor, Tensor]] = []
+        self._drawn = torch.random.get_rng_state()
+
+    def about_to(self, func: Any, given: Any) -> list[tuple[Any, Any, Any, Any]]:
+        """Keep what an operation will change; return the list of what was done."""
+        if func._schema.is_mutable or func in _CHANGING:
+            tensors = [t for t in tree.tree_leaves(given) if isinstance(t, Tensor)]
+            self._before += [(t, t.detach().clone()) for t in tensors]
+        return self._done
+
+    def begin(self) -> None:
+        self._drawn = torch.random.get_rng_state()
+        _recording.append(self)
+
+    def end(self) -> None:
+        _recording.pop()
+        with torch.no_grad():
+            for tensor, value in reversed(self._before):
+                tensor.detach().copy_(value)
+        self._before.clear()
+        torch.random.set_rng_state(self._drawn)
+
+    def replay(self) -> None:
+        with torch._C._DisableTorchDispatch(), torch.no_grad():
+            for func, given, named, found in self._done:
+                inputs = {_storage(t) for t in tree.tree_leaves((given, named)) if _is(t)}
+                again = func(*given, **named)
+                for old, new in zip(tree.tree_leaves(found), tree.tree_leaves(again), strict=True):
+                    if _is(old) and _storage(old) not in inputs:
+                        old.detach().copy_(new)
+
+    def reset(self) -> None:
+        self._done.clear()
+
+
+class _Recorded:
+    """`torch.cuda.graph`."""
+
+    def __init__(self, graph: Graph, stream: object = None) -> None:
+        self._graph = graph
+        assert stream
+
+    def __enter__(self) -> None:
+        self._graph.begin()
+
+    def __exit__(self, *_: object) -> None:
+        self._graph.end()
+
+
+_recording: list[Graph] = []
+_CHANGING = {aten.native_batch_norm.default, aten._fused_sgd_.default, aten._fused_sgd_.tensor_lr}
+"""Operations that do not say that they change a tensor, and those that change lists of them."""
+
+
+def _is(value: object) -> bool:
+    return isinstance(value, Tensor)
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def _plain(value: Any) -> Any:
@@ -114,8 +189,11 @@ class Pretended(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.waits: list[str] = []
+        self.refuses = "default"
 
     def note(self, what: str) -> None:
+        if self.refuses == "error":
+            raise RuntimeError("called a synchronizing CUDA operation")
         ours = [
             f"{Path(frame.filename).name}:{frame.lineno}"
             for frame in traceback.extract_stack()
@@ -222,7 +300,8 @@ def _as_cpu(value: Any) -> Any:
 class _Moment:
     """A `torch.cuda.Event`; nothing takes time here."""
 
-    def __init__(self, enable_timing: bool = False) -> None:
+    def __init__(self, enable_timing: bool = False, external: bool = False) -> None:
+        assert external == bool(_recording)
         self._timing = enable_timing
 
     def record(self) -> None:
@@ -242,18 +321,26 @@ class _Moment:
 @contextmanager
 def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretended]:
     """Let there be one CUDA device within the block."""
+    idle = SimpleNamespace(is_capturing=lambda: bool(_recording), wait_stream=lambda _: None)
     answers: dict[str, Callable[..., Any]] = {
         "is_available": lambda: True,
-        "is_current_stream_capturing": lambda: False,
+        "is_current_stream_capturing": lambda: bool(_recording),
+        "CUDAGraph": Graph,
+        "graph": _Recorded,
+        "Stream": lambda _: idle,
+        "stream": lambda _: nullcontext(),
+        "current_stream": lambda _=None: idle,
+        "get_sync_debug_mode": lambda: _current[-1].refuses,
+        "set_sync_debug_mode": lambda mode: setattr(_current[-1], "refuses", mode),
         "device_count": lambda: 1,
         "current_device": lambda: 0,
         "set_device": lambda _: None,
         "synchronize": lambda _=None: None,
         "empty_cache": lambda: None,
         "get_device_name": lambda _=None: "a pretended GPU",
-        "get_device_properties": lambda _=None: SimpleNamespace(uuid="none"),
-        "get_rng_state": lambda _=None: torch.get_rng_state(),
-        "set_rng_state": lambda state, _=None: torch.set_rng_state(state),
+        "get_device_properties": lambda _=None: SimpleNamespace(uuid="none", major=9),
+        "get_rng_state": lambda _=None: torch.random.get_rng_state(),
+        "set_rng_state": lambda state, _=None: torch.random.set_rng_state(state),
         "max_memory_allocated": lambda _=None: 1 << 30,
         "max_memory_reserved": lambda _=None: 2 << 30,
         "reset_peak_memory_stats": lambda _=None: None,
@@ -262,7 +349,18 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretended]:
     }
     for name, answer in answers.items():
         monkeypatch.setattr(torch.cuda, name, answer)
-    idle = SimpleNamespace(is_capturing=lambda: False)
+    grouped = torch.optim.Optimizer._group_tensors_by_device_and_dtype
+
+    def grouped_there(*given: Any, **named: Any) -> Any:
+        groups = grouped(*given, **named)
+        return {(WHERE, kind): group for (_, kind), group in groups.items()}
+
+    place = "_group_tensors_by_device_and_dtype"
+    monkeypatch.setattr(torch.optim.Optimizer, place, staticmethod(grouped_there))
+    # The host draws nothing; what is drawn on the device comes from the CPU's generator.
+    drawn = torch.get_rng_state()
+    monkeypatch.setattr(torch, "get_rng_state", lambda: drawn)
+    monkeypatch.setattr(torch, "set_rng_state", lambda _: None)
     monkeypatch.setattr(torch.accelerator, "current_stream", lambda _=None: idle)
     # Parameters that move get other objects: the ones that there are cannot change their class.
     monkeypatch.setattr(torch, "_has_compatible_shallow_copy_type", lambda *_: False)

@@ -29,7 +29,7 @@ from tests.support.pretended_gpu import OnDevice, Pretended, pretended
 QUICK = ("gradual-magnitude", "grasp", "l0")
 """These do most things; the others are tried with the exhaustive tests."""
 DIFFERS = {"energy_joules", "peak_memory_bytes", "seconds_prune", "seconds_train"}
-DIFFERS |= {"seconds_penalty", "images_per_second"}
+DIFFERS |= {"seconds_penalty", "images_per_second", "captured"}
 
 
 def carried_out(run: Run, device: torch.device) -> list[tuple[Tensors, Record]]:

@@ -15,7 +15,7 @@ from ssbench.method.registry import discover
 from ssbench.models.registry import MODELS
 from ssbench.pruning.masking import keep_masked
 from ssbench.training.loop import Hooks, train
-from ssbench.training.precision import compiling, forward, products
+from ssbench.training.precision import products
 from ssbench.training.recipe import Precision, Recipe
 
 DATA = digits()
@@ -221,25 +221,3 @@ def test_the_older_switches_of_tf32_can_be_read_and_say_the_same(precision: Prec
             pass
         assert said() == [rounds, rounds, "high" if rounds else "highest"]
     assert said() == before
-
-
-def test_a_compiled_network_starts_a_step_of_its_cuda_graphs_and_is_given_up_in_the_end(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    done: list[str] = []
-
-    def compiled(model: nn.Module, **how: object) -> Callable[[Tensor], Tensor]:
-        done.append(f"compile {how['mode']}")
-        return lambda images: done.append("call") or model(images)  # type: ignore[func-returns-value]
-
-    monkeypatch.setattr(torch, "compile", compiled)
-    monkeypatch.setattr(torch.compiler, "reset", lambda: done.append("reset"))
-    mark = "cudagraph_mark_step_begin"
-    monkeypatch.setattr(torch.compiler, mark, lambda: done.append("step"))
-    with compiling(True):
-        call = forward(nn.Identity(), torch.device("cuda"), "fp32", compiled=True)
-        assert [float(call(torch.tensor(number))) for number in (1.0, 2.0)] == [1.0, 2.0]
-    assert done == ["compile reduce-overhead", "step", "call", "step", "call", "reset"]
-    with compiling(False):
-        pass
-    assert done.count("reset") == 1

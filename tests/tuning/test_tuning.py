@@ -385,7 +385,7 @@ def test_without_optuna_one_message_says_what_to_install(
     path = write(tmp_path / "bare.toml", SMALL + 'methods = [{ name = "l0" }]')
     ended = invoke("tune", path, "--trials", 1)
     assert ended.code == 2
-    assert "install ssbench[tune]" in ended.err
+    assert "; uv sync --extra tune" in ended.err
     assert not Path("results").exists()
 
 

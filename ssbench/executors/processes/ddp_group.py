@@ -16,6 +16,7 @@ from ssbench.executors.processes.ddp_worker import work_jointly
 from ssbench.executors.processes.process import Process
 from ssbench.executors.processes.worker import Began, Busy, Done, Failed, Halted, Message, Setup
 from ssbench.experiment.stage import Run, Stage
+from ssbench.paths import install
 from ssbench.training.distributed.launch import Place, meeting_point
 
 TIMEOUT = 600.0
@@ -39,7 +40,7 @@ def check(devices: int, device: torch.device, runs: Sequence[Run]) -> None:
             f"--devices {devices}: it always uses the first ones; choose --device cuda"
         )
     if find_spec("lightning_fabric") is None:
-        raise BadInputError(f"--devices {devices} needs: pip install 'ssbench[distributed]'")
+        raise BadInputError(f"--devices {devices} needs: {install('distributed')}")
     if any(stage.recipe and stage.recipe.compile for run in runs for stage in run.stages):
         raise BadInputError(f"--devices {devices}: trains without compile; set compile = false")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
+from types import ModuleType
 
 from ssbench.executors.processes.worker import ASK, END, Failed, Message, Setup, work
 from ssbench.experiment.stage import Stage
@@ -36,7 +38,8 @@ class Process:
         self.process: ForkServerProcess = context.Process(target=_begin, args=arguments)
         self.serves_once = bool(setup.method_module)
         _ensure_server()
-        self.process.start()  # the first one waits for the server's imports
+        with _without_main():
+            self.process.start()  # the first one waits for the server's imports
         child.close()
         self.stage: Stage | None = None
         self.lost = False
@@ -111,6 +114,17 @@ def _ensure_server() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the program that runs: a new process imports it, and a script would run itself again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _begin(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssbench.errors import BadInputError
+from ssbench.paths import install
 
 REACH_SECONDS = 10.0
 """Timeout for an address to answer."""
@@ -81,7 +82,7 @@ def load() -> Any:
         import ray
     except ImportError as error:
         raise BadInputError(
-            f"--executor ray: Ray cannot be imported ({error}); pip install 'ssbench[ray]'"
+            f"--executor ray: Ray cannot be imported ({error}); {install('ray')}"
         ) from error
     return ray
 

@@ -6,11 +6,10 @@ import hashlib
 import platform
 import socket
 from collections.abc import Mapping
-from importlib.metadata import version
 
 from ssbench.errors import BadInputError
 from ssbench.paths import method_folder, package_folder
-from ssbench.training.device import LIBRARIES
+from ssbench.training.device import versions
 
 CODE = "ssbench's code"
 ELSEWHERE = ("methods", "bench", "cli", "tuning", "analysis", "report")
@@ -22,9 +21,9 @@ def here() -> dict[str, str]:
 
     Leaves out the build of a version (``+cpu``, ``+cu128``), because the driver may have no GPU.
     """
-    versions = {name: version(name).partition("+")[0] for name in LIBRARIES}
+    found = {name: found.partition("+")[0] for name, found in versions().items()}
     python = ".".join(platform.python_version_tuple()[:2])
-    return {CODE: _code(), **versions, "python": python}
+    return {CODE: _code(), **found, "python": python}
 
 
 def agree(theirs: Mapping[str, str]) -> None:

@@ -19,19 +19,41 @@ from ssbench.storage.schema import KEYS
 Cell = str | int | float | bool | None
 
 
-def as_csv(rows: Sequence[Row], published: Sequence[Published] = ()) -> str:
-    """Return at least one row, and the published rows of their networks, as CSV."""
+ALWAYS = ("n", "test_top1_error_mean", "test_top1_error_sd")
+"""The columns that no choice of columns leaves out, besides those that identify a row."""
+
+
+def as_csv(
+    rows: Sequence[Row],
+    published: Sequence[Published] = (),
+    shown: Sequence[Row] | None = None,
+    columns: Sequence[str] | None = None,
+) -> str:
+    """Return at least one row, and the published rows of their networks, as CSV.
+
+    Args:
+        rows: those that are compared.
+        published: rows of the literature.
+        shown: the rows to write, in this order; None: all.
+        columns: to write beside those that identify a row; None: all.
+    """
     lines: list[dict[str, Cell]] = []
     for (dataset, model), table in by_table(rows).items():
         dense = [row for row in table if row.is_dense and row.done]
         for group in by_budget(table).values():
             bold = best(group)
-            for row in group:
+            for row in group if shown is None else [row for row in shown if row in group]:
                 line = identity(row) | {"best": row in bold} | measured(row)
                 line |= _compared("best", row, _yardstick(group))
                 line |= _compared("dense", row, dense[0] if len(dense) == 1 else None)
+                if columns is not None:
+                    line |= {key: row.mean(key) for key in columns if key not in line}
+                    some = dict.fromkeys([*identity(row), *ALWAYS, *columns])
+                    line = {key: line[key] for key in some}
                 lines.append(line)
         lines += [quoted(quote) for quote in matching(published, dataset, model)]
+    if columns is not None and lines:
+        lines = [{key: line.get(key) for key in lines[0]} for line in lines]
     return frame(lines)
 
 

@@ -14,6 +14,7 @@ from ssbench.analysis.published import Published
 from ssbench.analysis.rows import by_table, make_rows
 from ssbench.report.tables import Table, make_table
 from ssbench.storage.records import read_runs
+from ssbench.storage.view import kept
 
 WIDE = 140
 """The console width, in characters, that all columns need."""
@@ -33,17 +34,19 @@ def terminal_table(folder: Path, width: int = WIDE, published: Sequence[Publishe
         BadInputError: no records, a line that is not a record, or several experiments.
     """
     rows, _ = make_rows(read_runs(folder))
+    view = kept(folder)
     parts: list[RenderableType] = []
     for group in by_table(rows).values():
-        table = make_table(group, published)
+        table = make_table(group, published, view)
         usual = dict(enumerate(table.titles["usual"]))
-        shown = usual if width >= WIDE else {place: usual[place] for place in _MATTER_MOST}
+        few = view.columns is None and width < WIDE
+        shown = {place: usual[place] for place in _MATTER_MOST} if few else usual
         parts.append(_table(table, shown))
         parts += [Text(warning, style="yellow") for warning in table.warnings]
         parts += [
             Text(f"{note.mark} {note.text}", style="dim") for note in (*table.notes, *table.sources)
         ]
-        parts.append(Text(table.caption, style="dim"))
+        parts += [Text(table.caption, style="dim")] if table.caption else []
     return Group(*parts)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from ssbench.data.shard import Shard
 from ssbench.errors import RunFailedError
 from ssbench.training.distributed.replicas import fingerprints
-from ssbench.training.distributed.single import Batch, SingleProcess, Sums
+from ssbench.training.distributed.single import SingleProcess, Sums
 from ssbench.training.distributed.step import Step
 from ssbench.training.distributed.sync_batch_norm import batch_norm
 from ssbench.training.distributed.sync_noise import DROPOUTS, Rows, dropout
@@ -46,16 +46,13 @@ class DataParallel(SingleProcess):
         wrapped = self._fabric.setup_module(model, move_to_device=False)
         return _Network(wrapped, Rows(model), lambda: self._step)
 
-    def batches(self, batches: Iterable[Batch], sizes: Sequence[int]) -> Iterator[Batch]:
-        """Yield this process's part of each batch, and remember the batch."""
-        for size, batch in zip(sizes, batches, strict=True):
-            self._step = self._of_size(size)
-            yield batch
+    def begin_step(self, size: int) -> None:
+        """Start the step of a batch of ``size`` images over all processes."""
+        self._step = self._of_size(size)
 
-    def own(self, labels: Tensor) -> int:
-        """Number of images of the current batch that count here; a filler image does not."""
-        del labels
-        return self._step.own
+    def own(self, size: int) -> int:
+        """Number of the batch's images that count here; a filler image does not."""
+        return self._of_size(size).own
 
     def backward(self, loss: Tensor) -> None:
         """Weight the loss so that averaged gradients equal those over all images."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
 
 from ssbench.data.shard import WHOLE, Shard
-
-Batch = tuple[Tensor, Tensor]
 
 
 class Sums(Protocol):
@@ -34,14 +31,12 @@ class SingleProcess:
         """Return what a training calls instead of ``model``."""
         return model
 
-    def batches(self, batches: Iterable[Batch], sizes: Sequence[int]) -> Iterator[Batch]:
-        """Yield the batches; ``size`` is the number of images over all processes."""
-        del sizes
-        return iter(batches)
+    def begin_step(self, size: int) -> None:
+        """Start the step of a batch of ``size`` images over all processes."""
 
-    def own(self, labels: Tensor) -> int:
-        """Number of images of the current batch that count here."""
-        return labels.numel()
+    def own(self, size: int) -> int:
+        """Number of the batch's images that count here."""
+        return size
 
     def backward(self, loss: Tensor) -> None:
         """Set ``grad`` to the gradients of the mean loss over the whole batch.
