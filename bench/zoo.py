@@ -96,9 +96,9 @@ def dataset(pixels: int) -> DataSet:
 
 def smallest_image(name: str) -> int:
     """The first of `PIXELS` that a network takes; 0: none."""
-    network = build(name, 3, CLASSES).eval()
     for pixels in PIXELS:
         with suppress(Exception), torch.no_grad():
+            network = build(name, 3, CLASSES, size=(pixels, pixels)).eval()
             network(torch.zeros(1, 3, pixels, pixels))
             return pixels
     return 0
