@@ -18,7 +18,6 @@ from torch import nn
 from ssbench.cli import run as run_
 from ssbench.cli.options import log
 from ssbench.errors import BadInputError
-from ssbench.executors.ray.cluster import reach
 from ssbench.executors.session import (
     Options,
     Prepared,
@@ -109,8 +108,6 @@ def _run(
     experiment: str | Path | Mapping[str, Any] | None, keys: Mapping[str, Any], options: Options
 ) -> Results:
     console = progress_console()
-    if options.executor == "ray":
-        reach(options.address)
     text = ""
     if isinstance(experiment, str | Path):
         overrides = [f"{path}={toml_value(value, path)}" for path, value in _flat(keys)]

@@ -41,9 +41,9 @@ def needed(runs: Sequence[Run], workbench: Workbench) -> int:
     batch, which may need more.
     """
     clear(workbench.device)
-    found = kinds(runs)
-    for kind in sorted(found):
-        recipe, stage = found[kind]
+    trainings = kinds(runs)
+    for kind in sorted(trainings):
+        recipe, stage = trainings[kind]
         fitted = workbench.fitted(stage.preprocessing)
         train_briefly(fitted, stage.architecture, recipe, seconds=0.0)
         if workbench.device.type == "cuda":

@@ -13,7 +13,7 @@ from ssbench.data.preprocessing import STANDARD, Preprocessing
 from ssbench.experiment.retraining import Retrain
 from ssbench.experiment.variant import Variant
 from ssbench.method.contract import Method
-from ssbench.method.registry import MethodFile
+from ssbench.method.registry import MethodFile, is_ours
 from ssbench.models.architecture import Architecture
 from ssbench.models.registry import attends_by_function, upsamples
 from ssbench.models.weights import identity
@@ -92,6 +92,15 @@ class Stage:
     def chain(self) -> list[Stage]:
         """Return all stages from the first to this one."""
         return [*(self.parent.chain() if self.parent else []), self]
+
+    @property
+    def foreign_module(self) -> str:
+        """The module of its or its parents' method that does not ship with ssbench; else empty.
+
+        Includes finetunings: their parent may have to be computed again.
+        """
+        methods = [type(each.method) for each in self.chain() if each.method is not None]
+        return next((cls.__module__ for cls in methods if not is_ours(cls)), "")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ssbench.executors.processes.process import Process
-from ssbench.executors.processes.worker import Failed, failed
+from ssbench.executors.protocol import Failed
 from ssbench.executors.stage_runner import StageFailedError
 from ssbench.pipeline import stages
 from ssbench.training.device import is_lost
@@ -197,6 +197,6 @@ def test_a_worker_without_its_gpu_is_given_no_more_stages(lost: bool) -> None:
     ended: list[float] = []
     worker.process = SimpleNamespace(join=ended.append, is_alive=lambda: False)  # type: ignore[assignment]
     worker.stage, worker.lost = None, False
-    theirs.send(failed(StageFailedError("train: broken", {}, lost=lost)))
+    theirs.send(StageFailedError("train: broken", {}, lost=lost).message())
     assert worker.message() == Failed("train: broken", {}, lost)
     assert (worker.lost, worker.pipe.closed, len(ended)) == (lost, lost, int(lost))
