@@ -4,12 +4,16 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import altair
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from docs import execute
 from tests.support.command_line import Invoke
@@ -50,11 +54,55 @@ def test_own_method_then_its_export(invoke: Invoke, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_own_network(tmp_path: Path) -> None:
-    script = EXAMPLES / "own_network.py"
-    said = python(script, "--results", tmp_path, *QUICK)
-    assert "timm:two_paths on digits" in said
+def test_own_network(invoke: Invoke, tmp_path: Path) -> None:
+    ended = invoke("run", EXAMPLES / "own_network.toml", "--results", tmp_path, *QUICK)
+    assert ended.code == 0, ended.err
+    assert "own_network.py:TwoPaths on digits" in ended.out
+    assert "own_network.py:TwoPaths(width=16) on digits" in ended.out
     assert (tmp_path / "own_network" / "report.html").is_file()
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of handwritten digits as colour images of 32 pixels, in four classes."""
+    found = load_digits()
+    chosen = [(i, p) for i, p in enumerate(found.images[:240]) if found.target[i] < 4]
+    root = tmp_path_factory.mktemp("photos")
+    for number, (index, pixels) in enumerate(chosen):
+        part = ("train", "train", "train", "val", "test")[number % 5]
+        folder = root / part / f"digit {found.target[index]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        big = np.kron(pixels * 15, np.ones((4, 4))).astype(np.uint8)
+        Image.fromarray(np.stack([big, big.T, 255 - big], -1)).save(folder / f"{index}.png")
+    return root
+
+
+SIX = tomllib.loads((EXAMPLES / "six_networks.toml").read_text())["models"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", SIX)
+def test_six_networks(model: str, photos: Path, invoke: Invoke, tmp_path: Path) -> None:
+    """Networks that nobody here wrote, on a folder of images, by four methods, certified."""
+    pytest.importorskip("timm")
+    chosen = ("--set", f'models=["{model}"]', "--set", f"dataset=imagefolder:{photos}")
+    ended = invoke("run", EXAMPLES / "six_networks.toml", "--results", tmp_path, "--quiet", *chosen)
+    assert ended.code == 0, ended.err
+    lasts = [
+        json.loads(path.read_text().splitlines()[-1])
+        for path in (tmp_path / "six_networks").glob("*.jsonl")
+    ]
+    assert sorted((each["method"], each["grain"]) for each in lasts) == [
+        ("fpgm", "filter"), ("magnitude", "filter"), ("magnitude", "weight"),
+        ("synaptic-strength", "connection"),
+    ]  # fmt: skip
+    for each in lasts:
+        assert each["status"] == "done"
+        assert each["surgery_difference"] < 1e-5
+        assert each["params_nonzero"] / each["params_dense"] == pytest.approx(0.5, abs=0.02)
+        assert each["image_shape"] == [3, 32, 32]
+    attends = [each for each in lasts if "vit" in model and each["grain"] == "filter"]
+    assert all("attention heads stay whole" in each["untouched"].values() for each in attends)
 
 
 def kinds(notebook: Any) -> list[list[str]]:

@@ -8,7 +8,6 @@ from importlib.metadata import EntryPoint, entry_points
 from ssbench.errors import BadInputError
 from ssbench.executors.protocol import Executor, Job
 from ssbench.experiment.stage import Run
-from ssbench.method.registry import look_up
 
 GROUP = "ssbench.executors"
 OURS = {
@@ -26,7 +25,10 @@ def find(name: str) -> type[Executor]:
     """
     known = {each.name: each for each in entry_points(group=GROUP)}
     known |= {own: EntryPoint(own, place, GROUP) for own, place in OURS.items()}
-    entry = look_up(known, name, "executor", f"--executor {name}")
+    if name not in known:
+        names = ", ".join(sorted(known))
+        raise BadInputError(f"--executor {name}: there is no such executor; choose one of {names}")
+    entry = known[name]
     try:
         executor = entry.load()
     except Exception as error:  # another package's code may raise anything while it is imported

@@ -226,6 +226,11 @@ def attends_by_function(name: str) -> bool:
     return name.startswith(_ATTENDING)
 
 
+def upsamples(name: str) -> bool:
+    """Whether a network of timm may enlarge its maps."""
+    return name.startswith(TIMM) and from_timm.upsamples(name.removeprefix(TIMM))
+
+
 def torchvision_name(name: str) -> str | None:
     """Return torchvision's name of a network; None if it is not torchvision's."""
     if name in IMAGENET:

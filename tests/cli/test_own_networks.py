@@ -174,7 +174,7 @@ def test_rows_of_given_weights_have_a_table_of_their_own(given: Path, invoke: In
     [
         (
             MODELS["vgg-small"](1, 10).state_dict(),
-            "models.0: .*another network's weights: 31 of an",
+            "models.0: .*network's weights: 31 of another",
         ),
         (MODELS["resnet20"](1, 10).state_dict(), "missing: features.0.weight.*unexpected: conv.w"),
         ([1], "holds list instead of tensors by name"),

@@ -74,7 +74,7 @@ def test_another_packages_executor_runs_an_experiment(
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("stak", "did you mean 'stack'? known: function, gone, local, processes, ray, stack"),
+        ("stak", "choose one of function, gone, local, processes, ray, stack"),
         ("gone", "not_there:Stack cannot be loaded (ModuleNotFoundError: No module named"),
         ("function", "stacked:no_executor is no subclass of ssbench.executors.protocol.Executor"),
     ],

@@ -150,7 +150,7 @@ def test_paths_may_be_relative_to_the_working_folder(
 )
 def test_what_is_refused(folder: Path, models: list[Any], more: dict[str, Any], says: str) -> None:
     with pytest.raises(BadInputError, match=says):
-        find_starts(experiment(models, **more), "data", str(folder / "e.toml"))
+        find_starts(experiment(models, **more), "data", str(folder / "e.toml"), (), None)
 
 
 def test_two_files_of_one_name(folder: Path) -> None:
