@@ -315,7 +315,7 @@ class _Kept(Checkpointer):
         del of
         if number == 1:
             taken = take()
-            tensors = {name: t.detach().cpu().contiguous() for name, t in taken.tensors.items()}
+            tensors = {name: t.detach().cpu().clone() for name, t in taken.tensors.items()}
             self._state = TrainingState(tensors, copy.deepcopy(taken.facts))
 
 

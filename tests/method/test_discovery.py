@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ssbench.method.registry import discover
 
-
 UNMAPPED = """
 import sys
 sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
