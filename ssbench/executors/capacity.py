@@ -16,8 +16,8 @@ from ssbench.training.device import clear, peak_memory
 SPARE = 0.8
 """The share of the free memory to use."""
 ON_GPU = 4
-"""Number of processes on one GPU at most. Captured steps keep it busy: four processes finish 5 % more
-small trainings than one on an H200, and eight no more than four (bench/perf/RESULTS.md)."""
+"""Number of processes on one GPU at most. Captured steps keep it busy: four processes finish 5 %
+more small trainings than one on an H200, and eight no more than four (bench/perf/RESULTS.md)."""
 CUDA_CONTEXT = 600 * 2**20
 """Bytes that CUDA's context and libraries take per process, which torch does not count."""
 
