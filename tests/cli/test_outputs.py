@@ -182,6 +182,27 @@ def test_a_missing_package_gives_one_message(
         entry.main()
 
 
+def test_a_package_that_is_missed_only_while_networks_are_tried_is_named(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ssbench import __main__ as entry
+    from ssbench.pipeline import precheck
+
+    def missing(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'fvcore'", name="fvcore")
+
+    missing.__code__ = missing.__code__.replace(co_filename=precheck.__file__)
+    monkeypatch.setattr(precheck, "_checked", {})
+    monkeypatch.setattr(precheck, "count", missing)
+    results = str(tmp_path / "r")
+    arguments = ["ssbench", "run", str(kept / "tiny.toml"), "--results", results]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 2
+    assert "the package fvcore" in capsys.readouterr().err
+
+
 def test_results_of_a_trial_never_mix_with_real_ones(
     done: Path, kept: Path, invoke: Invoke
 ) -> None:
