@@ -129,12 +129,6 @@ def blamed(error: BaseException) -> FrameSummary | None:
     return ranked[-1] if ranked else None
 
 
-def arose_in_users_code(error: BaseException) -> bool:
-    """Whether a line of the user's own code is among those under which an error arose."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return any(_is_users(each.filename) for each in frames if not each.filename.startswith("<"))
-
-
 _PACKAGE = Path(__file__).parent
 _METHODS = (_PACKAGE / "methods", _PACKAGE.parent / "methods")
 _LIBRARIES = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platlib", "purelib")})

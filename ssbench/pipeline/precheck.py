@@ -17,14 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssbench.data.dataset import DataSet, Split
-from ssbench.errors import (
-    BadInputError,
-    DivergedError,
-    NotFiniteError,
-    RunFailedError,
-    arose_in_users_code,
-    blamed,
-)
+from ssbench.errors import BadInputError, DivergedError, NotFiniteError, RunFailedError, blamed
 from ssbench.experiment.stage import Run, Stage
 from ssbench.method.contract import Method
 from ssbench.pipeline.stages import carry_out
@@ -123,8 +116,6 @@ def reason_of(
         with torch.random.fork_rng(devices=[]):
             attempt(run, workbench)
     except Exception as error:  # torch, fvcore, torch-pruning and networks raise any kind
-        if isinstance(error, ImportError) and not arose_in_users_code(error):
-            raise  # a package of ssbench is missing: no network can be tried
         if isinstance(error, DivergedError | NotFiniteError) or out_of_memory(error):
             return None
         by = f"{run.file.name}: " if attempt is try_method else ""

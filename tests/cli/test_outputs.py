@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from ssbench.cli.options import ExitCode
 from ssbench.cli.outputs import OUTPUTS
+from ssbench.pipeline import precheck
+from ssbench.pruning import lazy_imports
 from tests.support.command_line import TINY, Ended, Invoke
 from tests.support.paths import ROOT
 
@@ -183,24 +186,15 @@ def test_a_missing_package_gives_one_message(
 
 
 def test_a_package_that_is_missed_only_while_networks_are_tried_is_named(
-    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
 ) -> None:
-    from ssbench import __main__ as entry
-    from ssbench.pipeline import precheck
-
-    def missing(*_: object) -> None:
-        raise ModuleNotFoundError("No module named 'fvcore'", name="fvcore")
-
-    missing.__code__ = missing.__code__.replace(co_filename=precheck.__file__)
+    lazy_imports.flop_count_analysis.cache_clear()
+    monkeypatch.setitem(sys.modules, "fvcore.nn", None)
     monkeypatch.setattr(precheck, "_checked", {})
-    monkeypatch.setattr(precheck, "count", missing)
-    results = str(tmp_path / "r")
-    arguments = ["ssbench", "run", str(kept / "tiny.toml"), "--results", results]
-    monkeypatch.setattr("sys.argv", arguments)
-    with pytest.raises(SystemExit) as ended:
-        entry.main()
-    assert ended.value.code == 2
-    assert "the package fvcore" in capsys.readouterr().err
+    ended = invoke("run", kept / "tiny.toml", "--results", tmp_path / "r")
+    assert ended.code == 2
+    assert "the package fvcore cannot be imported" in ended.err
+    assert "pip install fvcore" in ended.err
 
 
 def test_results_of_a_trial_never_mix_with_real_ones(
