@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from ssbench.data.download import data_root
-from ssbench.data.registry import DATASETS, check, located, open_dataset
+from ssbench.data.registry import check, open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors.capacity import cores, fitting
 from ssbench.executors.one_by_one import execute_one_by_one
@@ -23,7 +23,7 @@ from ssbench.executors.processes.worker import Setup
 from ssbench.executors.ray.executor import RaySetup, execute_on_ray
 from ssbench.executors.stage_runner import Observer, Outcome
 from ssbench.experiment import tuned as tuned_
-from ssbench.experiment.choose import only, smoke
+from ssbench.experiment.choose import only, smoke, with_images
 from ssbench.experiment.plan import plan_variants
 from ssbench.experiment.spec import Experiment, find, load
 from ssbench.experiment.stage import Run
@@ -141,7 +141,7 @@ def prepare_loaded(
     runs = plan_variants(
         experiment, chosen, dataset.fingerprint, source, options.model_files, dataset.on_disk
     )
-    manifest = experiment.manifest | dataset.identity | {"tuned": tuned.id if tuned else ""}
+    manifest = experiment.manifest_on(dataset) | {"tuned": tuned.id if tuned else ""}
     results = Results(options.results, manifest, told)
     results.check()
     if options.devices > 1:
@@ -159,27 +159,9 @@ def experiment_of(
     Raises:
         BadInputError: what is wrong, where, and the remedy.
     """
-    experiment, file = load(path, options.overrides, content), options.data_file
-    if file is None:
-        dataset = located(experiment.dataset, path.parent)
-        experiment = experiment.model_copy(update={"dataset": dataset})
-    else:
-        experiment = _of_data_file(experiment, file)
+    experiment = load(path, options.overrides, content)
+    experiment = with_images(experiment, options.data_file, path.parent)
     return smoke(experiment) if options.smoke else experiment
-
-
-def _of_data_file(experiment: Experiment, file: Path) -> Experiment:
-    """Return the experiment with its data set from a function of a Python file.
-
-    Raises:
-        BadInputError: its ``dataset`` names no function.
-    """
-    if not experiment.dataset.isidentifier() or experiment.dataset in DATASETS:
-        raise BadInputError(
-            f"--data-file {file}: the experiment's dataset is {experiment.dataset!r}; name a "
-            "function of the file there, or with --set dataset=FUNCTION"
-        )
-    return experiment.model_copy(update={"dataset": f"{file}:{experiment.dataset}"})
 
 
 def command(argument: str, options: Options) -> list[str]:

@@ -49,8 +49,8 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
     workbench = open_workbench(experiment, options, source)
     store = CheckpointStore(options.cache or options.results / ".cache")
     folder = options.results / experiment.name / "tuning"
-    identity = workbench.dataset.identity
-    results = Results(folder, experiment.manifest | identity | {"name": "runs"})
+    manifest = experiment.manifest_on(workbench.dataset)
+    results = Results(folder, manifest | {"name": "runs"})
     results.check()
     place = Place(
         workbench,
