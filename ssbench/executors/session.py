@@ -11,6 +11,7 @@ from ssbench.data.download import data_root
 from ssbench.data.registry import check, open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors.coordinator import execute
+from ssbench.executors.failure import LONGEST
 from ssbench.executors.processes import ddp_group
 from ssbench.executors.processes.trial import try_elsewhere
 from ssbench.executors.protocol import Job, Where
@@ -26,7 +27,7 @@ from ssbench.method.registry import discover
 from ssbench.models.pretrained import fetch
 from ssbench.pipeline.feasibility import check_reach, check_shift
 from ssbench.pipeline.first_weights import check_weights
-from ssbench.pipeline.precheck import Refused, check_methods, check_networks
+from ssbench.pipeline.precheck import Refused, check_methods, check_networks, shown_before
 from ssbench.pipeline.record import records
 from ssbench.pipeline.workbench import Workbench
 from ssbench.storage import code_files
@@ -98,6 +99,8 @@ class Prepared:
             if run.id in self.refused and not self.results.has(run.id):
                 # Name the run's own last stage: the stages shared with other runs have not failed.
                 facts = {"stage": run.stage.kind, "stage_id": run.stage.id}
+                if traceback := shown_before(run, self.workbench).traceback:
+                    facts["traceback"] = traceback[-LONGEST:]
                 self.results.save(run.id, records(run, [], self.refused[run.id], facts))
 
 

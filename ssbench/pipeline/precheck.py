@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
 import torch
@@ -49,10 +50,12 @@ class Trial:
 
     Attributes:
         reason: why it failed; empty: it passed, or network and method are not the cause.
+        traceback: of the failure.
         scored: the weights that the method scores; None: unknown.
     """
 
     reason: str = ""
+    traceback: str = ""
     scored: frozenset[str] | None = None
 
 
@@ -114,6 +117,11 @@ def trial_of(run: Run, workbench: Workbench, elsewhere: Attempt | None = None) -
     return _once(kind_of(run), run, workbench, attempt)
 
 
+def shown_before(run: Run, workbench: Workbench) -> Trial:
+    """Return what the trial of a run's method showed in this process, if there was one."""
+    return _trials.get(_key(kind_of(run), workbench), Trial())
+
+
 def try_network(stage: Stage, workbench: Workbench) -> Trial:
     """Step, count, prune and cut the network of a stage."""
     return _tried(_try_network, stage, workbench)
@@ -131,12 +139,16 @@ _trials: dict[tuple[object, ...], Trial] = {}
 def _once(
     kind: tuple[object, ...], run: Run, workbench: Workbench, attempt: Attempt | None
 ) -> Trial:
-    key = (*kind, workbench.train.image_shape, workbench.dataset.classes)
+    key = _key(kind, workbench)
     if key not in _trials:
         if attempt is None:
             return Trial()
         _trials[key] = attempt(run.stage, tiny(workbench))
     return _trials[key]
+
+
+def _key(kind: tuple[object, ...], workbench: Workbench) -> tuple[object, ...]:
+    return (*kind, workbench.train.image_shape, workbench.dataset.classes)
 
 
 def _refused(
@@ -172,7 +184,7 @@ def _tried(attempt: Attempt, stage: Stage, workbench: Workbench) -> Trial:
     except Exception as error:  # torch, fvcore, torch-pruning, networks and methods raise any kind
         if isinstance(error, DivergedError | NotFiniteError) or out_of_memory(error):
             return Trial()
-        return Trial(reason_text(error))
+        return Trial(reason_text(error), "".join(format_exception(error)))
 
 
 def reason_text(error: Exception) -> str:
