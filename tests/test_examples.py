@@ -12,9 +12,12 @@ import altair
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+import torchvision
 from PIL import Image
 from sklearn.datasets import load_digits
 
+import ssbench
 from docs import execute
 from tests.support.command_line import Invoke
 from tests.support.paths import ROOT
@@ -103,6 +106,47 @@ def test_six_networks(model: str, photos: Path, invoke: Invoke, tmp_path: Path) 
         assert each["image_shape"] == [3, 32, 32]
     attends = [each for each in lasts if "vit" in model and each["grain"] == "filter"]
     assert all("attention heads stay whole" in each["untouched"].values() for each in attends)
+
+
+GIVEN = """
+dataset = "imagefolder:photos"
+models = [{ name = "torchvision:resnet18", weights = "resnet18.pth" }]
+seeds = [0]
+budget = { unit = "params", kept = [0.5], protection = 0.0 }
+train = { epochs = 0 }
+finetune = { epochs = 0 }
+methods = [{ name = "magnitude", grain = ["filter", "weight"] }]
+"""
+
+
+@pytest.mark.slow
+def test_weights_of_torchvision_are_pruned_without_training(
+    photos: Path, invoke: Invoke, tmp_path: Path
+) -> None:
+    network = torchvision.models.resnet18(num_classes=4)
+    torch.save(network.state_dict(), tmp_path / "resnet18.pth")
+    path = tmp_path / "given.toml"
+    path.write_text(GIVEN)
+    ended = invoke("run", path, "--set", f"dataset=imagefolder:{photos}")
+    assert ended.code == 0, ended.err
+    assert "torchvision:resnet18 from resnet18.pth on imagefolder" in ended.out
+    ended = invoke("export", "magnitude-0.5", "--to", "small", "--results", "results")
+    assert "2 runs match" in ended.err  # single weights, and filters
+    (run,) = [
+        record["run"]
+        for record in map(last, Path("results/given").glob("*.jsonl"))
+        if record["grain"] == "filter"
+    ]
+    assert invoke("export", run, "--to", "small").code == 0
+    kept = ssbench.load("small").state_dict()["layer1.0.conv1.weight"]
+    original = network.state_dict()["layer1.0.conv1.weight"]
+    assert len(kept) < len(original)
+    assert set(kept.flatten().tolist()) <= set(original.flatten().tolist())
+
+
+def last(path: Path) -> Any:
+    """Return the last record of a run."""
+    return json.loads(path.read_text().splitlines()[-1])
 
 
 def kinds(notebook: Any) -> list[list[str]]:
