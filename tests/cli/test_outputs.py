@@ -190,7 +190,7 @@ def test_a_package_that_is_missed_only_while_networks_are_tried_is_named(
 ) -> None:
     lazy_imports.flop_count_analysis.cache_clear()
     monkeypatch.setitem(sys.modules, "fvcore.nn", None)
-    monkeypatch.setattr(precheck, "_checked", {})
+    monkeypatch.setattr(precheck, "_trials", {})
     ended = invoke("run", kept / "tiny.toml", "--results", tmp_path / "r")
     assert ended.code == 2
     assert "the package fvcore cannot be imported" in ended.err
