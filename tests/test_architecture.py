@@ -37,7 +37,7 @@ OPTIONAL = {
 """Slow or optional libraries that few commands need: imported inside functions, and these alone.
 fvcore is not slow itself, but compiles helpers while it is imported."""
 LAZY = {
-    "ssbench.data.registry": {"ssbench"}, "ssbench.errors": {"pydantic", "pydantic_core"},
+    "ssbench.data.registry": {"ssbench"}, "ssbench.errors": {"pydantic_core"},
     "ssbench.models.from_timm": {"torch"}, "ssbench.training.compiled": {"torch"},
 }  # fmt: skip
 """Modules that import more inside functions: listing data sets needs no torch, help no pydantic,

@@ -9,6 +9,7 @@ import torch
 
 import ssbench
 from docs import draw_architecture as drawing
+from docs.generate import BLOCKS, filled
 from ssbench.models.registry import IMAGENET, MODELS, build
 from ssbench.pruning.counting import count
 from ssbench.storage.keys import Group
@@ -53,6 +54,12 @@ def test_listed_networks_are_those_that_are_built() -> None:
 def test_the_tables_of_keys_are_those_of_the_schema(group: Group) -> None:
     if group:
         assert f"<!-- keys: {group} -->\n{KEYS.table(group)}\n<!-- end -->" in TEXT
+
+
+@pytest.mark.parametrize("page", BLOCKS)
+def test_derived_blocks_are_those_of_the_code(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    assert text == filled(page, text), "uv run python -m docs.generate"
 
 
 def test_every_key_says_what_it_means() -> None:

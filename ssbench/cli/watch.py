@@ -112,7 +112,8 @@ def drawn(live: Live, facts: WatchOutput, width: int) -> RenderableType:
 def _summary(facts: WatchOutput) -> str:
     failed = f", {facts.failed} failed" if facts.failed else ""
     if facts.total is None:
-        return f"{facts.finished} runs finished{failed}; nothing runs"
+        runs = "run" if facts.finished == 1 else "runs"
+        return f"{facts.finished} {runs} finished{failed}; nothing runs"
     left = duration(facts.seconds_left)
     return f"{facts.finished}/{facts.total} runs finished{failed}, {left} left"
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ssbench.data.held_back import HeldBack, check_open
 from ssbench.data.image_folder import Files
-from ssbench.data.preprocessing import STANDARD, Preprocessing
+from ssbench.data.preprocessing import Preprocessing
 
 Normalisation = tuple[Tensor, Tensor]
 """Mean and standard deviation by channel, each [C, 1, 1], on the scale of the stored values."""
@@ -106,13 +106,6 @@ class DataSet:
     def on_disk(self) -> Preprocessing | None:
         """The preprocessing of images that stay on disk; None: they are in memory."""
         return self.train.preprocessing if isinstance(self.train, Files) else None
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What tells these images from others of the same name, as plain JSON."""
-        how = self.on_disk
-        prepared = {"preprocessing": how.identity()} if how and how != STANDARD else {}
-        return {"data": self.fingerprint} | prepared
 
     def prepared(self, how: Preprocessing) -> DataSet:
         """Return the data set under another preprocessing; images in memory have none."""

@@ -15,6 +15,9 @@ from ssbench.training.device import clear, peak_memory
 
 SPARE = 0.8
 """The share of the free memory to use."""
+ON_GPU = 4
+"""Number of processes on one GPU at most. Captured steps keep it busy: four processes finish 5 %
+more small trainings than one on an H200, and eight no more than four (bench/perf/RESULTS.md)."""
 CUDA_CONTEXT = 600 * 2**20
 """Bytes that CUDA's context and libraries take per process, which torch does not count."""
 
@@ -31,7 +34,8 @@ def fitting(runs: Sequence[Run], workbench: Workbench) -> int:
         free, _ = torch.cuda.mem_get_info(workbench.device)
     else:
         free = _free_memory()
-    return max(min(cores(), int(SPARE * free / max(need, 1))), 1)
+    most = min(cores(), ON_GPU) if workbench.device.type == "cuda" else cores()
+    return max(min(most, int(SPARE * free / max(need, 1))), 1)
 
 
 def needed(runs: Sequence[Run], workbench: Workbench) -> int:

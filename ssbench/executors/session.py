@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssbench.data.download import data_root
-from ssbench.data.registry import DATASETS, check, located, open_dataset
+from ssbench.data.registry import check, open_dataset
 from ssbench.errors import BadInputError
 from ssbench.executors.coordinator import execute
 from ssbench.executors.failure import LONGEST
@@ -18,7 +18,7 @@ from ssbench.executors.protocol import Job, Where
 from ssbench.executors.registry import find as find_executor
 from ssbench.executors.stage_runner import Observer, Outcome
 from ssbench.experiment import tuned as tuned_
-from ssbench.experiment.choose import only, smoke
+from ssbench.experiment.choose import only, smoke, with_images
 from ssbench.experiment.plan import plan_variants
 from ssbench.experiment.spec import Experiment, find, load
 from ssbench.experiment.stage import Run
@@ -35,6 +35,9 @@ from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
 from ssbench.training import device
 
+CONTENT = "experiment"
+"""What messages call an experiment that is no file."""
+
 
 @dataclass(frozen=True)
 class Options(Where):
@@ -45,6 +48,7 @@ class Options(Where):
         smoke: whether to try the experiment in one epoch.
         live: whether the report's page shows what runs.
         tensorboard: the folder of TensorBoard's event files.
+        content: the experiment's content, if it is no file.
         data_file: a Python file with the function that the experiment's ``dataset`` names.
     """
 
@@ -62,6 +66,7 @@ class Options(Where):
     live: bool = False
     tensorboard: Path | None = None
     data_file: Path | None = None
+    content: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,25 +110,8 @@ def prepare(argument: str, options: Options) -> Prepared:
     Raises:
         BadInputError: what is wrong, where, and the remedy.
     """
-    path = find(argument)
-    experiment = experiment_of(path, options)
-    return prepare_loaded(experiment, options, str(path), command(argument, options))
-
-
-def prepare_loaded(
-    experiment: Experiment, options: Options, source: str, told: Sequence[str]
-) -> Prepared:
-    """Do the same for an experiment that is no file.
-
-    Args:
-        experiment: the experiment, as ``options`` change it.
-        options: the rest of the command line.
-        source: what messages call the experiment.
-        told: the arguments of ``ssbench run`` that repeat the results, for records.
-
-    Raises:
-        BadInputError: as `prepare`.
-    """
+    path = find(argument) if options.content is None else Path(CONTENT)
+    source, experiment = str(path), experiment_of(path, options)
     find_executor(options.executor).check(options)
     job = open_job(experiment, options, source)
     workbench = job.workbench
@@ -136,8 +124,8 @@ def prepare_loaded(
     runs = plan_variants(
         experiment, chosen, dataset.fingerprint, source, options.model_files, dataset.on_disk
     )
-    manifest = experiment.manifest | dataset.identity | {"tuned": tuned.id if tuned else ""}
-    results = Results(options.results, manifest, told)
+    manifest = experiment.manifest_on(dataset) | {"tuned": tuned.id if tuned else ""}
+    results = Results(options.results, manifest, command(argument, options))
     results.check()
     if options.devices > 1:
         ddp_group.check(options.devices, workbench.device, runs)
@@ -145,35 +133,15 @@ def prepare_loaded(
     return Prepared(experiment, runs, job, results, refused)
 
 
-def experiment_of(
-    path: Path, options: Options, content: dict[str, Any] | None = None
-) -> Experiment:
-    """Read an experiment (or take ``content``) as the command line changes it.
+def experiment_of(path: Path, options: Options) -> Experiment:
+    """Read an experiment as the command line changes it.
 
     Raises:
         BadInputError: what is wrong, where, and the remedy.
     """
-    experiment, file = load(path, options.overrides, content), options.data_file
-    if file is None:
-        dataset = located(experiment.dataset, path.parent)
-        experiment = experiment.model_copy(update={"dataset": dataset})
-    else:
-        experiment = _of_data_file(experiment, file)
+    experiment = load(path, options.overrides, options.content)
+    experiment = with_images(experiment, options.data_file, path.parent)
     return smoke(experiment) if options.smoke else experiment
-
-
-def _of_data_file(experiment: Experiment, file: Path) -> Experiment:
-    """Return the experiment with its data set from a function of a Python file.
-
-    Raises:
-        BadInputError: its ``dataset`` names no function.
-    """
-    if not experiment.dataset.isidentifier() or experiment.dataset in DATASETS:
-        raise BadInputError(
-            f"--data-file {file}: the experiment's dataset is {experiment.dataset!r}; name a "
-            "function of the file there, or with --set dataset=FUNCTION"
-        )
-    return experiment.model_copy(update={"dataset": f"{file}:{experiment.dataset}"})
 
 
 def command(argument: str, options: Options) -> list[str]:

@@ -1,10 +1,12 @@
-"""A part of an experiment: some of its methods, or a trial of all of them in minutes."""
+"""An experiment as the command line changes it: some methods, a trial in minutes, own images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from ssbench.data.registry import DATASETS, FOLDER, located
 from ssbench.errors import BadInputError, nearest
 from ssbench.experiment.budget_spec import BudgetSpec
 from ssbench.experiment.spec import Experiment, MethodSpec
@@ -68,3 +70,31 @@ def _one(budget: BudgetSpec, floor: float | None) -> BudgetSpec:
         "protection": None if most is None else [most],
     }
     return budget.model_copy(update=changes)
+
+
+def with_images(experiment: Experiment, file: Path | None, folder: Path) -> Experiment:
+    """Return the experiment with the path of its images.
+
+    Published weights need images of their size: small ones of a folder stay on disk by default,
+    where they are prepared as the weights need.
+
+    Args:
+        experiment: its ``dataset`` may name a path relative to ``folder``.
+        file: a Python file with the function that ``dataset`` names; None: it names no function.
+        folder: of the experiment's file.
+
+    Raises:
+        BadInputError: there is a file, but ``dataset`` names no function.
+    """
+    name, data = experiment.dataset, experiment.data
+    if file is None:
+        if experiment.start == "published" and name.startswith(FOLDER) and data.size == "auto":
+            memory = False if data.memory == "auto" else data.memory
+            data = data.model_copy(update={"memory": memory})
+        return experiment.model_copy(update={"dataset": located(name, folder), "data": data})
+    if not name.isidentifier() or name in DATASETS:
+        raise BadInputError(
+            f"--data-file {file}: the experiment's dataset is {name!r}; name a function of the "
+            "file there, or with --set dataset=FUNCTION"
+        )
+    return experiment.model_copy(update={"dataset": f"{file}:{name}"})

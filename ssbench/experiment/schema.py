@@ -65,10 +65,12 @@ def experiment_schema(registry: Registry, networks: Sequence[str] = ()) -> Schem
     names += [{"$ref": f"#/$defs/{METHOD}{name}"} for name in registry.methods]
     own = found["properties"]
     own["methods"] |= {"anyOf": [{"const": "all"}, _list_of({"anyOf": names}) | {"minItems": 1}]}
-    prefixed = {"pattern": f"^({'|'.join(OWN)})."}
-    own["dataset"] |= {"anyOf": [{"enum": list(DATASETS)}, prefixed, {"pattern": r"\.py:."}]}
+    prefixed = _like(f"^({'|'.join(OWN)}).", *(f"{prefix}PATH" for prefix in OWN))
+    function = _like(r"\.py:.", "FILE.py:FUNCTION")
+    own["dataset"] |= {"anyOf": [{"enum": list(DATASETS)}, prefixed, function]}
     own["models"]["items"] = {"anyOf": [_networks(networks), {"$ref": "#/$defs/ModelSpec"}]}
-    own["start"] |= {"anyOf": [{"enum": list(ELSEWHERE)}, {"pattern": _weights()}]}
+    files = _like(_weights(), *(f"PATH{ending}" for ending in WEIGHT_FILES))
+    own["start"] |= {"anyOf": [{"enum": list(ELSEWHERE)}, files]}
     found["required"] = [key for key in found["required"] if key != "name"]  # the file's name
     about = {"$schema": "https://json-schema.org/draft/2020-12/schema",
              "title": "An experiment of ssbench"}  # fmt: skip
@@ -76,8 +78,14 @@ def experiment_schema(registry: Registry, networks: Sequence[str] = ()) -> Schem
 
 
 def _networks(more: Sequence[str]) -> Schema:
-    others = [{"pattern": f"^({TORCHVISION}|{TIMM})."}, {"pattern": r"\.py:."}]
+    libraries = _like(f"^({TORCHVISION}|{TIMM}).", f"{TORCHVISION}NAME", f"{TIMM}NAME")
+    others = [libraries, _like(r"\.py:.", "FILE.py:CLASS")]
     return {"type": "string", "anyOf": [{"enum": [*MODELS, *IMAGENET, *more]}, *others]}
+
+
+def _like(pattern: str, *examples: str) -> Schema:
+    """Return the schema of texts of a pattern, which its examples explain."""
+    return {"pattern": pattern, "examples": list(examples)}
 
 
 def _weights() -> str:
@@ -233,10 +241,8 @@ def _values(its: Schema) -> str:
         return f"{words[its['type']]} from {its['minimum']:g} to {its['maximum']:g}"
     if "exclusiveMinimum" in its:
         return f"a number over {its['exclusiveMinimum']:g}, at most {its['maximum']:g}"
-    if "pattern" in its:
-        return f"`{its['pattern'].strip('^.').replace('|', '` or `')}…`".replace("(", "").replace(
-            ")", ""
-        )
+    if "examples" in its:
+        return ", ".join(f"`{each}`" for each in its["examples"])
     return words.get(str(its.get("type")), "text")
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from ssbench.data.own.settings import DataSettings, Scale
+from ssbench.data.preprocessing import STANDARD
 from ssbench.data.registry import dataset_name
 from ssbench.errors import BadInputError, message, nearest, within
 from ssbench.experiment.budget_spec import BudgetSpec
@@ -24,6 +25,9 @@ from ssbench.paths import bench_folder
 from ssbench.storage.toml import read_toml, refuse_depth
 from ssbench.storage.view import View
 from ssbench.training.recipe import LearningRate, Recipe
+
+if TYPE_CHECKING:
+    from ssbench.data.dataset import DataSet
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 Seed = Annotated[int, within(-(2**63), 2**63 - 1, "a seed has 64 bits")]
@@ -174,6 +178,15 @@ class Experiment(BaseModel):
             "train": self.train.manifest(),
             "finetune": self.finetune.manifest(),
         }
+
+    def manifest_on(self, dataset: DataSet) -> dict[str, Any]:
+        """Add to `manifest` what identifies the images; weights imply their own preprocessing."""
+        how, asked = dataset.on_disk, self.data.changed().keys() & {"size", "normalise"}
+        implied = self.start == "published" and not asked
+        prepared = (
+            {} if not how or how == STANDARD or implied else {"preprocessing": how.identity()}
+        )
+        return self.manifest | {"data": dataset.fingerprint} | prepared
 
 
 def shipped() -> dict[str, Path]:

@@ -8,8 +8,27 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
+
+from ssbench.errors import BadInputError
+
+
+@contextmanager
+def _needed(package: str) -> Iterator[None]:
+    """Name the remedy if a package that every installation needs cannot be imported.
+
+    Otherwise each network would be refused for it.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise BadInputError(
+            f"the package {package} cannot be imported ({error}); install it again: uv sync in a "
+            f"checkout, else pip install {package} (ssbench doctor shows all packages)"
+        ) from error
 
 
 @cache
@@ -23,9 +42,10 @@ def torch_pruning() -> Any:
     if not imported:
         sys.modules["timm"] = None  # type: ignore[assignment]  # Python then raises ImportError
     try:
-        import torch_pruning
+        with _needed("torch-pruning"):
+            import torch_pruning
 
-        return torch_pruning
+            return torch_pruning
     finally:
         if not imported:
             del sys.modules["timm"]
@@ -38,7 +58,7 @@ def flop_count_analysis() -> Any:
     The import compiles helpers with torch.jit.script, which torch deprecates: silence only that
     warning, only here.
     """
-    with warnings.catch_warnings():
+    with _needed("fvcore"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*torch\.jit\.script")
         from fvcore.nn import FlopCountAnalysis
 

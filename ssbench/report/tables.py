@@ -181,12 +181,13 @@ def make_table(
 
 
 Columns = Mapping[Part, Sequence[Column]]
-_USUAL = (*COLUMNS["usual"], *COLUMNS["extra"])
+USUAL_COLUMNS = (*COLUMNS["usual"], *COLUMNS["extra"])
+"""The columns of the widest format."""
 
 
 def _columns(view: View) -> Columns:
     """Return the columns of each part; chosen ones take the place of the usual and the extra."""
-    chosen = selection.chosen(view, _USUAL)
+    chosen = selection.chosen(view, USUAL_COLUMNS)
     if chosen is None:
         return COLUMNS
     return {**COLUMNS, "usual": [each.column for each in chosen], "extra": ()}
@@ -205,7 +206,7 @@ class _Budget:
 
 
 def _arranged(rows: Sequence[Row], view: View) -> list[Row]:
-    return selection.sorted_rows(selection.shown(rows, view), view, _USUAL)
+    return selection.sorted_rows(selection.shown(rows, view), view, USUAL_COLUMNS)
 
 
 def arranged(rows: Sequence[Row], view: View) -> list[Row]:
@@ -215,7 +216,7 @@ def arranged(rows: Sequence[Row], view: View) -> list[Row]:
 
 def csv_columns(view: View) -> list[str] | None:
     """Return the columns of the CSV that a view asks for; None: all."""
-    chosen = selection.chosen(view, _USUAL)
+    chosen = selection.chosen(view, USUAL_COLUMNS)
     return None if chosen is None else [key for each in chosen for key in each.csv]
 
 

@@ -24,7 +24,8 @@ LIMITS: dict[Precision, float] = {"fp32": 1e-3, "tf32": 5e-2, "bf16": 0.3}
 less often, and every batch norm on the way back magnifies what rounding leaves."""
 MOST = 32
 """Number of compiled functions that a process keeps."""
-_functions: dict[str, Callable[..., list[Any]]] = {}
+_functions: dict[str, Callable[..., list[Any]] | str] = {}
+"""By what is compiled, the function, or why there is none: a compiler takes long to fail, too."""
 
 
 class Compiled:
@@ -60,8 +61,13 @@ class Compiled:
         graph = self._traced(*batch)
         restore_draws(drawn, batch[0].device)
         self._constants = _lift_constants(graph)
-        self._function = _compiled(graph, [*self._tensors(), *batch, *self._constants], precision)
-        self._check(*batch, LIMITS[precision])
+        key = _key(graph, [*self._tensors(), *batch, *self._constants], precision)
+        self._function = _compiled(graph, key)
+        try:
+            self._check(*batch, LIMITS[precision])
+        except Exception as error:  # a compiler, and what it makes, raise any kind
+            _functions[key] = reason = _first_line(error)
+            raise RunFailedError(reason) from error
 
     def takes(self, images: Tensor) -> bool:
         """Whether a batch has the number of images that was compiled."""
@@ -185,18 +191,27 @@ def _lift_constants(graph: fx.GraphModule) -> list[Tensor]:
     return constants
 
 
-def _compiled(
-    graph: fx.GraphModule, given: Sequence[Tensor], precision: Precision
-) -> Callable[..., list[Any]]:
-    """Compile a graph, unless this process has compiled the same for the same shapes."""
+def _key(graph: fx.GraphModule, given: Sequence[Tensor], precision: Precision) -> str:
+    """Identify a graph with the shapes and the layout of its arguments."""
     kinds = [(tuple(t.shape), t.stride(), t.dtype, t.device) for t in given]
-    key = hashlib.sha256(f"{precision}{kinds}{graph.code}".encode()).hexdigest()
+    return hashlib.sha256(f"{precision}{kinds}{graph.code}".encode()).hexdigest()
+
+
+def _compiled(graph: fx.GraphModule, key: str) -> Callable[..., list[Any]]:
+    """Compile a graph at its first call, unless this process has compiled the same.
+
+    Raises:
+        RunFailedError: this process has failed to compile the same.
+    """
     if key not in _functions:
         if len(_functions) >= MOST:
             del _functions[next(iter(_functions))]
         # Noise comes from torch's own generators, so that it is that of a step without compilation.
         _functions[key] = torch.compile(graph, dynamic=False, options={"fallback_random": True})
-    return _functions[key]
+    found = _functions[key]
+    if isinstance(found, str):
+        raise RunFailedError(found)
+    return found
 
 
 def _decompositions() -> dict[Any, Callable[..., Any]]:

@@ -47,8 +47,8 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
     tuned_on = _seeds(experiment, seeds, source)
     job = open_job(experiment, options, source)
     folder = options.results / experiment.name / "tuning"
-    identity = job.workbench.dataset.identity
-    results = Results(folder, experiment.manifest | identity | {"name": "runs"})
+    manifest = experiment.manifest_on(job.workbench.dataset)
+    results = Results(folder, manifest | {"name": "runs"})
     results.check()
     place = Place(job, results, folder / "trials", tuple(options.model_files))
     chosen = variants(experiment, discover(options.method_files), source)

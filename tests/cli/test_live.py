@@ -1,6 +1,7 @@
 """What runs is seen while it runs: in files, in a terminal, on a page, in TensorBoard."""
 
 import importlib.metadata
+import importlib.util
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ from ssbench.storage import files
 from ssbench.storage.live import FOLDER, read
 from ssbench.training.loop import Epoch
 from tests.support.command_line import TINY, Invoke
+from tests.support.paths import ROOT
 
 LONG = TINY.replace("epochs = 1", "epochs = 400")
 
@@ -165,7 +167,7 @@ def test_the_report_replaces_the_live_page(tiny: Path, invoke: Invoke) -> None:
     assert "http-equiv" not in page
     assert "under way" not in page
     assert not (Path("results/tiny") / FOLDER).exists()
-    assert "1 runs finished; nothing runs" in invoke("watch").out
+    assert "1 run finished; nothing runs" in invoke("watch").out
     before = page
     assert invoke("run", tiny, "--only", "dense", "--live", "--quiet").code == 0  # nothing to do
     assert Path("results/tiny/report.html").read_text() == before
@@ -239,6 +241,42 @@ def test_tensorboard_reads_what_a_run_wrote(tiny: Path, tmp_path: Path, invoke: 
         assert curves["result/test_top1_error"] == [
             (line["epochs_total"], pytest.approx(line["test_top1_error"], rel=1e-4))
         ]
+
+
+@pytest.mark.exhaustive  # needs the dependency group mlflow, and takes a minute
+def test_the_mlflow_example_fills_mlflows_file_store(
+    tiny: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    tracker = import_file(ROOT / "examples" / "mlflow_tracker.py")
+    install(monkeypatch, mlflow=tracker.Tracker)
+    ended = invoke("run", tiny, "--only", "dense")
+    assert ended.code == 0
+    assert "callback" not in ended.err
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(Path("results/mlruns").resolve().as_uri())
+    experiment = client.get_experiment_by_name("ssbench/tiny")
+    found = {run.data.params["kind"]: run for run in client.search_runs([experiment.experiment_id])}
+    (path,) = Path("results/tiny").glob("*.jsonl")
+    for line in map(json.loads, path.read_text().splitlines()):
+        run = found[line["stage"]]
+        assert run.info.status == "FINISHED"
+        assert run.data.params["method"] == "dense"
+        assert run.data.metrics["test_top1_error"] == line["test_top1_error"]
+        (point,) = client.get_metric_history(run.info.run_id, "train_loss")
+        assert point.step == line["epochs_total"]
+        assert point.value == pytest.approx(line["train_loss"], rel=1e-4)
+
+
+def import_file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Told:

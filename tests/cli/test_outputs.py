@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from ssbench.cli.options import ExitCode
 from ssbench.cli.outputs import OUTPUTS
+from ssbench.pipeline import precheck
+from ssbench.pruning import lazy_imports
 from tests.support.command_line import TINY, Ended, Invoke
 from tests.support.paths import ROOT
 
@@ -180,6 +183,18 @@ def test_a_missing_package_gives_one_message(
     monkeypatch.setattr(app, "main", foreign)
     with pytest.raises(ModuleNotFoundError):
         entry.main()
+
+
+def test_a_package_that_is_missed_only_while_networks_are_tried_is_named(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    lazy_imports.flop_count_analysis.cache_clear()
+    monkeypatch.setitem(sys.modules, "fvcore.nn", None)
+    monkeypatch.setattr(precheck, "_checked", {})
+    ended = invoke("run", kept / "tiny.toml", "--results", tmp_path / "r")
+    assert ended.code == 2
+    assert "the package fvcore cannot be imported" in ended.err
+    assert "pip install fvcore" in ended.err
 
 
 def test_results_of_a_trial_never_mix_with_real_ones(

@@ -8,6 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ssbench.data.preprocessing import STANDARD, Preprocessing
+from ssbench.executors.session import Options, experiment_of, open_job
+from ssbench.experiment.plan import plan_variants
+from ssbench.experiment.variants import variants
+from ssbench.method.registry import discover
 from ssbench.paths import method_folder
 from tests.data.test_own_folders import made, noise
 from tests.support.command_line import Ended, Invoke
@@ -77,6 +82,31 @@ def test_another_preprocessing_of_photographs_is_refused_and_has_another_id(
     assert other["mean"] == [127.5] * 3
 
 
+def test_published_weights_decide_how_small_images_are_prepared(tmp_path: Path) -> None:
+    root = made(tmp_path / "x", {"train": 8, "val": 2}, (16, 16))
+    path = written(tmp_path, f"imagefolder:{root}", 'start = "published"')
+    more = 'models=["torchvision:inception_v3"]'
+
+    def first(*overrides: str) -> tuple[Preprocessing, dict[str, Any]]:
+        options = Options(overrides=(more, *overrides), device="cpu", data_root=tmp_path / "sets")
+        experiment = experiment_of(path, options)
+        dataset = open_job(experiment, options, str(path)).workbench.dataset
+        planned = plan_variants(experiment, variants(experiment, discover(), str(path)),
+                                dataset.fingerprint, str(path), (), dataset.on_disk)  # fmt: skip
+        return planned[0].stages[0].preprocessing, experiment.manifest_on(dataset)
+
+    how, manifest = first()
+    assert (how.resize, how.crop, how.mean) == ((342,), 299, (0.5, 0.5, 0.5))
+    assert "preprocessing" not in manifest
+    how, manifest = first("data.size=75", "data.memory=false")
+    assert (how.resize, how.crop, how.mean) == ((75,), 75, (0.5, 0.5, 0.5))
+    assert manifest["preprocessing"]["crop"] == 75
+    how, _ = first("data.memory=false", 'data.normalise="imagenet"')
+    assert (how.crop, how.mean) == (299, (0.485, 0.456, 0.406))
+    how, _ = first('data.size="native"')
+    assert how == STANDARD  # in memory, as 16 x 16 pixels
+
+
 @pytest.mark.slow
 def test_methods_from_elsewhere_get_the_same_images(tmp_path: Path, invoke: Invoke) -> None:
     """They run in a process of their own, which opens the data again."""
@@ -95,6 +125,19 @@ def test_methods_from_elsewhere_get_the_same_images(tmp_path: Path, invoke: Invo
     assert record["data"]["normalise"] == "imagenet"
     assert "--data-file" in record["command"]
     assert "test_top1_error" in record
+
+
+def test_paths_are_relative_to_the_experiments_file(tmp_path: Path, invoke: Invoke) -> None:
+    """Or else to the working folder, which is another one here."""
+    made(tmp_path / "my set", {"": 24})
+    path = written(tmp_path, "imagefolder:my set")
+    assert invoke("run", path, "--dry-run").code == 0
+    (tmp_path / "my set").rename("my set")
+    assert invoke("run", path, "--dry-run").code == 0
+    Path("my set").rename("gone")
+    ended = invoke("run", path, "--dry-run")
+    assert ended.code == 2
+    assert "own.toml: dataset: my set does not exist; expected my set/CLASS/*.jpg" in ended.err
 
 
 def test_a_data_file_needs_the_name_of_a_function(tmp_path: Path, invoke: Invoke) -> None:

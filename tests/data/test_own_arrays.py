@@ -1,6 +1,7 @@
 """Arrays of one's own: from an .npz file, a function, or a saved data set."""
 
 import io
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -342,6 +343,15 @@ def test_what_is_wrong_with_a_saved_data_set_is_said(
     for file in path.glob("train/*.arrow"):
         file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(BadInputError, match=r"kept cannot be read .*; save it again"):
+        saved(path)
+
+
+def test_without_the_library_it_is_said_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = kept(tmp_path, {"train": 20})
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(BadInputError, match=r"needs Hugging Face's library datasets; uv sync --ex"):
         saved(path)
 
 

@@ -139,7 +139,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     for content, words in (
         (b"", "empty; its first line must name columns: dataset, model"),
         (b"\xff\xfe", "cannot be read"),
-        (b"dataset,modle\n", "unknown column 'modle'; did you mean 'model'?"),
+        (b"dataset,modle\n", "unknown column 'modle'; did you mean 'model' or 'method'?"),
         (b"dataset,dataset\n", "'dataset' occurs twice"),
     ):
         path.write_bytes(content)

@@ -18,7 +18,7 @@ from ssbench.training.loop import Hooks, Trained, train
 from ssbench.training.recipe import Recipe
 from tests.support.fake_cuda import CPU, REGISTRY, images
 
-RECIPE = Recipe(epochs=2, batch_size=16, lr=0.05, weight_decay=1e-3, compile=True)
+RECIPE = Recipe(epochs=1, batch_size=16, lr=0.05, weight_decay=1e-3, compile=True)
 PENALISED = ["dense", "synaptic-strength", "l0", "network-slimming", "connection-lasso"]
 Change = Callable[[nn.Module], nn.Module]
 
@@ -176,6 +176,29 @@ def test_a_wrong_gradient_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (told.compiled, told.loss) == (False, plain.loss)
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor)
+
+
+def test_a_compiler_that_fails_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def failing(graph: object, **_: object) -> Any:
+        asked.append(graph)
+
+        def run(*_: Tensor) -> None:
+            raise AssertionError("expected stride 9==1 at dim=1")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", failing)
+    monkeypatch.setattr(compiled, "_functions", {})
+    plain, expected = trained(RECIPE.model_copy(update={"compile": False}))
+    for _ in range(2):
+        told, found = trained(RECIPE)
+        assert told.notes == ["not compiled: expected stride 9==1 at dim=1"]
+        assert told.loss == plain.loss
+        for name, tensor in expected.items():
+            assert torch.equal(found[name], tensor)
+    assert len(asked) == 1
 
 
 @pytest.mark.slow

@@ -18,8 +18,8 @@ from ssbench.errors import BadInputError
 SMALL = 128
 """Pixels of the longer side: smaller images of one size keep it by default."""
 FITS = 2 << 30
-"""Bytes of decoded images that stay in memory by default, whatever the machine: the number of
-images decides how they are augmented, so results must not depend on the machine."""
+"""Bytes of decoded images that stay in memory by default. Images in memory are augmented in another
+way than those on disk, so this must not depend on the machine."""
 
 
 def imagenet(request: Request) -> DataSet:

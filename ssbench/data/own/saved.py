@@ -27,6 +27,7 @@ from ssbench.data.own.sizes import spread
 from ssbench.data.picture import quiet, shown, upright_size
 from ssbench.data.preprocessing import STANDARD, Preprocessing
 from ssbench.errors import BadInputError, nearest
+from ssbench.paths import install
 
 SPLITS = {"train": ("train",), "val": ("validation", "valid", "val", "dev"), "test": ("test",)}
 """The names that data sets give to each split."""
@@ -77,8 +78,8 @@ def _loaded(request: Request) -> Any:
         import datasets
     except ImportError as error:
         raise BadInputError(
-            f"{request.place}: {request.name} needs Hugging Face's library datasets; install the "
-            "extra 'datasets' of ssbench"
+            f"{request.place}: {request.name} needs Hugging Face's library datasets; "
+            f"{install('datasets')}"
         ) from error
     try:
         return datasets.load_from_disk(str(path))

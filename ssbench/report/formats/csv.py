@@ -19,7 +19,7 @@ from ssbench.storage.schema import KEYS
 Cell = str | int | float | bool | None
 
 
-ALWAYS = ("n", "test_top1_error_mean", "test_top1_error_sd")
+ALWAYS = ("best", "test_top1_error_mean", "test_top1_error_sd")
 """The columns that no choice of columns leaves out, besides those that identify a row."""
 
 
