@@ -27,7 +27,7 @@ from ssbench.method.registry import discover
 from ssbench.models.pretrained import fetch
 from ssbench.pipeline.feasibility import check_reach, check_shift
 from ssbench.pipeline.first_weights import check_weights
-from ssbench.pipeline.precheck import Refused, check_methods, check_networks, shown_before
+from ssbench.pipeline.precheck import Attempt, Refused, check_methods, check_networks, shown_before
 from ssbench.pipeline.record import records
 from ssbench.pipeline.workbench import Workbench
 from ssbench.storage import code_files
@@ -129,7 +129,7 @@ def prepare(argument: str, options: Options) -> Prepared:
     results.check()
     if options.devices > 1:
         ddp_group.check(options.devices, workbench.device, runs)
-    refused = make_ready(runs, experiment.model_names, job, source)
+    refused = make_ready(runs, experiment.model_names, job, source, try_elsewhere(job))
     return Prepared(experiment, runs, job, results, refused)
 
 
@@ -184,7 +184,13 @@ def open_job(experiment: Experiment, options: Options, source: str) -> Job:
     )
 
 
-def make_ready(runs: Sequence[Run], models: Sequence[str], job: Job, source: str) -> Refused:
+def make_ready(
+    runs: Sequence[Run],
+    models: Sequence[str],
+    job: Job,
+    source: str,
+    elsewhere: Attempt | None = None,
+) -> Refused:
     """Fetch the weights that runs start with, and find runs that cannot work.
 
     Args:
@@ -192,6 +198,8 @@ def make_ready(runs: Sequence[Run], models: Sequence[str], job: Job, source: str
         models: the networks' names, in the order of the experiment's key ``models``.
         job: the data and the store.
         source: the experiment's file.
+        elsewhere: tries methods that do not ship with ssbench; None: nobody does, as in tuning,
+            where values may fail.
 
     Returns:
         The runs that cannot work, and why.
@@ -209,7 +217,7 @@ def make_ready(runs: Sequence[Run], models: Sequence[str], job: Job, source: str
     refused = check_networks(left, workbench, models)
     left = [run for run in left if run.id not in refused]
     check_weights(left, workbench, models, source)
-    refused |= check_methods(left, workbench, models, try_elsewhere(job))
+    refused |= check_methods(left, workbench, models, elsewhere)
     check_reach([run for run in left if run.id not in refused], workbench, source)
     if len(refused) == len(runs):
         reasons = dict.fromkeys(refused.values())

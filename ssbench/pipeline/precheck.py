@@ -102,8 +102,9 @@ def check_methods(
 
 
 def kind_of(run: Run) -> tuple[object, ...]:
-    """Identify what a trial depends on: a method's text and boolean settings, not its numbers."""
-    words = {k: v for k, v in run.method.settings.items() if isinstance(v, str | bool)}
+    """Identify what a trial depends on: of ssbench's methods not on numbers among the settings."""
+    kinds = str | bool if run.file.is_ours else object
+    words = {k: str(v) for k, v in run.method.settings.items() if isinstance(v, kinds)}
     return (run.stage.architecture, run.file.name, run.file.content, run.method.grain,
             tuple(sorted(words.items())))  # fmt: skip
 

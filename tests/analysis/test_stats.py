@@ -208,3 +208,8 @@ def test_few_test_images_tell_less_apart() -> None:
     close = ({0: 20.0, 1: 20.0}, {0: 10.0, 1: 10.0})
     assert stats.always_worse(*close, 100 / 98)
     assert not stats.always_worse(*close, 100 / 94)
+
+
+def test_ties_share_their_mean_rank() -> None:
+    assert stats.ranks([2.0, 1.0, 1.0, 3.0]) == [3.0, 1.5, 1.5, 4.0]
+    assert stats.ranks([1.0, 1.0, 1.0]) == [2.0, 2.0, 2.0]

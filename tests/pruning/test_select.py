@@ -128,7 +128,7 @@ def test_of_equal_units_the_first_layers_and_positions_stay(grain: str) -> None:
     assert found.reached == pytest.approx(0.3, rel=0.005)
 
 
-@pytest.mark.parametrize("protection", [0.0501, 0.31])
+@pytest.mark.parametrize("protection", [0.0501, 0.31, 0.9999])
 def test_where_the_floor_acts_exactly_the_best_units_stay(protection: float) -> None:
     made = units("connection")
     kept = cut(made, kept=0.001, protection=protection)

@@ -1,12 +1,11 @@
 """The training loop against loops by hand; schedules, held zeros, evaluation."""
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from ssbench.data.digits import digits
 from ssbench.data.loader import Loader
@@ -14,6 +13,7 @@ from ssbench.errors import RunFailedError
 from ssbench.models.registry import MODELS
 from ssbench.pruning.masking import keep_masked
 from ssbench.seeds import derive
+from ssbench.training import loop
 from ssbench.training.evaluation import evaluate
 from ssbench.training.loop import Epoch, Hooks, train
 from ssbench.training.recipe import SCHEDULES, ParameterGroup, Recipe
@@ -83,18 +83,15 @@ def test_a_group_has_its_own_weight_decay_or_else_the_recipes(
 
 
 def test_order_and_augmentation_have_seeds_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    seeds: list[int] = []
-    shuffled = Loader.shuffled
+    asked: list[tuple[int, str]] = []
 
-    def watched(
-        self: Loader, order: torch.Generator, augmentation: torch.Generator
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        seeds.extend([order.initial_seed(), augmentation.initial_seed()])
-        return shuffled(self, order, augmentation)
+    def watched(seed: int, purpose: str) -> int:
+        asked.append((seed, purpose))
+        return derive(seed, purpose)
 
-    monkeypatch.setattr(Loader, "shuffled", watched)
+    monkeypatch.setattr(loop, "derive", watched)
     train(network(), Recipe(epochs=1, lr=0.1), loader(), 5, Hooks(), lambda _: None)
-    assert seeds == [derive(5, "order"), derive(5, "augmentation")]
+    assert asked == [(5, "order"), (5, "augmentation")]
 
 
 def test_the_progress_after_each_step_ends_at_one() -> None:
