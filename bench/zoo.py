@@ -57,7 +57,8 @@ densenet121 efficientnet_b0 googlenet mnasnet0_5 mobilenet_v2 mobilenet_v3_small
 regnet_y_400mf resnet18 resnext50_32x4d shufflenet_v2_x0_5 squeezenet1_1 swin_t
 """
 TIMM = """
-vit_tiny_patch16_224 eca_resnet33ts gernet_s mobileone_s0 repvgg_a0 botnet26t_256 lambda_resnet26t
+vit_tiny_patch16_224 deit_tiny_patch16_224 swin_tiny_patch4_window7_224 mixer_s32_224
+eca_resnet33ts gernet_s mobileone_s0 repvgg_a0 botnet26t_256 lambda_resnet26t
 poolformer_s12 cait_xxs24_224 coat_lite_tiny convit_tiny convmixer_768_32 convnext_atto
 convnextv2_atto cpubone_nano crossvit_tiny_240 cs3darknet_s cspnext_tiny dla46_c eca_nfnet_l0
 nf_resnet26 dpn48b ese_vovnet19b_slim ecaresnet26t resnetblur18 resnet50_gn edgenext_xx_small
@@ -95,9 +96,9 @@ def dataset(pixels: int) -> DataSet:
 
 def smallest_image(name: str) -> int:
     """The first of `PIXELS` that a network takes; 0: none."""
-    network = build(name, 3, CLASSES).eval()
     for pixels in PIXELS:
         with suppress(Exception), torch.no_grad():
+            network = build(name, 3, CLASSES, size=(pixels, pixels)).eval()
             network(torch.zeros(1, 3, pixels, pixels))
             return pixels
     return 0

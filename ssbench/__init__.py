@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ssbench.analysis.frame import load_results as load_results
     from ssbench.cli.from_python import run as run
-    from ssbench.cli.own_network import attach as attach
-    from ssbench.cli.own_network import prune as prune
+    from ssbench.cli.prune import attach as attach
+    from ssbench.cli.prune import prune as prune
     from ssbench.errors import BadInputError as BadInputError
     from ssbench.models.exported import load as load
     from ssbench.report.notebook import Results as Results
@@ -30,10 +30,10 @@ __all__ = ["BadInputError", "Results", "attach", "load", "load_results", "prune"
 _HOME = {
     "BadInputError": "ssbench.errors",
     "Results": "ssbench.report.notebook",
-    "attach": "ssbench.cli.own_network",
+    "attach": "ssbench.cli.prune",
     "load": "ssbench.models.exported",
     "load_results": "ssbench.analysis.frame",
-    "prune": "ssbench.cli.own_network",
+    "prune": "ssbench.cli.prune",
     "run": "ssbench.cli.from_python",
 }
 

@@ -12,7 +12,6 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -21,11 +20,10 @@ from rich.console import Console
 from bench.perf.measure import heading, ratio
 from bench.perf.sharing import SHORT, timed
 from ssbench.data.digits import digits
-from ssbench.executors.coordinator import Coordinator
-from ssbench.executors.local import execute
+from ssbench.executors.coordinator import execute
 from ssbench.executors.progress import Quiet
+from ssbench.executors.protocol import Job, Where
 from ssbench.executors.ray.cluster import joined
-from ssbench.executors.ray.executor import RaySetup, drive
 from ssbench.experiment.plan import plan, stages
 from ssbench.experiment.spec import Experiment
 from ssbench.experiment.stage import Run
@@ -71,14 +69,11 @@ def each_stage(rounds: int) -> None:
     """Time short stages one after the other, in this process and on a warm cluster."""
     workbench = Workbench(digits(), resolve("cpu"))
     more: list[float] = []
-    with joined("local", 1) as ray:
-
-        def on_ray(clerk: Coordinator) -> None:
-            drive(ray, clerk, workbench, RaySetup("local", "cpu", 1, False, (), Path()))
-
+    with joined("local", 1):
+        on_ray = Where(executor="ray", device="cpu", concurrency=1)
         for number in range(rounds + 1):
             runs = _runs(number)
-            here = _timed(runs, workbench, None)
+            here = _timed(runs, workbench, Where())
             there = _timed(runs, workbench, on_ray)
             if number:  # the first warms up
                 more.append((there - here) / len(stages(runs)))
@@ -103,19 +98,14 @@ def _runs(seed: int) -> list[Run]:
     return plan(experiment, discover(), digits().fingerprint, "bench")
 
 
-def _timed(
-    runs: list[Run], workbench: Workbench, on_ray: Callable[[Coordinator], None] | None
-) -> float:
+def _timed(runs: list[Run], workbench: Workbench, where: Where) -> float:
     with tempfile.TemporaryDirectory() as folder:
         store, results = CheckpointStore(Path(folder)), Results(Path(folder), {"name": "x"})
         store.prepare()
         results.folder.mkdir()
         observer = Quiet([], Console(quiet=True))
         began = time.perf_counter()
-        if on_ray is None:
-            execute(runs, workbench, store, results, observer)
-        else:
-            on_ray(Coordinator(runs, store, results, observer))
+        execute(runs, Job(workbench, store, where), results, observer)
         return time.perf_counter() - began
 
 

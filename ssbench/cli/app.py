@@ -39,7 +39,7 @@ from ssbench.cli.options import (
     log,
     tell,
 )
-from ssbench.cli.run_options import Executor, address_of, concurrency_of, devices_of
+from ssbench.cli.run_options import concurrency_of
 from ssbench.errors import BadInputError
 from ssbench.training.interrupt import SAVE_EVERY
 
@@ -129,8 +129,12 @@ def run(
         typer.Option(metavar="N", min=1, help="Number of devices that train each stage jointly."),
     ] = 1,
     executor: Annotated[
-        Executor, typer.Option(help="ray: use a cluster; needs the extra ray.")
-    ] = Executor.LOCAL,
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="local, processes, ray (a cluster; needs the extra ray), or another package's.",
+        ),
+    ] = "local",
     address: Annotated[
         str | None,
         typer.Option(
@@ -163,9 +167,9 @@ def run(
         tuned=tuned,
         concurrency=concurrency_of(concurrency),
         save_every=save_every,
-        devices=devices_of(devices, concurrency, executor),
-        executor=executor.value,
-        address=address_of(executor, address),
+        devices=devices,
+        executor=executor,
+        address=address,
     )
     pair = None if until_separated is None else separate.rows_of(until_separated)
     if pair is None and max_seeds is not None:

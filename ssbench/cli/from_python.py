@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import io
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,33 +13,24 @@ from pathlib import Path
 from signal import SIGINT
 from typing import Any, Literal
 
+import numpy as np
 from rich.console import Console
 from torch import nn
 
 from ssbench.cli import run as run_
 from ssbench.cli.options import log
 from ssbench.errors import BadInputError
-from ssbench.executors.ray.cluster import reach
-from ssbench.executors.session import (
-    Options,
-    Prepared,
-    command,
-    experiment_of,
-    prepare,
-    prepare_loaded,
-)
+from ssbench.executors.session import CONTENT, Options, prepare
 from ssbench.method.contract import Method
 from ssbench.method.registry import is_ours
 from ssbench.report.notebook import Results
-from ssbench.storage.files import create
+from ssbench.storage.files import create, make_folder, write
 from ssbench.storage.toml import toml_key, toml_value
 from ssbench.training.interrupt import STOP
 
 NAME = "from-python"
 """The name of an experiment that has none."""
-SOURCE = "experiment"
-"""What messages call an experiment that is no file."""
-_OWN = {"overrides", "dry_run", "results", "cache", "device", "concurrency", "quiet"}
+_OWN = {"content", "overrides", "dry_run", "results", "cache", "device", "concurrency", "quiet"}
 _FURTHER = {field.name for field in fields(Options)} - _OWN
 """Options of ``ssbench run`` that `run` takes among its settings."""
 
@@ -48,7 +40,7 @@ def run(
     *,
     models: Sequence[Any] | None = None,
     methods: Sequence[Any] | Literal["all"] | None = None,
-    data: str | Path | None = None,
+    data: str | Path | Mapping[str, Any] | None = None,
     results: str | Path = "results",
     cache: str | Path | None = None,
     device: str = "auto",
@@ -67,7 +59,9 @@ def run(
         models: networks by name, or classes and functions that a file defines: the file is part of
             what names the results, so a network that only a notebook has is refused.
         methods: names, dicts with hyper-parameters, methods, or "all".
-        data: the data set's name, or a folder of images.
+        data: the data set's name; a path to a folder of images or an .npz file; arrays by name
+            (``x_train``, ``y_train``, ``x_test``, ``y_test``), which ``results`` then keeps; or
+            the table ``[data]`` of an experiment.
         results: the folder of all experiments.
         cache: folder or URL of finished stages; None: ``results/.cache``.
         device: auto, cpu, cuda or cuda:N.
@@ -96,7 +90,7 @@ def run(
     """
     further = {name: settings.pop(name) for name in _FURTHER & settings.keys()}
     files = [Path(path) for path in further.pop("method_files", ())]
-    named = {"dataset": data, "models": _list("models", models, _model)}
+    named = _data(data, Path(results)) | {"models": _list("models", models, _model)}
     named["methods"] = methods if methods == "all" else _list("methods", methods, _Methods(files))
     keys = {name: value for name, value in (named | settings).items() if value is not None}
     options = _options(further) | {"method_files": files, "results": Path(results)}
@@ -109,15 +103,15 @@ def _run(
     experiment: str | Path | Mapping[str, Any] | None, keys: Mapping[str, Any], options: Options
 ) -> Results:
     console = progress_console()
-    if options.executor == "ray":
-        reach(options.address)
     text = ""
     if isinstance(experiment, str | Path):
         overrides = [f"{path}={toml_value(value, path)}" for path, value in _flat(keys)]
         ready = prepare(str(experiment), replace(options, overrides=overrides))
     else:
         text = _written({"name": NAME} | dict(experiment or {}), keys)
-        ready = _prepare(text, options)
+        content = tomllib.loads(text)
+        kept = _kept(options.results / str(content["name"]), text)
+        ready = prepare(str(kept), replace(options, content=content))
     if not options.quiet:
         run_.warn(ready, console)
     outcome = run_.carry_out(ready, options, console)
@@ -127,13 +121,6 @@ def _run(
     run_.show(folder, console, quiet=True)
     run_.tell(outcome.failed, console)
     return Results(folder)
-
-
-def _prepare(text: str, options: Options) -> Prepared:
-    """Check an experiment without a file; its records name the file that will hold it."""
-    experiment = experiment_of(Path(SOURCE), options, tomllib.loads(text))
-    kept = _kept(options.results / experiment.name, text)
-    return prepare_loaded(experiment, options, SOURCE, command(str(kept), options))
 
 
 def _kept(folder: Path, text: str) -> Path:
@@ -146,7 +133,7 @@ def _written(content: Mapping[str, Any], keys: Mapping[str, Any]) -> str:
     for key, value in keys.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = {**merged[key], **value} if both else value
-    lines = (f"{toml_key(key, SOURCE)} = {toml_value(v, key)}\n" for key, v in merged.items())
+    lines = (f"{toml_key(key, CONTENT)} = {toml_value(v, key)}\n" for key, v in merged.items())
     return "".join(lines)
 
 
@@ -162,11 +149,45 @@ def _flat(keys: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
 def _options(further: Mapping[str, Any]) -> dict[str, Any]:
     """Return options as `Options` holds them: paths may be text."""
     made = dict(further)
-    for name in {"data_root", "tensorboard", "tuned"} & made.keys():
+    for name in {"data_file", "data_root", "tensorboard", "tuned"} & made.keys():
         made[name] = None if made[name] is None else Path(made[name])
     if "model_files" in made:
         made["model_files"] = [Path(path) for path in made["model_files"]]
     return made
+
+
+def _data(data: Any, results: Path) -> dict[str, Any]:
+    """Return ``data`` under the keys of an experiment."""
+    match data:
+        case Path() if data.suffix == ".npz":
+            return {"dataset": f"npz:{data}"}
+        case Path():
+            return {"dataset": f"imagefolder:{data}"}
+        case Mapping() if "x_train" in data:
+            return {"dataset": f"npz:{_kept_arrays(data, results)}"}
+        case Mapping():
+            return {"data": data}
+    return {"dataset": data}
+
+
+def _kept_arrays(data: Mapping[str, Any], results: Path) -> Path:
+    """Write arrays to a file that is named by their content, so that a run can be repeated.
+
+    Raises:
+        BadInputError: one is no array of numbers, or the folder cannot be written.
+    """
+    arrays = {name: np.asarray(value) for name, value in data.items()}
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise BadInputError(f"data: {name} is no array of numbers; give arrays or tensors")
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # type: ignore[arg-type]
+    digest = hashlib.sha256(content.getvalue()).hexdigest()[:8]
+    make_folder(results, "results")
+    path = results / f"arrays-{digest}.npz"
+    if not path.exists():
+        write(path, content.getvalue())
+    return path
 
 
 def _list(key: str, values: Sequence[Any] | None, convert: Any) -> list[Any] | None:

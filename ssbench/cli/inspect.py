@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ssbench.cli.options import ExitCode, Json, MethodFiles, Results, console, tell
+from ssbench.cli.options import (
+    ExitCode,
+    Json,
+    MethodFiles,
+    ModelFiles,
+    Results,
+    console,
+    tell,
+)
 
 if TYPE_CHECKING:
+    from ssbench.cli.outputs import NetworkFacts
     from ssbench.method.describe import Described
 
 
@@ -29,6 +38,7 @@ def list_(
         Listing | None, typer.Argument(help="methods, models, datasets or experiments [all].")
     ] = None,
     method_file: MethodFiles = None,
+    model_file: ModelFiles = None,
     json_: Json = False,
 ) -> None:
     """List methods, models, datasets and experiments."""
@@ -42,7 +52,7 @@ def list_(
         described, broken = _methods(method_file or [])
         found["methods"] = lists.method_facts(described)
     if Listing.MODELS in wanted:
-        found["models"] = lists.network_facts()
+        found["models"] = [*lists.network_facts(), *_own_networks(model_file or [])]
     if Listing.DATASETS in wanted:
         found["datasets"] = lists.dataset_facts()
     if Listing.EXPERIMENTS in wanted:
@@ -57,6 +67,16 @@ def list_(
             console().print(line, style="red", markup=False, soft_wrap=True)
     if broken:
         raise typer.Exit(ExitCode.BAD_INPUT)
+
+
+def _own_networks(files: list[Path]) -> list[NetworkFacts]:
+    from importlib.metadata import entry_points
+
+    if not files and not entry_points(group="ssbench.models"):  # torch need not be imported
+        return []
+    from ssbench.cli import inventory
+
+    return inventory.own_networks(files)
 
 
 def _methods(files: list[Path]) -> tuple[list[Described], dict[str, str]]:

@@ -40,12 +40,20 @@ def network_facts() -> list[NetworkFacts]:
         for name, its in MODELS.items()
     ]
     big = [
-        NetworkFacts(name=name, image="224", classes=1000, params=its.params, summary=its.summary)
+        NetworkFacts(
+            name=name,
+            image="224",
+            classes=1000,
+            params=its.params,
+            summary=its.summary,
+            untouched=its.untouched,
+        )
         for name, its in IMAGENET.items()
     ]
     others = [
         NetworkFacts(name="torchvision:NAME", summary="any classifier of torchvision"),
         NetworkFacts(name="timm:NAME", summary="any model of timm that torch.fx can trace"),
+        NetworkFacts(name="FILE.py:NAME", summary="a class or function of your own"),
     ]
     return [*small, *big, *others]
 
@@ -99,7 +107,13 @@ def methods(console: Console, found: Sequence[MethodFacts]) -> None:
 def models(console: Console, found: Sequence[NetworkFacts]) -> None:
     """Print every network with its size."""
     rows = [
-        (each.name, each.image or "", _number(each.classes), _number(each.params), each.summary)
+        (
+            each.name,
+            each.image or "",
+            _number(each.classes),
+            _number(each.params),
+            "; ".join(part for part in (each.summary, each.untouched) if part),
+        )
         for each in found
     ]
     _print(console, ("model", "image", "classes", "parameters", "description"), rows)

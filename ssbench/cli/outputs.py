@@ -45,6 +45,7 @@ class NetworkFacts(Output):
     classes: int | None = None
     params: int | None = Field(default=None, description="numbers in all parameters")
     summary: str
+    untouched: str = Field(default="", description="layers that no pruning of filters reaches")
 
 
 class DataSetFacts(Output):

@@ -18,7 +18,6 @@ from ssbench.errors import BadInputError
 from ssbench.executors import callbacks, estimate, progress
 from ssbench.executors.callbacks import Callbacks
 from ssbench.executors.listeners import Listener, Recorder, listening
-from ssbench.executors.ray.cluster import reach
 from ssbench.executors.session import Options, Prepared, execute_missing, experiment_of, prepare
 from ssbench.executors.stage_runner import Observer, Outcome
 from ssbench.executors.tensorboard import TensorBoard
@@ -52,8 +51,6 @@ def run(argument: str, options: Options, console: Console, log: Console) -> Outc
         console: for the result.
         log: for progress.
     """
-    if options.executor == "ray" and not options.dry_run:
-        reach(options.address)
     ready = prepare(argument, options)
     warn(ready, log)
     if options.dry_run:
@@ -89,12 +86,12 @@ def carry_out(ready: Prepared, options: Options, log: Console) -> Outcome:
         ready.results.forget_failed(run.id for run in ready.runs)
     with observing(ready, options, log) as observer:
         ready.results.tell = observer.warn
-        outcome = execute_missing(ready, options, observer)
+        outcome = execute_missing(ready, observer)
         for _ in range(ATTEMPTS):
             if all(ready.results.has(run.id) for run in ready.runs):
                 break
             # Someone removed the records meanwhile; the stages are still in the cache.
-            outcome = execute_missing(ready, options, observer)
+            outcome = execute_missing(ready, observer)
     return outcome
 
 

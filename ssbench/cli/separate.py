@@ -22,8 +22,8 @@ from ssbench.analysis.wording import asked
 from ssbench.cli import run as run_
 from ssbench.errors import BadInputError
 from ssbench.executors import progress
-from ssbench.executors.one_by_one import execute_one_by_one
-from ssbench.executors.session import Options, prepare, setup_of
+from ssbench.executors.coordinator import execute
+from ssbench.executors.session import Options, prepare
 from ssbench.executors.stage_runner import Outcome
 from ssbench.experiment.stage import Run
 from ssbench.pipeline.record import records
@@ -116,10 +116,7 @@ def run(
         log.print(f"{look} seeds: {len(left)} comparison{plural} open", highlight=False)
         ready.note_refused()
         with progress.observer(runs, log, quiet=options.quiet) as observer:
-            setup = setup_of(ready.experiment, options, ready.workbench)
-            done = execute_one_by_one(
-                runs, ready.workbench, ready.store, ready.results, observer, setup
-            )
+            done = execute(runs, ready.job, ready.results, observer)
         outcome.done += done.done
         outcome.failed |= done.failed
     run_.show(folder, console, quiet=True)

@@ -27,7 +27,7 @@ def open_without_test(
     """
     read = partial(open_same, name, root, settings, same)
     dataset = read()
-    return hold_back(dataset, read, _places_of_test(dataset, name, root), outsider)
+    return hold_back(dataset, read, places_of_test(dataset, name, root), outsider)
 
 
 def hold_back(
@@ -54,7 +54,7 @@ def hold_back(
     return kept
 
 
-def _places_of_test(dataset: DataSet, name: str, root: Path) -> list[Path]:
+def places_of_test(dataset: DataSet, name: str, root: Path) -> list[Path]:
     """Return the files or folders with a data set's test images; none if a program draws them."""
     if name == "imagenet":
         return [root / name / "val"]

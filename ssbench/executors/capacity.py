@@ -16,8 +16,8 @@ from ssbench.training.device import clear, peak_memory
 SPARE = 0.8
 """The share of the free memory to use."""
 ON_GPU = 4
-"""Number of processes on one GPU at most. Captured steps keep it busy: four processes finish 5 % more
-small trainings than one on an H200, and eight no more than four (bench/perf/RESULTS.md)."""
+"""Number of processes on one GPU at most. Captured steps keep it busy: four processes finish 5 %
+more small trainings than one on an H200, and eight no more than four (bench/perf/RESULTS.md)."""
 CUDA_CONTEXT = 600 * 2**20
 """Bytes that CUDA's context and libraries take per process, which torch does not count."""
 
@@ -45,9 +45,9 @@ def needed(runs: Sequence[Run], workbench: Workbench) -> int:
     batch, which may need more.
     """
     clear(workbench.device)
-    found = kinds(runs)
-    for kind in sorted(found):
-        recipe, stage = found[kind]
+    trainings = kinds(runs)
+    for kind in sorted(trainings):
+        recipe, stage = trainings[kind]
         fitted = workbench.fitted(stage.preprocessing)
         train_briefly(fitted, stage.architecture, recipe, seconds=0.0)
         if workbench.device.type == "cuda":

@@ -1,32 +1,82 @@
-"""Hand out stages to any executor, and save the records of finished runs."""
+"""Give the missing stages of runs to an executor, and save the records of finished runs."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from multiprocessing.connection import wait
 from typing import Any
 
-from ssbench.errors import DamagedError
-from ssbench.executors.local import PATIENCE
+from ssbench.errors import BadInputError, DamagedError
+from ssbench.executors.protocol import (
+    Began,
+    Busy,
+    Done,
+    Executor,
+    Failed,
+    Halted,
+    Job,
+    Message,
+    Orphaned,
+    Refused,
+    Warned,
+)
+from ssbench.executors.registry import choose
 from ssbench.executors.schedule import Schedule
 from ssbench.executors.stage_runner import Observer, Outcome, failed_elsewhere
 from ssbench.experiment.stage import Run, Stage
 from ssbench.pipeline.record import Record, records
+from ssbench.pipeline.resume import ResumePoints
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.locks import BusyError
 from ssbench.storage.results import Results
+from ssbench.training.interrupt import STOP
 from ssbench.training.loop import Epoch
+
+PATIENCE = 0.5
+"""Seconds between two attempts at a stage that another process holds."""
+
+
+def execute(runs: Sequence[Run], job: Job, results: Results, observer: Observer) -> Outcome:
+    """Execute the runs that have no record yet.
+
+    Puts off a stage that another process holds. A failed stage fails its runs; the others go on.
+
+    Args:
+        runs: all runs.
+        job: their data, the store of finished stages, and the executor.
+        results: of finished runs.
+        observer: receives the progress.
+
+    Raises:
+        BadInputError: the executor cannot start, or the input is at fault.
+        Stopped: this process must end; what could be saved of current stages is saved.
+    """
+    partial, device = job.store.part("partial"), job.workbench.device.type
+    ResumePoints(partial, device, STOP, job.where.save_every, observer.warn).tidy(job.store)
+    coordinator = Coordinator(runs, job.store, results, observer)
+    if coordinator.goes_on():
+        executor = choose(job, coordinator.left)(job, coordinator.left, coordinator.take)
+        try:
+            with STOP.deferred():
+                coordinator.drive(executor)
+        finally:
+            with STOP.unheard():
+                executor.close()
+    return coordinator.outcome
 
 
 class Coordinator:
-    """Hands out the missing stages, and saves the records of the runs that they complete.
+    """Submits the missing stages, and saves the records of the runs that they complete.
 
     Attributes:
-        schedule: the stages that can be handed out, and the runs that each completes.
+        schedule: the stages that can be submitted, and the runs that each completes.
         left: the runs that had no record.
+        running: the ids of the submitted stages.
         outcome: how the runs ended so far.
         saved: what was saved of interrupted stages, each in a few words.
+        refused: why no further stage is submitted; empty: stages are.
     """
 
     def __init__(
@@ -36,83 +86,133 @@ class Coordinator:
         results.tell = observer.warn
         results.watch()
         self.outcome = Outcome()
+        self.running: set[str] = set()
         self.saved: list[str] = []
+        self.refused = ""
         self._put_off: deque[tuple[float, Stage]] = deque()
+        self._awaited = ""
         self._again: list[Run] = []
         self._plan(runs)
 
     def _plan(self, runs: Sequence[Run]) -> None:
-        found = {run.id: self.results.last(run.id) for run in runs}
-        self.left = [run for run in runs if found[run.id] is None]
+        last_records = {run.id: self.results.last(run.id) for run in runs}
+        self.left = [run for run in runs if last_records[run.id] is None]
         self.schedule = Schedule(self.left, self.store)
         for run in runs:
-            last = found[run.id]
+            last = last_records[run.id]
             if last is not None:
                 self._note(run, last, before=True)
+        for stage in self.schedule.finished:
+            self.observer.stage_done(stage)
         complete = set(self.schedule.complete())
         for run in self.left:
             if run.id in complete:
                 self._save(run, run.stages)
 
-    def goes_on(self, *, busy: bool) -> bool:
-        """Whether there are stages to hand out, now or later.
+    def drive(self, executor: Executor) -> None:
+        """Submit stages and collect their results until nothing is left.
 
-        Replans runs with damaged stages once everything else is done and no worker is ``busy``.
+        Raises:
+            BadInputError: the input is at fault; the stages that were under way have ended.
+            Stopped: this process must end, and the executor's stages have.
         """
+        while self.goes_on():
+            while self.schedule.ready and not self.refused and executor.room():
+                self._submit(executor, self.schedule.ready.popleft())
+            if self.running:
+                executor.collect(PATIENCE if self._waits else None)
+            elif self._put_off and not self.schedule.ready:
+                self.observer.waiting(self._awaited)
+                wait(STOP.waits, PATIENCE)
+            if STOP.asked is not None:
+                executor.halt()
+                while self.running:
+                    executor.collect(None)
+                STOP.check(self.saved)
+        if self.refused:
+            raise BadInputError(self.refused)
+
+    def goes_on(self) -> bool:
+        """Whether stages are under way or left, to submit now or later.
+
+        Plans runs with damaged stages again once everything else is done.
+        """
+        if self.refused:
+            return bool(self.running)
         while self._put_off and self._put_off[0][0] <= time.monotonic():
             self.schedule.ready.append(self._put_off.popleft()[1])
-        if self._again and not busy and not self.schedule.ready and not self._put_off:
+        if self._again and not self.running and not self.schedule.ready and not self._put_off:
             again, self._again = self._again, []
             self._plan(again)
-        return bool(self.schedule.ready) or self.waits
-
-    def passes_over(self, stage: Stage) -> bool:
-        """Whether another process on these records saw a stage fail; its runs fail here too."""
-        failure = failed_elsewhere(self.results, stage)
-        if failure is None:
-            return False
-        self.failed(stage, str(failure), failure.facts)
-        return True
+        return bool(self.schedule.ready or self.running or self._waits)
 
     @property
-    def waits(self) -> bool:
-        """Whether postponed stages or runs will come up again without a result from a worker."""
+    def _waits(self) -> bool:
+        """Whether postponed stages or runs will come up again without a message."""
         return bool(self._put_off or self._again)
 
-    def began(self, stage: Stage) -> None:
-        """Note that a stage has begun."""
-        self.observer.stage_started(self.schedule.first_run(stage), stage)
+    def _submit(self, executor: Executor, stage: Stage) -> None:
+        """Submit a stage, unless another process on these records saw it fail."""
+        failure = failed_elsewhere(self.results, stage)
+        if failure is not None:
+            self._failed(stage, str(failure), failure.facts)
+            return
+        self.running.add(stage.id)
+        executor.submit(stage)
 
-    def epoch(self, stage: Stage, epoch: Epoch) -> None:
-        """Note a finished epoch."""
-        self.observer.epoch(stage, epoch)
+    def take(self, stage: Stage, message: Message) -> None:
+        """Handle an executor's message about a submitted stage."""
+        if isinstance(message, Began):
+            if message.stage.id == stage.id:  # else it computes the parent again
+                self.observer.stage_started(self.schedule.first_run(stage), stage)
+        elif isinstance(message, Epoch):
+            self.observer.epoch(stage, message)
+        elif isinstance(message, Warned):
+            self.observer.warn(message.text)
+        else:
+            self.running.discard(stage.id)
+            self._ended(stage, message)
 
-    def busy(self, stage: Stage, holder: str) -> None:
-        """Note that another process works at a stage; it is tried again later."""
-        self._put_off.append((time.monotonic() + PATIENCE, stage))
-        self.observer.stage_put_off(stage)
-        self.observer.waiting(f"waiting for {stage.kind} {stage.id[:8]}, which {holder} works at")
+    def _ended(
+        self, stage: Stage, message: Done | Failed | Busy | Halted | Orphaned | Refused
+    ) -> None:
+        match message:
+            case Done():
+                self._done(stage)
+            case Failed():
+                self._failed(stage, message.reason, message.facts)
+            case Busy():
+                self._put_off.append((time.monotonic() + PATIENCE, stage))
+                self._awaited = f"waiting for {stage.kind} {stage.id[:8]}, held by {message.holder}"
+                self.observer.stage_put_off(stage)
+            case Halted():
+                self.saved += message.saved
+                self.observer.stage_put_off(stage)
+                self.schedule.ready.appendleft(stage)
+            case Orphaned():
+                assert stage.parent is not None
+                self.observer.warn(f"{message.reason}; computed again")
+                self.store.remove(stage.parent.id)
+                self.schedule.again(stage.parent, stage)
+            case Refused():
+                self._refuse(message.message)
 
-    def halted(self, stage: Stage, saved: Sequence[str]) -> None:
-        """Note that a stage was interrupted, and queue it again."""
-        self.saved += saved
-        self.observer.stage_put_off(stage)
-        self.schedule.ready.appendleft(stage)
+    def _refuse(self, reason: str) -> None:
+        """Submit no more stages; what is under way may have taken hours, so wait for it."""
+        if not self.refused and self.running:
+            self.observer.warn(
+                f"{reason}. No more stages are started; running stages will finish and be kept "
+                "(Ctrl-C stops them too)"
+            )
+        self.refused = self.refused or reason
 
-    def done(self, stage: Stage) -> None:
-        """Note that a stage is in the store."""
+    def _done(self, stage: Stage) -> None:
         self.observer.stage_done(stage)
         for run in self.schedule.done(stage):
             self._save(run, run.stages)
 
-    def failed(self, stage: Stage, reason: str, facts: Mapping[str, Any]) -> None:
-        """Note that a stage failed, and with it every run that it belongs to.
-
-        Args:
-            stage: the failed stage.
-            reason: in one line.
-            facts: further entries of the records.
-        """
+    def _failed(self, stage: Stage, reason: str, facts: Mapping[str, Any]) -> None:
+        """Fail a stage, and with it every run that it belongs to; ``facts`` go to the records."""
         self.observer.stage_done(stage)
         for run in self.schedule.failed(stage):
             before = run.stages[: [s.id for s in run.stages].index(stage.id)]

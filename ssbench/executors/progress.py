@@ -102,13 +102,13 @@ class Plain(Quiet):
 
     def __init__(self, runs: Sequence[Run], console: Console) -> None:
         super().__init__(runs, console)
-        self.said: set[str] = set()
+        self.printed: set[str] = set()
 
     def waiting(self, what: str) -> None:
         """Print once what the executor waits for."""
-        if what not in self.said:
+        if what not in self.printed:
             self.say(what)
-        self.said.add(what)
+        self.printed.add(what)
 
     def run_done(self, run: Run, result: Record, *, before: bool) -> None:
         """Print how a run ended."""

@@ -16,10 +16,13 @@ class Schedule:
     Attributes:
         ready: stages that can run now. Children of finished stages come before first stages, so
             that runs finish early.
+        finished: the stages that were in the store.
     """
 
     def __init__(self, runs: Sequence[Run], store: CheckpointStore) -> None:
-        missing = {stage.id: stage for stage in stages(list(runs)) if not store.has(stage.id)}
+        every = stages(list(runs))
+        missing = {stage.id: stage for stage in every if not store.has(stage.id)}
+        self.finished = [stage for stage in every if stage.id not in missing]
         self.ready: deque[Stage] = deque()
         self._after: dict[str, list[Stage]] = defaultdict(list)
         for stage in missing.values():

@@ -13,6 +13,7 @@ from torch import Tensor
 from ssbench.data.image_folder import Files
 from ssbench.errors import BadInputError, DamagedError, NoRoomError
 from ssbench.executors.failure import facts_of, reason_of
+from ssbench.executors.protocol import Began, Busy, Done, Failed, Message
 from ssbench.experiment.stage import Run, Stage
 from ssbench.pipeline.prune import missed_budget
 from ssbench.pipeline.record import Record, now
@@ -21,6 +22,7 @@ from ssbench.pipeline.stages import carry_out
 from ssbench.pipeline.state import Tensors
 from ssbench.pipeline.workbench import ChangedDataError, Workbench
 from ssbench.storage.checkpoints import CheckpointStore
+from ssbench.storage.locks import BusyError
 from ssbench.storage.results import Results
 from ssbench.training.backward import out_of_memory
 from ssbench.training.checkpoint import UNSAVED
@@ -81,9 +83,9 @@ class StageFailedError(Exception):
         super().__init__(reason)
         self.facts, self.lost = facts, lost
 
-    def alone(self) -> StageFailedError:
-        """Return a copy without the cause, whose frames keep the stage's memory alive."""
-        return StageFailedError(str(self), self.facts, lost=self.lost)
+    def message(self) -> Failed:
+        """Return it without the cause, whose frames keep the stage's memory alive."""
+        return Failed(str(self), self.facts, self.lost)
 
 
 class StageRunner:
@@ -236,6 +238,32 @@ def _seen(stage: Stage, workbench: Workbench) -> Record:
 
 _OF_METHODS = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
 """Exceptions of a method's code that only fail its run."""
+
+
+def run_stage(
+    runner: StageRunner,
+    stage: Stage,
+    send: Callable[[Message], None],
+    failed: Callable[[StageFailedError], Failed] = lambda failure: failure.message(),
+) -> Message:
+    """Run and save a stage; send every epoch, and `Began` for a parent that is missing.
+
+    Args:
+        runner: runs it.
+        stage: to run.
+        send: receives the messages before the last one.
+        failed: makes the message of a failure.
+
+    Returns:
+        How it ended.
+    """
+    try:
+        runner.carry_out(stage, send, lambda computed: send(Began(computed)))
+    except BusyError as busy:
+        return Busy(busy.holder)
+    except StageFailedError as failure:
+        return failed(failure)
+    return Done()
 
 
 def failed_elsewhere(results: Results, stage: Stage) -> StageFailedError | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ssbench.errors import BadInputError
+from ssbench.paths import install
 
 RESULTS = (
     "test_top1_error", "test_loss", "validation_top1_error", "budget_reached", "params_nonzero",
@@ -29,8 +30,7 @@ class TensorBoard:
             self._writer: Any = import_module("torch.utils.tensorboard").SummaryWriter
         except ImportError as error:
             raise BadInputError(
-                "--tensorboard needs the package tensorboard; install it: "
-                "uv sync --extra tensorboard, or pip install tensorboard"
+                f"--tensorboard needs the package tensorboard; {install('tensorboard')}"
             ) from error
         self._folder = folder
         self._open: dict[str, Any] = {}

@@ -109,8 +109,14 @@ def _imported(path: Path, attribute: str, place: str) -> Code:
     try:
         with contained(f"the import of {path}"):
             return own.read(path, attribute, place)
-    except RunFailedError as error:
-        raise BadInputError(f"{place}: {error}") from error
+    except (BadInputError, RunFailedError) as error:
+        raise _placed(error, place) from error
+
+
+def _placed(error: Exception, place: str) -> BadInputError:
+    """Return an error that names its place."""
+    text = str(error)
+    return BadInputError(text if text.startswith(place) else f"{place}: {text}")
 
 
 def _by_name(name: str, place: str, model_files: Sequence[Path]) -> Code | None:
@@ -150,8 +156,8 @@ def own_networks(path: Path) -> list[str]:
     try:
         with contained(f"the import of {path}"):
             names = own.networks_in(path, place)
-    except RunFailedError as error:
-        raise BadInputError(f"{place}: {error}") from error
+    except (BadInputError, RunFailedError) as error:
+        raise _placed(error, place) from error
     if not names:
         raise BadInputError(
             f"{place}: defines no network: no public class or function that needs no other "

@@ -13,9 +13,9 @@ from ssbench.data.preprocessing import STANDARD, Preprocessing
 from ssbench.experiment.retraining import Retrain
 from ssbench.experiment.variant import Variant
 from ssbench.method.contract import Method
-from ssbench.method.registry import MethodFile
+from ssbench.method.registry import MethodFile, is_ours
 from ssbench.models.architecture import Architecture
-from ssbench.models.registry import attends_by_function
+from ssbench.models.registry import attends_by_function, upsamples
 from ssbench.models.weights import identity
 from ssbench.pruning.budget import Budget
 from ssbench.training.recipe import Recipe
@@ -26,7 +26,8 @@ PROTOCOL = 2
 SURGERY = 2
 """Increased when surgery changes what some networks keep; only part of the ids of their pruned
 stages. 2: batch norms and linear layers select channels, groups keep as many as the fullest,
-activations inside batch norms are known, and budgets of whole filters are met after surgery."""
+activations inside batch norms are known, and budgets of whole filters are met after surgery.
+Networks that enlarge maps have one more: their channels are followed through it."""
 _CUT_OTHERWISE = frozenset({"densenet40", "lenet5", "resnet164", "shufflenet-v2", "wrn28-10"})
 """The networks that changed; others of torchvision and timm may have, too."""
 
@@ -91,6 +92,15 @@ class Stage:
     def chain(self) -> list[Stage]:
         """Return all stages from the first to this one."""
         return [*(self.parent.chain() if self.parent else []), self]
+
+    @property
+    def foreign_module(self) -> str:
+        """The module of its or its parents' method that does not ship with ssbench; else empty.
+
+        Includes finetunings: their parent may have to be computed again.
+        """
+        methods = [type(each.method) for each in self.chain() if each.method is not None]
+        return next((cls.__module__ for cls in methods if not is_ours(cls)), "")
 
 
 @dataclass(frozen=True)
@@ -182,7 +192,7 @@ def make_stage(
         settings["scratch_limit"] = _text(scratch_limit)
     name, code = start.architecture.name, start.architecture.code
     if (kind == "prune" or budget) and (name in _CUT_OTHERWISE or ":" in name):
-        settings["surgery"] = _text(SURGERY)
+        settings["surgery"] = _text(SURGERY + upsamples(name))
     if attends_by_function(name):
         settings["layers"] = _text(LAYERS)
     if code:

@@ -1,4 +1,7 @@
-"""List the methods by reading their files, without importing them or torch."""
+"""List the methods by reading their files.
+
+``ssbench list methods`` takes 0.4 s so; importing the methods, and torch with them, would take 3 s.
+"""
 
 from __future__ import annotations
 

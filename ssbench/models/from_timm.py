@@ -72,6 +72,23 @@ def attends_by_function(name: str) -> bool:
     return bool(timm.models.is_model_in_modules(name.partition(".")[0], families))
 
 
+_UPSAMPLING = (
+    "coat", "cpubone", "crossvit", "csatv2", "efficientformer_v2", "ghostnet", "hiera",
+    "hieradet_sam2", "hrnet", "mobilenetv5", "mobilevit", "mvitv2", "naflexvit", "nest",
+    "qwen3_vit", "vision_transformer_sam",
+)  # fmt: skip
+"""timm's modules that call ``interpolate``."""
+
+
+def upsamples(name: str) -> bool:
+    """Whether a network may enlarge its maps."""
+    import timm
+
+    plain = name.partition(".")[0]
+    found = timm.models.is_model_in_modules(plain, _UPSAMPLING)
+    return bool(found) or plain.startswith("mobilenetv4")
+
+
 def maker_of(name: str) -> Callable[..., nn.Module]:
     """Return the function that builds a network, for its arguments."""
     import timm

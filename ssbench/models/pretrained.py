@@ -115,7 +115,8 @@ def _of_timm(name: str, place: str, url: str = "") -> Published:
         )
     how = resolve_data_config(pretrained_cfg=asdict(cfg))  # type: ignore[no-untyped-call]
     _, height, width = how["input_size"]
-    odd = height != width or how["crop_mode"] not in ("center", "squash") or cfg.custom_load
+    odd = height != width or how["crop_mode"] not in ("center", "squash")
+    odd = odd or bool(cfg.custom_load and _VERIFIED.search(url))
     if odd or cfg.num_classes != 1000 or cfg.label_offset:
         raise BadInputError(
             f"{place}: the weights of {name!r} are not for square images cut from the middle, of "

@@ -110,6 +110,8 @@ class ForImageNet:
     torchvision: str
     summary: str
     params: int
+    untouched: str = ""
+    """Layers that no pruning of whole filters reaches."""
 
 
 IMAGENET: dict[str, ForImageNet] = {
@@ -120,7 +122,10 @@ IMAGENET: dict[str, ForImageNet] = {
     ),
     "mobilenet-v2": ForImageNet("mobilenet_v2", "MobileNet-V2 (Sandler et al. 2018)", 3_504_872),
     "shufflenet-v2": ForImageNet(
-        "shufflenet_v2_x1_0", "ShuffleNet-V2 1x (Ma et al. 2018)", 2_278_604
+        "shufflenet_v2_x1_0",
+        "ShuffleNet-V2 1x (Ma et al. 2018)",
+        2_278_604,
+        "4 layers at shuffles (5.6% of params, 3.9% of MACs) cannot be pruned",
     ),
     "mnasnet": ForImageNet("mnasnet1_0", "MnasNet-B1 (Tan et al. 2019)", 4_383_312),
     "efficientnet-b0": ForImageNet(
@@ -219,6 +224,11 @@ def attends_by_function(name: str) -> bool:
     if name.startswith(TIMM):
         return from_timm.attends_by_function(name.removeprefix(TIMM))
     return name.startswith(_ATTENDING)
+
+
+def upsamples(name: str) -> bool:
+    """Whether a network of timm may enlarge its maps."""
+    return name.startswith(TIMM) and from_timm.upsamples(name.removeprefix(TIMM))
 
 
 def torchvision_name(name: str) -> str | None:

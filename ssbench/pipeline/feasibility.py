@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
 from ssbench.errors import BadInputError
 from ssbench.experiment.stage import Run
-from ssbench.method.contract import offer, to_grain
+from ssbench.method.contract import to_grain
+from ssbench.pipeline.precheck import Trial, kind_of, trial_of
 from ssbench.pipeline.workbench import Workbench
 from ssbench.pruning.graph.structure import structure_of
 from ssbench.pruning.select import least_share
@@ -18,9 +17,9 @@ from ssbench.pruning.sizes import make_share
 from ssbench.pruning.units import Units
 from ssbench.pruning.untouched import Untouched, untouched
 
-PROBED = 8
-"""Number of images for a trial of a method's scores."""
 Key = tuple[object, ...]
+Known = Callable[[Run, Workbench], Trial]
+"""Returns what the trial of a run's method showed."""
 
 
 def check_shift(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
@@ -39,7 +38,9 @@ def check_shift(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
             )
 
 
-def check_reach(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
+def check_reach(
+    runs: Sequence[Run], workbench: Workbench, source: str, trial: Known = trial_of
+) -> None:
     """Refuse a budget below the smallest share that the method can keep.
 
     Raises:
@@ -59,9 +60,9 @@ def check_reach(runs: Sequence[Run], workbench: Workbench, source: str) -> None:
                 )
             continue
         name, fitted = run.stage.model, workbench.fitted(run.stage.preprocessing)
-        units = _units(run, fitted, scored)
+        units = _units(run, fitted, scored, trial)
         dense = fitted.dense(run.stage.architecture)
-        key = (_key(run), budget.unit, budget.scope)
+        key = (kind_of(run), budget.unit, budget.scope)
         if key not in least:
             share = make_share(budget, fitted.model(run.stage.architecture, 0), dense)
             least[key] = least_share(units, budget, dense, share)
@@ -80,49 +81,28 @@ def out_of_reach(runs: Sequence[Run], workbench: Workbench) -> list[str]:
     scored: dict[Key, Units] = {}
     lines: dict[Key, str] = {}
     for run in runs:
-        if run.budget is None or _key(run) in lines:
+        if run.budget is None or kind_of(run) in lines:
             continue
         fitted = workbench.fitted(run.stage.preprocessing)
         gap: Untouched = untouched(
-            _units(run, fitted, scored), fitted.dense(run.stage.architecture)
+            _units(run, fitted, scored, trial_of), fitted.dense(run.stage.architecture)
         )
-        lines[_key(run)] = f"{run.label} on {run.stage.model}: {gap}" if gap.layers else ""
+        lines[kind_of(run)] = f"{run.label} on {run.stage.model}: {gap}" if gap.layers else ""
     return list(dict.fromkeys(line for line in lines.values() if line))
 
 
-def _key(run: Run) -> Key:
-    """Identify what a method scores: its text and boolean settings matter, numbers do not."""
-    words = {k: v for k, v in run.method.settings.items() if isinstance(v, str | bool)}
-    return (run.stage.model, run.file.name, run.method.grain, tuple(sorted(words.items())))
-
-
-def _units(run: Run, workbench: Workbench, known: dict[Key, Units]) -> Units:
-    """Return the units that a method scores in an untrained network."""
-    if _key(run) not in known:
+def _units(run: Run, workbench: Workbench, known: dict[Key, Units], trial: Known) -> Units:
+    """Return the units that a method scores in an untrained network; all where nobody knows."""
+    key = kind_of(run)
+    if key not in known:
         plain = workbench.model(run.stage.architecture, 0)
         structure = structure_of(plain)
         shapes = {name: parameter.shape for name, parameter in plain.named_parameters()}
+        scored = trial(run, workbench).scored
         ones = {
             layer.weight: to_grain(torch.ones(shapes[layer.weight]), run.method.grain)
             for layer in structure.prunable
+            if scored is None or layer.weight in scored
         }
-        try:
-            # A user's method runs in its own process, not here.
-            scores = _scores(run, workbench) if run.file.is_ours else ones
-            units = Units.of(structure, scores, shapes)
-        except Exception:  # a method's code may raise anything; its stage reports the error
-            units = Units.of(structure, ones, shapes)
-        known[_key(run)] = units
-    return known[_key(run)]
-
-
-def _scores(run: Run, workbench: Workbench) -> dict[str, Tensor]:
-    model = workbench.place(workbench.model(run.stage.architecture, 0))
-
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        return islice(iter(workbench.loader(workbench.train, PROBED).in_order()), 1)
-
-    offer(run.method.attach, model, fresh=True)
-    facts = {"images": len(workbench.train), "batches": batches, "example": workbench.example}
-    scores: dict[str, Tensor] = offer(run.method.scores, model.eval(), **facts)
-    return scores
+        known[key] = Units.of(structure, ones, shapes)
+    return known[key]

@@ -28,7 +28,7 @@ from ssbench.models.state_dict import restore
 from ssbench.pipeline.feasibility import check_reach
 from ssbench.pipeline.own_result import Cutter, Pruned
 from ssbench.pipeline.own_workbench import NAME, OwnWorkbench
-from ssbench.pipeline.precheck import reason_of, try_method, try_network
+from ssbench.pipeline.precheck import try_method, try_network
 from ssbench.pipeline.prune import attached, missed_budget
 from ssbench.pipeline.stages import carry_out, hooks_of
 from ssbench.pipeline.state import State, Tensors
@@ -107,10 +107,13 @@ class Own:
         self._refuse_frozen()
         small, name = self.workbench.small(), self.run.stage.model
         with apart(torch.device("cpu")):
-            for attempt in (try_network, try_method):
-                if found := reason_of(attempt, self.run, small):
-                    raise BadInputError(f"{SOURCE}: {name}: {found}")
-            check_reach([self.run], self.workbench, SOURCE)
+            if reason := try_network(self.run.stage, small).reason:
+                raise BadInputError(f"{SOURCE}: {name}: {reason}")
+            trial = try_method(self.run.stage, small)
+            if trial.reason:
+                by = self.run.file.name
+                raise BadInputError(f"{SOURCE}: {name}: {by}: {trial.reason}")
+            check_reach([self.run], self.workbench, SOURCE, lambda *_: trial)
 
     def _refuse_frozen(self) -> None:
         """Refuse frozen parameters where a method puts others in their place."""

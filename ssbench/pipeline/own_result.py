@@ -103,6 +103,8 @@ class Pruned:
         for unit, size in self.counts.items():
             nonzero = "" if size.nonzero is None else f", {size.nonzero:,} nonzero"
             lines.append(f"  {unit}: {size.dense:,} -> {size.compact:,}{nonzero}")
+        if alone := self.record.get("untouched"):
+            lines.append(f"  left alone: {', '.join(alone)}")
         return "\n".join([*lines, f"  certificate: {self.certificate}"])
 
     def _reached(self) -> str:

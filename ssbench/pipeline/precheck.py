@@ -1,15 +1,17 @@
 """Try networks and methods before any training, and refuse what would fail later.
 
 Each network takes a step, is counted, and loses half of every layer; the pruned and the compact
-network are compared. Each method of this package takes a step, scores, prunes and detaches. All of
-it runs on the CPU, on two images of noise, once per network and once per method and network.
+network are compared. Each method takes a step, scores, prunes and detaches. All of it runs on the
+CPU, on two images of noise, once per network and once per method and network; a method that does
+not ship with ssbench is tried in a process of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from ssbench.data.dataset import DataSet, Split
 from ssbench.errors import BadInputError, DivergedError, NotFiniteError, RunFailedError, blamed
 from ssbench.experiment.stage import Run, Stage
 from ssbench.method.contract import Method
+from ssbench.pipeline.prune import pruned
 from ssbench.pipeline.stages import carry_out
 from ssbench.pipeline.workbench import Workbench
 from ssbench.pruning.counting import count
@@ -28,6 +31,7 @@ from ssbench.pruning.graph.structure import structure_of
 from ssbench.pruning.plain_weights import check_weights
 from ssbench.pruning.surgery import zeroed_parameters
 from ssbench.training.backward import out_of_memory
+from ssbench.training.precision import products
 from ssbench.training.recipe import Recipe
 
 IMAGES = 2
@@ -40,6 +44,25 @@ Refused = dict[str, str]
 """Why a run cannot work, by run id."""
 
 
+@dataclass(frozen=True)
+class Trial:
+    """What a trial showed.
+
+    Attributes:
+        reason: why it failed; empty: it passed, or network and method are not the cause.
+        traceback: of the failure.
+        scored: the weights that the method scores; None: unknown.
+    """
+
+    reason: str = ""
+    traceback: str = ""
+    scored: frozenset[str] | None = None
+
+
+Attempt = Callable[[Stage, Workbench], Trial]
+"""Tries the network or the method of a run, by its last stage, on the data of `tiny`."""
+
+
 def check_networks(runs: Sequence[Run], workbench: Workbench, models: Sequence[str]) -> Refused:
     """Try the network of every run.
 
@@ -49,46 +72,91 @@ def check_networks(runs: Sequence[Run], workbench: Workbench, models: Sequence[s
         models: the networks' names, in the order of the experiment's key ``models``.
     """
 
-    def name(run: Run) -> tuple[object, ...]:
-        return (run.stage.architecture,)
+    def reason(run: Run) -> str:
+        return _once((run.stage.architecture,), run, workbench, try_network).reason
 
-    return _refused(runs, workbench, models, name, try_network)
-
-
-def check_methods(runs: Sequence[Run], workbench: Workbench, models: Sequence[str]) -> Refused:
-    """Try the method of every run on its network; arguments as for `check_networks`.
-
-    Skips methods of other packages: their code could change this process, and so the other runs.
-    """
-
-    def kind(run: Run) -> tuple[object, ...]:
-        return run.stage.architecture, run.file.name, run.file.content, run.method.grain
-
-    ours = [run for run in runs if run.file.is_ours]
-    return _refused([run for run in ours if run.budget], workbench, models, kind, try_method)
+    return _refused(runs, models, reason)
 
 
-_checked: dict[tuple[object, ...], str | None] = {}
-"""Reasons that this process already found: `ssbench.cli.separate` prepares experiments repeatedly.
-"""
-
-
-def _refused(
+def check_methods(
     runs: Sequence[Run],
     workbench: Workbench,
     models: Sequence[str],
-    kind: Callable[[Run], tuple[object, ...]],
-    attempt: Callable[[Run, Workbench], None],
+    elsewhere: Attempt | None = None,
 ) -> Refused:
-    shape, classes = workbench.train.image_shape, workbench.dataset.classes
-    small: Workbench | None = None
+    """Try the method of every run on its network.
+
+    Args:
+        runs: the planned runs.
+        workbench: their data.
+        models: the networks' names, in the order of the experiment's key ``models``.
+        elsewhere: calls `try_method` in another process: the code of a method that does not ship
+            with ssbench could change this process, and so the other runs. None: skips those.
+    """
+
+    def reason(run: Run) -> str:
+        trial = trial_of(run, workbench, elsewhere)
+        return trial.reason and f"{run.file.name}: {trial.reason}"
+
+    return _refused([run for run in runs if run.budget], models, reason)
+
+
+def kind_of(run: Run) -> tuple[object, ...]:
+    """Identify what a trial depends on: a method's text and boolean settings, not its numbers."""
+    words = {k: v for k, v in run.method.settings.items() if isinstance(v, str | bool)}
+    return (run.stage.architecture, run.file.name, run.file.content, run.method.grain,
+            tuple(sorted(words.items())))  # fmt: skip
+
+
+def trial_of(run: Run, workbench: Workbench, elsewhere: Attempt | None = None) -> Trial:
+    """Return what the trial of a run's method on its network showed; try it if nobody has yet.
+
+    Without ``elsewhere`` it tries no method of others, and returns an empty result.
+    """
+    attempt = try_method if run.file.is_ours else elsewhere
+    return _once(kind_of(run), run, workbench, attempt)
+
+
+def shown_before(run: Run, workbench: Workbench) -> Trial:
+    """Return what the trial of a run's method showed in this process, if there was one."""
+    return _trials.get(_key(kind_of(run), workbench), Trial())
+
+
+def try_network(stage: Stage, workbench: Workbench) -> Trial:
+    """Step, count, prune and cut the network of a stage."""
+    return _tried(_try_network, stage, workbench)
+
+
+def try_method(stage: Stage, workbench: Workbench) -> Trial:
+    """Carry out a run up to its first pruning, in one step; ``stage`` is its last stage."""
+    return _tried(_try_method, stage, workbench)
+
+
+_trials: dict[tuple[object, ...], Trial] = {}
+"""What this process has tried: `ssbench.cli.separate` prepares experiments repeatedly."""
+
+
+def _once(
+    kind: tuple[object, ...], run: Run, workbench: Workbench, attempt: Attempt | None
+) -> Trial:
+    key = _key(kind, workbench)
+    if key not in _trials:
+        if attempt is None:
+            return Trial()
+        _trials[key] = attempt(run.stage, tiny(workbench))
+    return _trials[key]
+
+
+def _key(kind: tuple[object, ...], workbench: Workbench) -> tuple[object, ...]:
+    return (*kind, workbench.train.image_shape, workbench.dataset.classes)
+
+
+def _refused(
+    runs: Sequence[Run], models: Sequence[str], reason_of: Callable[[Run], str]
+) -> Refused:
     refused: Refused = {}
     for run in runs:
-        key = (attempt.__name__, *kind(run), shape, classes)
-        if key not in _checked:
-            small = small or tiny(workbench)
-            _checked[key] = reason_of(attempt, run, small)
-        if reason := _checked[key]:
+        if reason := reason_of(run):
             name = run.stage.model
             place = f"models.{models.index(name)}" if name in models else "models"
             refused[run.id] = f"{place}: {name}: {reason}"
@@ -108,19 +176,15 @@ def tiny(workbench: Workbench, count: int = IMAGES) -> Workbench:
     return Workbench(dataset, torch.device("cpu"))
 
 
-def reason_of(
-    attempt: Callable[[Run, Workbench], None], run: Run, workbench: Workbench
-) -> str | None:
-    """Return why an attempt failed; None: it passed, or network and method are not the cause."""
+def _tried(attempt: Attempt, stage: Stage, workbench: Workbench) -> Trial:
+    """Return the result of an attempt, or why it failed."""
     try:
         with torch.random.fork_rng(devices=[]):
-            attempt(run, workbench)
-    except Exception as error:  # torch, fvcore, torch-pruning and networks raise any kind
+            return attempt(stage, workbench)
+    except Exception as error:  # torch, fvcore, torch-pruning, networks and methods raise any kind
         if isinstance(error, DivergedError | NotFiniteError) or out_of_memory(error):
-            return None
-        by = f"{run.file.name}: " if attempt is try_method else ""
-        return by + reason_text(error)
-    return None
+            return Trial()
+        return Trial(reason_text(error), "".join(format_exception(error)))
 
 
 def reason_text(error: Exception) -> str:
@@ -134,9 +198,8 @@ def reason_text(error: Exception) -> str:
     return f"{type(error).__name__}: {text}{place}"
 
 
-def try_network(run: Run, workbench: Workbench) -> None:
-    """Step, count, prune and cut a run's network; raises what goes wrong."""
-    which = run.stage.architecture
+def _try_network(stage: Stage, workbench: Workbench) -> Trial:
+    which = stage.architecture
     workbench.dense(which)
     network = workbench.model(which, 0)
     if which.code:
@@ -153,6 +216,7 @@ def try_network(run: Run, workbench: Workbench) -> None:
             parameters[each].mul_(mask)
     small, _ = compact_certified(network, structure, masks, images)
     count(small, workbench.example)
+    return Trial()
 
 
 def _check_draws(network: nn.Module, again: nn.Module) -> None:
@@ -189,15 +253,18 @@ def _step(network: nn.Module, images: Tensor, classes: int) -> None:
     network.zero_grad()
 
 
-def try_method(run: Run, workbench: Workbench) -> None:
-    """Carry out a run up to its first pruning, in one step; raises what goes wrong."""
+def _try_method(stage: Stage, workbench: Workbench) -> Trial:
     tensors: dict[str, Tensor] = {}
     parent: Stage | None = None
-    for stage in run.stages:
-        parent = _shortened(stage, parent)
+    for each in stage.chain():
+        parent = _shortened(each, parent)
+        if each.kind == "prune":
+            with products("fp32"):
+                *_, selection = pruned(parent, workbench, tensors)
+            assert selection.units is not None
+            return Trial(scored=frozenset(selection.units.scores))
         tensors, _ = carry_out(parent, workbench, tensors, lambda _: None)
-        if stage.kind == "prune":
-            return
+    return Trial()
 
 
 def _shortened(stage: Stage, parent: Stage | None) -> Stage:

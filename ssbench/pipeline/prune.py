@@ -40,6 +40,14 @@ def prune(
     stage: Stage, workbench: Workbench, before: Mapping[str, Tensor]
 ) -> tuple[Tensors, Record]:
     """Carry out a prune stage; arguments and result as for `ssbench.pipeline.stages.carry_out`."""
+    tensors, record, _ = pruned(stage, workbench, before)
+    return tensors, record
+
+
+def pruned(
+    stage: Stage, workbench: Workbench, before: Mapping[str, Tensor]
+) -> tuple[Tensors, Record, Selection]:
+    """Carry out a prune stage like `prune`, and return also what was selected by which scores."""
     method, _ = asked_of(stage)
     began = time.perf_counter()
     came = State.of(before)
@@ -54,7 +62,7 @@ def prune(
     seconds = time.perf_counter() - began
     record = _pruned(stage, workbench, model, zeros, selection) | {"seconds_prune": seconds}
     left = State(dict(model.state_dict()), zeros, _early(stage, workbench, came))
-    return left.pack(), record | workbench.measure(model)
+    return left.pack(), record | workbench.measure(model), selection
 
 
 def missed_budget(stage: Stage, record: Mapping[str, Any]) -> str:

@@ -101,20 +101,20 @@ class _StageSaver(Checkpointer):
 
     def resume(self, network: nn.Module) -> TrainingState | None:
         """Return the newest usable state; if none of the saved ones is usable, warn why."""
-        found: dict[str, TrainingState] = {}
+        usable: dict[str, TrainingState] = {}
         reasons = []
         for slot in self._slots:
             if self._all.store.has(slot):
                 try:
-                    found[slot] = self._read(slot, network)
+                    usable[slot] = self._read(slot, network)
                 except _UNREADABLE as error:
                     reasons.append(str(error) or type(error).__name__)
-        if found:
-            newest = max(found, key=lambda slot: int(found[slot].facts["epoch"]))
+        if usable:
+            newest = max(usable, key=lambda slot: int(usable[slot].facts["epoch"]))
             if newest != self._slots[0]:
                 self._slots = self._slots[::-1]
-            self._compare(found[newest].facts["origins"][-1])
-            return found[newest]
+            self._compare(usable[newest].facts["origins"][-1])
+            return usable[newest]
         if reasons and self._all.writes:
             self._all.warn(
                 f"{self._stage.kind} {self._stage.id}: starts from the beginning, as its saved "

@@ -75,7 +75,9 @@ def table(
     known = _known(rows[0])
     for title in chosen:
         if title not in known:
-            raise BadInputError(f"columns: unknown {title!r}; {nearest(title, known)}")
+            raise BadInputError(
+                f"columns: unknown {title!r}; {nearest(title, known, 'docs/command-line.md')}"
+            )
     bold = {
         row
         for each in by_table(rows).values()

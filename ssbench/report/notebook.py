@@ -21,7 +21,7 @@ from ssbench.analysis.merge import merge
 from ssbench.analysis.published import collect
 from ssbench.analysis.rows import Row, printed
 from ssbench.analysis.verdicts import verdicts
-from ssbench.errors import BadInputError, nearest, wrong
+from ssbench.errors import BadInputError, wrong
 from ssbench.paths import bench_folder
 from ssbench.report import frame
 from ssbench.report.figures.chart import Figure, theme
@@ -150,7 +150,7 @@ class Results:
         }
         if not found:
             kinds = dict.fromkeys(figure.stem.partition("-")[0] for figure in self._drawn.all)
-            raise BadInputError(f"plot: no figure {kind!r} here; {nearest(kind, kinds)}")
+            raise BadInputError(f"plot: no figure {kind!r}; there are {', '.join(kinds)}")
         fitting = [title for title in found if network in (None, title, title.partition(" on ")[0])]
         if len(fitting) != 1:
             which = "several networks have it" if fitting else f"none of {network!r}"

@@ -45,11 +45,11 @@ def abandoned(name: str) -> bool:
 
     Files of other machines stay: nothing is known of their processes.
     """
-    found = _OWNED.search(name)
-    if not found or found[2] != _host():
+    owner = _OWNED.search(name)
+    if not owner or owner[2] != _host():
         return False
     try:
-        os.kill(int(found[1]), 0)
+        os.kill(int(owner[1]), 0)
     except (ProcessLookupError, OverflowError):
         return True
     except PermissionError:
@@ -164,17 +164,17 @@ def read(path: Path, limit: int) -> bytes:
         BadInputError: it is larger, or not a readable file (a folder, a pipe, a device).
     """
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
             raise BadInputError(f"{path}: cannot be read (not a file); name a readable file")
         with path.open("rb") as file:
-            content = file.read(limit + 1) if found.st_size <= limit else None
+            content = file.read(limit + 1) if status.st_size <= limit else None
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise BadInputError(f"{path}: cannot be read ({error}); name a readable file") from error
     if content is None or len(content) > limit:
         raise BadInputError(
             f"{path}: larger than the {limit / 2**20:g} MiB that such a file may have "
-            f"({found.st_size:,} bytes): not one of ssbench's; remove it"
+            f"({status.st_size:,} bytes): not one of ssbench's; remove it"
         )
     return content
 
@@ -192,7 +192,7 @@ def entries(folder: Path) -> set[str]:
         PermissionError: the folder is not readable; `Path.glob` would silently find nothing.
     """
     try:
-        with os.scandir(folder) as found:
-            return {entry.name for entry in found}
+        with os.scandir(folder) as listing:
+            return {entry.name for entry in listing}
     except (FileNotFoundError, NotADirectoryError):
         return set()

@@ -52,11 +52,11 @@ def parse(path: Path) -> list[Line]:
     if not content.strip():
         raise DamagedError(str(path), "empty", REMEDY)
     seals = [_SEAL.fullmatch(text) for text in texts]
-    found = [seal for seal in seals if seal]
-    whole = len(found) == len(texts)
+    valid = [seal for seal in seals if seal]
+    whole = len(valid) == len(texts)
     if whole:
-        texts = [seal[1] + b"}" for seal in found]
-        if _digest(texts) != _one(found):
+        texts = [seal[1] + b"}" for seal in valid]
+        if _digest(texts) != _one(valid):
             raise DamagedError(str(path), _ALTERED, REMEDY)
     # `dump` wrote what has a checksum, and repeats no key; looking for one costs time.
     once = None if whole else _once
@@ -64,7 +64,7 @@ def parse(path: Path) -> list[Line]:
     for number, line in enumerate(lines, 1):
         _version(line, f"{path}, line {number}")
     for number, (line, seal) in enumerate(zip(lines, seals, strict=True), 1):
-        if not whole and not seal and (found or _sealed(line)):
+        if not whole and not seal and (valid or _sealed(line)):
             what = "altered after it was written (it lacks the checksum)"
             raise DamagedError(f"{path}, line {number}", what, REMEDY)
     return lines
@@ -81,11 +81,11 @@ def last_line(path: Path) -> Line | None:
     """
     texts = read(path, LIMIT).removesuffix(b"\n").split(b"\n")
     seals = [_SEAL.fullmatch(text) for text in texts]
-    found = [seal for seal in seals if seal]
-    if len(found) != len(texts):
+    valid = [seal for seal in seals if seal]
+    if len(valid) != len(texts):
         return None
-    whole = [seal[1] + b"}" for seal in found]
-    if _digest(whole) != _one(found):
+    whole = [seal[1] + b"}" for seal in valid]
+    if _digest(whole) != _one(valid):
         raise DamagedError(str(path), _ALTERED, REMEDY)
     line = _line(whole[-1], f"{path}, line {len(whole)}", None)
     _version(line, f"{path}, line {len(whole)}")
@@ -99,15 +99,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
         BadInputError: it is damaged, or cannot be read.
     """
     try:
-        found = json.loads(read(path, MANIFEST_LIMIT))
-        if not isinstance(found, dict):
+        content = json.loads(read(path, MANIFEST_LIMIT))
+        if not isinstance(content, dict):
             raise ValueError("no JSON object")
     except (ValueError, RecursionError) as error:
         raise BadInputError(
             f"{path}: damaged ({error}); it says which experiment the records beside it belong to: "
             "put it back from a copy, or choose another --results"
         ) from error
-    return found
+    return content
 
 
 def _one(seals: Sequence[re.Match[bytes]]) -> str | None:
@@ -139,25 +139,25 @@ def _digest(texts: Sequence[bytes]) -> str:
 
 def _line(text: bytes, place: str, once: Callable[[Pairs], Line] | None) -> Line:
     try:
-        found = json.loads(text.decode(), object_pairs_hook=once, parse_constant=lambda _: None)
+        line = json.loads(text.decode(), object_pairs_hook=once, parse_constant=lambda _: None)
     except RecursionError as error:
         raise DamagedError(place, "not a record (nested too deeply)", REMEDY) from error
     except json.JSONDecodeError as error:
         raise DamagedError(place, f"not JSON ({error.msg})", REMEDY) from error
     except ValueError as error:  # a key twice, no UTF-8, a number of thousands of digits
         raise DamagedError(place, f"not JSON ({error})"[:200], REMEDY) from error
-    if not isinstance(found, dict):
+    if not isinstance(line, dict):
         raise DamagedError(place, "not a record (it should be a JSON object)", REMEDY)
-    return found
+    return line
 
 
 def _once(pairs: Pairs) -> Line:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    line = dict(pairs)
+    if len(line) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"the key {twice[:60]!r} stands twice")
-    return found
+    return line
 
 
 def _finite(value: Any) -> Any:

@@ -24,10 +24,10 @@ def recipe_of(folder: Path) -> str:
 
     Leaves out settings that are off: an older version may not have had them.
     """
-    found = flat(manifest(folder))
+    settings = flat(manifest(folder))
     recipes = {
         key: value
-        for key, value in found.items()
+        for key, value in settings.items()
         if value and key.partition(".")[0] in ("train", "finetune")
     }
     return json.dumps(recipes, sort_keys=True) if recipes else ""
@@ -35,10 +35,10 @@ def recipe_of(folder: Path) -> str:
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested values under keys with dots: train.epochs."""
-    found: dict[str, Any] = {}
+    by_path: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
+            by_path |= flat(value, f"{prefix}{key}.")
         else:
-            found[prefix + key] = value
-    return found
+            by_path[prefix + key] = value
+    return by_path

@@ -56,16 +56,16 @@ class RunRecords:
 
     def total(self, key: str) -> float | None:
         """Sum a time over the stages, in seconds; None where no stage measured it."""
-        found = [getattr(stage, key) for stage in self.stages]
-        times = [time for time in found if time is not None]
+        values = [getattr(stage, key) for stage in self.stages]
+        times = [time for time in values if time is not None]
         return sum(times) if times else None
 
     @property
     def joules(self) -> float | None:
         """The energy of all stages; None if one of them lacks it."""
-        found = [stage.energy_joules for stage in self.stages]
-        known = [joules for joules in found if joules is not None]
-        return sum(known) if len(known) == len(found) else None
+        each = [stage.energy_joules for stage in self.stages]
+        known = [joules for joules in each if joules is not None]
+        return sum(known) if len(known) == len(each) else None
 
 
 def load(folder: Path) -> list[dict[str, Any]]:

@@ -70,8 +70,8 @@ class UrlFolderStore(FolderStore):
         """See `FolderStore`."""
         with _reached(self.place):
             self.files.invalidate_cache()
-            found = self.files.glob(f"{self.root}/*/{MANIFEST}")
-        return {str(path).split("/")[-2] for path in found}
+            paths = self.files.glob(f"{self.root}/*/{MANIFEST}")
+        return {str(path).split("/")[-2] for path in paths}
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
@@ -120,8 +120,8 @@ class UrlFolderStore(FolderStore):
     def content(self, name: str, file: str) -> bytes:
         """See `FolderStore`."""
         with _reached(self.place, FileNotFoundError):
-            found: bytes = self.files.cat_file(f"{self.root}/{valid(name)}/{file}")
-        return found
+            content: bytes = self.files.cat_file(f"{self.root}/{valid(name)}/{file}")
+        return content
 
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}

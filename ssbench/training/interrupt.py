@@ -128,6 +128,20 @@ class Stop:
         if not self._depth:
             self.check()
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """End at the first request even within `deferred`: the body leaves nothing half done.
+
+        Raises:
+            Stopped: also before the body, if asked by then.
+        """
+        depth, self._depth = self._depth, 0
+        try:
+            self.check()
+            yield
+        finally:
+            self._depth = depth
+
     def check(self, saved: Sequence[str] = ()) -> None:
         """End here if asked.
 

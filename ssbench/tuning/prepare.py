@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssbench.errors import BadInputError
-from ssbench.executors.session import Options, experiment_of, make_ready, open_workbench, setup_of
+from ssbench.executors.session import Options, experiment_of, make_ready, open_job
 from ssbench.experiment.choose import only
 from ssbench.experiment.spec import Experiment, find
 from ssbench.experiment.subjects import Subject, subjects
 from ssbench.experiment.variants import variants
 from ssbench.method.registry import discover
-from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
 from ssbench.tuning.study import Place, Study
 
@@ -46,20 +45,12 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
     path = find(argument)
     source, experiment = str(path), experiment_of(path, options)
     tuned_on = _seeds(experiment, seeds, source)
-    workbench = open_workbench(experiment, options, source)
-    store = CheckpointStore(options.cache or options.results / ".cache")
+    job = open_job(experiment, options, source)
     folder = options.results / experiment.name / "tuning"
-    manifest = experiment.manifest_on(workbench.dataset)
+    manifest = experiment.manifest_on(job.workbench.dataset)
     results = Results(folder, manifest | {"name": "runs"})
     results.check()
-    place = Place(
-        workbench,
-        store,
-        results,
-        folder / "trials",
-        setup_of(experiment, options, workbench),
-        tuple(options.model_files),
-    )
+    place = Place(job, results, folder / "trials", tuple(options.model_files))
     chosen = variants(experiment, discover(options.method_files), source)
     found = subjects(experiment, only(chosen, options.only, source), source)
     other_seeds = experiment.model_copy(update={"seeds": tuned_on})
@@ -70,7 +61,7 @@ def prepare(argument: str, options: Options, seeds: Sequence[int]) -> Prepared:
             "names no learning rates; give one of them"
         )
     first = [run for study in studies for run in study.runs(study.subject.first)]
-    make_ready(first, experiment.model_names, workbench, store, source)
+    make_ready(first, experiment.model_names, job, source)
     untuned = [each for each in found if not each.space]
     return Prepared(
         source, experiment, tuned_on, studies, untuned, place, folder, tuple(options.overrides)

@@ -45,7 +45,7 @@ def foretell(ready: Prepared, trials: int, console: Console) -> None:
             runs += study.possible({name: s.at(at) for name, s in subject.space.items()})
     console.print(table)
     _say_untuned(ready, console)
-    estimate = estimate_.estimate(runs, ready.place.workbench, ready.place.store)
+    estimate = estimate_.estimate(runs, ready.place.job.workbench, ready.place.job.store)
     console.print(f"seeds to tune on: {ready.seeds}", soft_wrap=True, highlight=False)
     console.print(str(estimate), soft_wrap=True)
 

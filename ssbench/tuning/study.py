@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ssbench.data.registry import dataset_name
 from ssbench.errors import BadInputError
-from ssbench.executors.one_by_one import execute_one_by_one
-from ssbench.executors.processes.worker import Setup
+from ssbench.executors.coordinator import execute
+from ssbench.executors.protocol import Job
 from ssbench.executors.stage_runner import Observer
 from ssbench.experiment.plan import plan_variants
 from ssbench.experiment.spec import Experiment
@@ -20,9 +20,7 @@ from ssbench.experiment.stage import Run
 from ssbench.experiment.subjects import Subject
 from ssbench.method.search_space import Value, identity
 from ssbench.pipeline.record import Record, now
-from ssbench.pipeline.workbench import Workbench
 from ssbench.seeds import derive
-from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.results import Results
 from ssbench.tuning.sampler import propose
 from ssbench.tuning.trials import Log, Measured, Trial
@@ -33,17 +31,15 @@ class Place:
     """Where trials run; the same for all subjects.
 
     Attributes:
+        job: the data, the store, and where stages run.
         results: the records of the trials' runs.
         logs: the folder of logs of trials.
-        setup: for workers, which carry out methods that do not ship with ssbench.
         model_files: files with networks that the experiment names.
     """
 
-    workbench: Workbench
-    store: CheckpointStore
+    job: Job
     results: Results
     logs: Path
-    setup: Setup
     model_files: tuple[Path, ...] = ()
 
 
@@ -83,7 +79,7 @@ class Study:
         variant = self.subject.choose(parameters, f"{self.source}: {self.subject.variant.place}")
         # Rows without a floor do not compete: no choice may turn on whether they lose a layer.
         variant = variant.competing()
-        data, files = self.place.workbench.dataset, self.place.model_files
+        data, files = self.place.job.workbench.dataset, self.place.model_files
         return plan_variants(
             self.experiment, [variant], data.fingerprint, self.source, files, data.on_disk
         )
@@ -114,9 +110,7 @@ class Study:
         except BadInputError as error:  # the method rejects this combination
             runs, results, reasons = [], [], [str(error)]
         else:
-            outcome = execute_one_by_one(
-                runs, place.workbench, place.store, place.results, observe, place.setup
-            )
+            outcome = execute(runs, place.job, place.results, observe)
             results = [place.results.last(run.id) or {} for run in runs]
             reasons = list(dict.fromkeys(outcome.failed.values()))
         seconds = time.perf_counter() - began

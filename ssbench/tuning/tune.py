@@ -57,14 +57,14 @@ def tune(
     if trials < 1:
         raise BadInputError(f"--trials {trials}: make at least 1")
     ready = prepare(argument, options, seeds)
-    print_remarks(ready.place.workbench.dataset, log)
+    print_remarks(ready.place.job.workbench.dataset, log)
     if options.dry_run:
         printing.foretell(ready, trials, console)
         return Outcome()
     library()
     make_folder(ready.place.logs, "--results")
     make_folder(ready.place.results.folder, "--results")
-    ready.place.store.prepare()
+    ready.place.job.store.prepare()
     ready.place.results.open()
     with _alone(ready.folder):
         made = sum(_advance(study, trials, log, quiet=options.quiet) for study in ready.studies)

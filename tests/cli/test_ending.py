@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from ssbench.cli import options
-from ssbench.executors.processes.pool import execute_side_by_side
-from ssbench.executors.processes.worker import Message, Setup
+from ssbench.executors.coordinator import execute
+from ssbench.executors.processes import pool
+from ssbench.executors.protocol import Job, Message, Where
 from ssbench.experiment.stage import Stage
 from ssbench.storage.jsonl import dump
 from ssbench.training.interrupt import STOP, Stopped
@@ -101,8 +102,8 @@ class Stubborn:
     def give(self, stage: Stage) -> None:
         self.stage = stage
 
-    def message(self) -> Message | None:
-        return None
+    def message(self) -> Message:
+        raise NotImplementedError
 
     def ask(self) -> None:
         ask()  # the second one: at once
@@ -116,19 +117,14 @@ class Stubborn:
         self.ended.append("gone")
 
 
-def test_hammering_ctrl_c_leaves_no_worker_behind(tmp_path: Path) -> None:
+def test_hammering_ctrl_c_leaves_no_worker_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trial, ended = Trial(tmp_path, CASES["plain"]), list[str]()
     two = Trial(tmp_path / "two", CASES["gates"])
-    setup = Setup("digits", tmp_path, "cpu", (), tmp_path / "cache", 1)
+    monkeypatch.setattr(pool, "Process", lambda _: Stubborn(ended))
+    job = Job(trial.workbench, trial.store, Where(concurrency=2), cache=tmp_path / "cache")
     threading.Timer(0.2, ask).start()
     with pytest.raises(Stopped), STOP.signals():
-        execute_side_by_side(
-            [*trial.runs, *two.runs],
-            setup,
-            trial.store,
-            trial.results,
-            Watch(trial.runs, quietly),
-            2,
-            lambda _: Stubborn(ended),
-        )
+        execute([*trial.runs, *two.runs], job, trial.results, Watch(trial.runs, quietly))
     assert ended == ["told", "told", "gone", "gone"]

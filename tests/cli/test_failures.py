@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ssbench.executors.processes.process import Process
-from ssbench.executors.processes.worker import Failed, failed
+from ssbench.executors.protocol import Failed
 from ssbench.executors.stage_runner import StageFailedError
 from ssbench.pipeline import stages
 from ssbench.training.device import is_lost
@@ -79,7 +79,15 @@ def test_a_method_that_raises_fails_alone(tmp_path: Path, tiny: Path, invoke: In
 INSIDE = RAISES.replace(
     'raise RuntimeError("<b>cannot</b> score_this")', "return model(torch.zeros(1, 99, 8, 8))"
 ).replace("from dataclasses", "import torch\nfrom dataclasses", 1)
-WRONG = RAISES.replace('raise RuntimeError("<b>cannot</b> score_this")', "return {}")
+IN_A_TRIAL = """import sys
+        if "ssbench.executors.processes.trial" in sys.modules:
+            from ssbench.method import prunable_weights
+            return {name: weight.abs() for name, weight in prunable_weights(model).items()}
+        """
+"""Only the stage fails, not the trial before the training."""
+WRONG = RAISES.replace(
+    'raise RuntimeError("<b>cannot</b> score_this")', IN_A_TRIAL + "return {}"
+).replace('grain = "connection"', 'grain = "weight"')
 
 
 @pytest.mark.parametrize(
@@ -93,7 +101,7 @@ def test_a_fault_names_the_users_line_and_keeps_its_traceback(
     lines = source.splitlines()
     number = next(n for n, line in enumerate(lines, 1) if at_fault in line)
     number -= at_fault.startswith("class")  # Python counts the decorator
-    entry = 'methods = [{ name = "raises", budget = { kept = 0.5 } }]'
+    entry = 'methods = [{ name = "dense" }, { name = "raises", budget = { kept = 0.5 } }]'
     tiny.write_text(TINY[: TINY.index("methods =")] + entry)
     assert invoke("run", tiny, "--method-file", tmp_path / "raises.py").code == 1
     record = last(Path("results/tiny"), "raises")
@@ -197,6 +205,6 @@ def test_a_worker_without_its_gpu_is_given_no_more_stages(lost: bool) -> None:
     ended: list[float] = []
     worker.process = SimpleNamespace(join=ended.append, is_alive=lambda: False)  # type: ignore[assignment]
     worker.stage, worker.lost = None, False
-    theirs.send(failed(StageFailedError("train: broken", {}, lost=lost)))
+    theirs.send(StageFailedError("train: broken", {}, lost=lost).message())
     assert worker.message() == Failed("train: broken", {}, lost)
     assert (worker.lost, worker.pipe.closed, len(ended)) == (lost, lost, int(lost))

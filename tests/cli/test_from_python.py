@@ -1,14 +1,20 @@
 """`ssbench.run` does what ``ssbench run`` does: the same ids, cache, records and refusals."""
 
 import importlib
+import io
 import json
+import signal
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from rich.console import Console
+from torch import nn
 
 import ssbench
 from ssbench.cli import from_python
@@ -172,9 +178,63 @@ class InThisFile:
         pass
 
 
-def test_what_no_file_holds_is_refused() -> None:
-    from torch import nn
+class Interrupting(io.StringIO):
+    """What a notebook's output is, and an interrupt when the first run has finished."""
 
+    def write(self, text: str) -> int:
+        if "[1/3]" in text:
+            signal.raise_signal(signal.SIGINT)
+        return super().write(text)
+
+
+def test_an_interrupt_ends_and_the_same_call_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    shown = Console(file=Interrupting(), force_terminal=False)
+    monkeypatch.setattr(from_python, "progress_console", lambda: shown)
+    with pytest.raises(KeyboardInterrupt, match="start again to continue"):
+        ssbench.run(CONTENT, results=tmp_path)
+    assert signal.getsignal(signal.SIGINT) is before
+    first = {path: path.stat().st_mtime_ns for path in tmp_path.glob("tiny/*.jsonl")}
+    assert 1 <= len(first) < 3
+    again = ssbench.run(CONTENT, results=tmp_path, quiet=True)
+    assert len(ids(again.path)) == 3
+    assert {path: path.stat().st_mtime_ns for path in first} == first
+
+
+def test_arrays_are_kept_so_that_a_run_can_be_repeated(tmp_path: Path, invoke: Invoke) -> None:
+    generator = np.random.RandomState(0)
+    arrays: dict[str, Any] = {}
+    for part, number in (("train", 60), ("val", 20), ("test", 20)):
+        labels = np.arange(number) % 4
+        pixels = generator.randint(0, 90, (number, 8, 8)) + 40 * labels[:, None, None]
+        arrays |= {f"x_{part}": pixels.astype(np.uint8), f"y_{part}": torch.from_numpy(labels)}
+    content = {key: value for key, value in CONTENT.items() if key != "dataset"}
+    asked: dict[str, Any] = {
+        "results": tmp_path / "results",
+        "methods": ["magnitude"],
+        "quiet": True,
+    }
+    results = ssbench.run(content, data=arrays, **asked)
+    assert results.failed == {}
+    (kept,) = (tmp_path / "results").glob("arrays-*.npz")
+    same = ssbench.run(content, data=kept, **asked)
+    assert ids(same.path) == ids(results.path)
+    command = records(results.path)[-1]["command"]
+    ended = invoke("run", *command, "--results", tmp_path / "results", "--quiet")
+    assert ended.code == 0, ended.err
+    with pytest.raises(ssbench.BadInputError, match="data: x_train is no array of numbers"):
+        ssbench.run(content, data={"x_train": [object()]}, **asked)
+
+
+def test_paths_and_tables_are_data_too(tmp_path: Path) -> None:
+    assert from_python._data(tmp_path, tmp_path) == {"dataset": f"imagefolder:{tmp_path}"}
+    table = {"size": 16, "normalise": "imagenet"}
+    assert from_python._data(table, tmp_path) == {"data": table}
+
+
+def test_what_no_file_holds_is_refused() -> None:
     names: dict[str, Any] = {}
     exec("class Typed: pass", names)  # noqa: S102 -- as in a notebook
     for models, message in (
@@ -216,8 +276,6 @@ def test_bad_settings_are_refused_and_leave_nothing(
 
 
 def test_values_are_written_as_toml_reads_them() -> None:
-    import numpy as np
-
     text = 'quote " back \\ line \n tab \t bell \x07 del \x7f umlaut ü'
     value = {"a b": [1, 2.5, -1e-30, True, text], "nested": {"x": [{"y": 1}]}, "path": Path("a/b")}
     read = tomllib.loads(f"value = {toml_value(value, 'place')}")["value"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ssbench.data.preprocessing import STANDARD, Preprocessing
-from ssbench.executors.session import Options, experiment_of, open_workbench
+from ssbench.executors.session import Options, experiment_of, open_job
 from ssbench.experiment.plan import plan_variants
 from ssbench.experiment.variants import variants
 from ssbench.method.registry import discover
@@ -90,7 +90,7 @@ def test_published_weights_decide_how_small_images_are_prepared(tmp_path: Path) 
     def first(*overrides: str) -> tuple[Preprocessing, dict[str, Any]]:
         options = Options(overrides=(more, *overrides), device="cpu", data_root=tmp_path / "sets")
         experiment = experiment_of(path, options)
-        dataset = open_workbench(experiment, options, str(path)).dataset
+        dataset = open_job(experiment, options, str(path)).workbench.dataset
         planned = plan_variants(experiment, variants(experiment, discover(), str(path)),
                                 dataset.fingerprint, str(path), (), dataset.on_disk)  # fmt: skip
         return planned[0].stages[0].preprocessing, experiment.manifest_on(dataset)

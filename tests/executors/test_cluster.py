@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,9 +14,9 @@ from ssbench.data.dataset import DataSet, Split
 from ssbench.data.image_folder import Files
 from ssbench.data.registry import open_dataset
 from ssbench.errors import BadInputError
-from ssbench.executors.ray import cluster, compatibility, shipping
+from ssbench.executors.ray import cluster, compatibility, shipping, task
 from ssbench.executors.ray.cluster import Share, cpu_share, gpu_share
-from ssbench.executors.ray.driver import _TensorRefs
+from ssbench.executors.ray.executor import _TensorRefs
 from ssbench.executors.ray.mailbox import Mailbox, ProgressMessage, ProgressReporter
 from ssbench.executors.ray.task import pack
 from ssbench.experiment.plan import plan, stages
@@ -155,6 +156,47 @@ def sent(tmp_path: Path) -> tuple[Path, Path, Callable[[], DataSet]]:
     make_pictures(there / "imagenet", count=4)
     shipment = shipping.pack(open_dataset("imagenet", here), here)
     return here / "imagenet", there / "imagenet", lambda: shipping.unpack(shipment)
+
+
+OWN = '''
+from dataclasses import dataclass
+from ssbench.method import Method
+
+@dataclass(frozen=True, kw_only=True)
+class Own(Method):
+    """Keep all."""
+    grain = "weight"
+
+    def scores(self, model):
+        return {}
+'''
+
+
+def test_a_worker_that_ran_other_stages_imports_a_method_that_was_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: it took the runner of the stages before, and could not read the next one."""
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda reference: reference))
+    monkeypatch.setattr(task, "_runners", {})
+    monkeypatch.setattr(task, "hold_back", lambda dataset, *_: dataset)  # for good, as it is
+    orders = task.Orders(
+        key="a call",
+        device="cpu",
+        threads=torch.get_num_threads(),
+        facts=compatibility.here(),
+        shipment=shipping.pack(open_dataset("digits", tmp_path), tmp_path),
+        methods=shipping.read_methods([path]),
+        weights={},
+        mailbox=None,
+    )
+    first = task._runner(orders)
+    assert task._runner(orders) is first
+    module = "ssbench_method_file_own"
+    assert module not in sys.modules
+    assert task._runner(replace(orders, method_module=module)) is not first
+    assert sys.modules.pop(module).Own().grain == "weight"
 
 
 def test_images_are_found_where_they_lie_at_the_driver_or_in_the_nodes_own_folder(

@@ -202,11 +202,28 @@ def test_a_run_whose_stages_have_gone_comes_up_again_when_the_workers_are_done(
     assert not results_.has(whole.id)  # a stage of it is damaged
     planned = clerk.schedule
     planned.ready.clear()  # all are handed out
-    assert clerk.goes_on(busy=True)
+    clerk.running.add("a stage")
+    assert clerk.goes_on()
     assert clerk.schedule is planned  # in which the workers' stages are looked up
-    assert clerk.goes_on(busy=False)
+    clerk.running.clear()
+    assert clerk.goes_on()
     assert [stage.id for stage in clerk.schedule.ready] == [whole.stages[0].id]
-    assert not clerk.waits
+
+
+def test_the_time_left_is_that_of_missing_stages(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    experiment = load(path)
+    runs = plan(experiment, discover(), "data", "tiny.toml")
+    store, results_ = CheckpointStore(tmp_path), Results(tmp_path, experiment.manifest)
+    store.prepare()
+    results_.folder.mkdir()
+    train = runs[0].stages[0]
+    store.save(train.id, {}, {})
+    display = Quiet(runs, Console(quiet=True))
+    assert train.id in display.work.left
+    Coordinator(runs, store, results_, display)
+    assert display.work.left.keys() == {stage.id for stage in stages(runs)} - {train.id}
 
 
 def test_auto_fits_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:

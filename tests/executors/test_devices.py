@@ -21,8 +21,7 @@ from tests.support.processes import alive, ended
 
 FAULTY = '''
 """Fails in one of the processes that train jointly."""
-import os
-import time
+import os, sys, time
 from dataclasses import dataclass
 from pathlib import Path
 from ssbench.method import Method, prunable_weights
@@ -34,6 +33,8 @@ class Faulty(Method):
     how: str = "dies"
 
     def penalty(self, model):
+        if self.how == "nothing" or "ssbench.executors.processes.trial" in sys.modules:
+            return None
         if os.environ.get("LOCAL_RANK") == "1" or self.how == "all":
             if self.how == "dies":
                 os.kill(os.getpid(), 9)
@@ -149,6 +150,30 @@ def test_every_kind_of_stage_is_carried_out_and_says_by_how_many(
     again = invoke("run", folder / "joint.toml", *precise, *where)
     assert again.code == 0  # what several have done is done for one
     assert "2 processes jointly" in (folder / "results" / "joint" / "report.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_method_of_ones_own_trains_jointly_like_one_of_ssbench(
+    tmp_path: Path, invoke: Invoke
+) -> None:
+    methods = '{ name = "faulty", how = "nothing" }, { name = "magnitude", grain = "weight" }'
+    folder = written(tmp_path / "own", methods)
+    ended_ = invoke(
+        "run", folder / "joint.toml", "--devices", "2", "--results", folder / "results", "--quiet",
+        "--method-file", folder / "faulty.py",
+    )  # fmt: skip
+    assert (ended_.code, ended_.err) == (0, "")
+    records = all_records(folder)
+    kinds = [(r["method"], r["stage"], r["devices"]) for r in records]
+    for method in ("faulty", "magnitude"):
+        assert (method, "train", 2) in kinds
+        assert (method, "prune", 1) in kinds
+        assert (method, "finetune", 2) in kinds
+    own, ours = (
+        [(r["test_loss"], r["budget_reached"]) for r in records if r["method"] == method]
+        for method in ("faulty", "magnitude")
+    )
+    assert own == ours  # the same scores
 
 
 @pytest.mark.exhaustive

@@ -9,8 +9,9 @@ from torch import nn
 
 from ssbench.analysis.facts import sharing
 from ssbench.data.digits import digits
-from ssbench.executors.local import execute
+from ssbench.executors.coordinator import execute
 from ssbench.executors.progress import Quiet
+from ssbench.executors.protocol import Job
 from ssbench.experiment.plan import plan, stages
 from ssbench.experiment.spec import load
 from ssbench.experiment.stage import Run, Stage
@@ -66,7 +67,7 @@ def test_epochs_trained_are_the_least_possible(
     store.prepare()
     results.folder.mkdir()
     counting = Counting(runs)
-    outcome = execute(runs, workbench, store, results, counting)
+    outcome = execute(runs, Job(workbench, store), results, counting)
     assert not outcome.failed
     least = {stage.id: stage.epochs for stage in stages(runs) if stage.recipe}
     assert dict(counting.epochs) == least

@@ -105,7 +105,7 @@ def test_outputs_that_overflow_without_training_refuse_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(MODELS, "lenet5", Exploding)
-    monkeypatch.setattr(precheck, "_checked", {})
+    monkeypatch.setattr(precheck, "_trials", {})
     runs, workbench = prepared(["lenet5"], [{"name": "magnitude"}], (1, 8, 8))
     assert check_networks(runs, workbench, ["lenet5"]) == {}
 
@@ -128,7 +128,7 @@ def test_a_network_with_weights_of_five_dimensions_is_trained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(MODELS, "lenet5", Cubic)
-    monkeypatch.setattr(precheck, "_checked", {})
+    monkeypatch.setattr(precheck, "_trials", {})
     runs, workbench = prepared(["lenet5"], [{"name": "magnitude"}], (1, 8, 8))
     assert check_networks(runs, workbench, ["lenet5"]) == {}
     assert check_methods(runs, workbench, ["lenet5"]) == {}
@@ -166,7 +166,7 @@ def test_any_error_of_a_network_becomes_a_reason(
     kind: type[nn.Module], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(MODELS, "lenet5", kind)
-    monkeypatch.setattr(precheck, "_checked", {})
+    monkeypatch.setattr(precheck, "_trials", {})
     runs, workbench = prepared(["vgg6", "lenet5"], [{"name": "magnitude"}], (1, 8, 8))
     refused = check_networks(runs, workbench, ["vgg6", "lenet5"])
     assert {run.stage.model for run in runs if run.id in refused} == {"lenet5"}

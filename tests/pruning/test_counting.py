@@ -33,6 +33,15 @@ def test_the_literature_s_networks(name: str, params: float, macs: float, tolera
     assert found.macs == pytest.approx(macs, rel=tolerance)
 
 
+def test_a_grouped_convolution_has_kernels_within_its_groups_only() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 8, 3, groups=2), nn.Flatten(), nn.Linear(128, 3)
+    )
+    found = count(model, torch.zeros(1, 1, 8, 8))
+    assert found.connections == 4 * 1 + 8 * 2
+    assert found.macs == 36 * 4 * 9 + 16 * 8 * 2 * 9 + 128 * 3
+
+
 def test_the_vggs_connections() -> None:
     """Network slimming's networks, whose kernels the literature counts."""
     for name, connections in (("vgg19", 2_224_320), ("vgg16", 1_634_496)):

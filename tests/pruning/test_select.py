@@ -128,6 +128,18 @@ def test_of_equal_units_the_first_layers_and_positions_stay(grain: str) -> None:
     assert found.reached == pytest.approx(0.3, rel=0.005)
 
 
+@pytest.mark.parametrize("protection", [0.0501, 0.31])
+def test_where_the_floor_acts_exactly_the_best_units_stay(protection: float) -> None:
+    made = units("connection")
+    kept = cut(made, kept=0.001, protection=protection)
+    for name, score in made.own.items():
+        count_ = math.ceil(protection * score.numel())
+        best = score.flatten().topk(count_).indices
+        left = kept.masks[name].flatten(2).any(2).flatten()
+        assert int(left.sum()) == count_
+        assert left[best].all()
+
+
 def test_protection_keeps_a_floor_in_every_layer_and_counts_where_it_acted() -> None:
     made = units("connection")
     made.scores["features.7.weight"].mul_(1e-6)

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 from ssbench.analysis.frame import load_results
 from ssbench.errors import BadInputError, DamagedError
 from ssbench.executors.coordinator import Coordinator
+from ssbench.executors.stage_runner import failed_elsewhere
 from ssbench.experiment.plan import LONGEST, plan
 from ssbench.method.registry import discover
 from ssbench.storage import files
@@ -95,11 +97,11 @@ def test_what_failed_in_another_process_is_not_tried_again(tmp_path: Path) -> No
     assert own.failure(first.stages[0].id) is None  # from before
     Results(tmp_path, trial.experiment.manifest).save(second.id, written[1])
     clerk = Coordinator([third], trial.store, own, Watch(trial.runs, quietly))
-    assert not clerk.passes_over(first.stages[0])  # it looks from now on
+    assert failed_elsewhere(own, first.stages[0]) is None  # it looks from now on
     Path(own.folder, f"{second.id}.jsonl").unlink()
     own.watch()
     Results(tmp_path, trial.experiment.manifest).save(second.id, written[1])
-    assert clerk.passes_over(clerk.schedule.ready.popleft())
+    clerk.drive(SimpleNamespace(room=lambda: True))  # nothing is submitted
     last = own.last(third.id)
     assert last
     assert (last["status"], last["reason"]) == ("failed", "train: diverged")

@@ -15,8 +15,10 @@ from rich.console import Console
 
 from ssbench.data.dataset import Split
 from ssbench.data.digits import digits
-from ssbench.executors.local import execute
+from ssbench.executors.coordinator import Coordinator, execute
+from ssbench.executors.local import LocalExecutor
 from ssbench.executors.progress import Quiet
+from ssbench.executors.protocol import Job, Where
 from ssbench.experiment.plan import plan
 from ssbench.experiment.spec import Experiment
 from ssbench.experiment.stage import Run, Stage
@@ -84,7 +86,7 @@ class Trial:
                 "methods": [method],
             }
         )
-        self.experiment = experiment
+        self.experiment, self.foreign = experiment, bool(files)
         self.runs = plan(experiment, discover(files), "data", "x.toml")
         self.store, self.partial = (
             CheckpointStore(folder / "cache"),
@@ -97,7 +99,12 @@ class Trial:
     def go(self, act: Callable[[Stage, Epoch], None], every: float = 1e9) -> Watch:
         watch = Watch(self.runs, act)
         with STOP.signals():
-            execute(self.runs, self.workbench, self.store, self.results, watch, every)
+            job = Job(self.workbench, self.store, Where(save_every=every))
+            if self.foreign:  # which would have a process of its own, with all images
+                coordinator = Coordinator(self.runs, self.store, self.results, watch)
+                coordinator.drive(LocalExecutor(job, self.runs, coordinator.take))
+            else:
+                execute(self.runs, job, self.results, watch)
         return watch
 
     def last(self) -> dict[str, Any]:

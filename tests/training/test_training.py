@@ -1,11 +1,12 @@
 """The training loop against loops by hand; schedules, held zeros, evaluation."""
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from ssbench.data.digits import digits
 from ssbench.data.loader import Loader
@@ -63,6 +64,44 @@ def test_the_penalty_and_own_groups_reach_the_optimiser() -> None:
     assert float(model[1].weight.detach().abs().mean()) < 0.5 * float(
         network()[1].weight.detach().abs().mean()
     )
+
+
+@pytest.mark.parametrize(("own", "kept"), [(0.0, True), (None, False)])
+def test_a_group_has_its_own_weight_decay_or_else_the_recipes(
+    own: float | None, kept: bool
+) -> None:
+    model = network()
+    gate = nn.Parameter(torch.ones(4))
+    model.register_parameter("gate", gate)
+    hooks = Hooks(
+        groups=[ParameterGroup([gate], weight_decay=own)],
+        penalty=lambda: 0.0 * gate.sum(),  # a gradient of zero: only decay moves it
+    )
+    recipe = Recipe(epochs=1, lr=0.1, weight_decay=0.1)
+    train(model, recipe, loader(), 0, hooks, lambda _: None)
+    assert torch.equal(gate.detach(), torch.ones(4)) is kept
+
+
+def test_order_and_augmentation_have_seeds_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    shuffled = Loader.shuffled
+
+    def watched(
+        self: Loader, order: torch.Generator, augmentation: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        seeds.extend([order.initial_seed(), augmentation.initial_seed()])
+        return shuffled(self, order, augmentation)
+
+    monkeypatch.setattr(Loader, "shuffled", watched)
+    train(network(), Recipe(epochs=1, lr=0.1), loader(), 5, Hooks(), lambda _: None)
+    assert seeds == [derive(5, "order"), derive(5, "augmentation")]
+
+
+def test_the_progress_after_each_step_ends_at_one() -> None:
+    seen: list[float] = []
+    recipe = Recipe(epochs=2, lr=0.1, batch_size=300)
+    train(network(), recipe, loader(300), 0, Hooks(after_step=seen.append), lambda _: None)
+    assert seen == [step / 8 for step in range(1, 9)]
 
 
 def test_the_loss_of_an_epoch_weighs_every_image_alike() -> None:

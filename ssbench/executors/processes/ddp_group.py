@@ -14,7 +14,8 @@ from ssbench.errors import BadInputError
 from ssbench.executors.capacity import cores
 from ssbench.executors.processes.ddp_worker import work_jointly
 from ssbench.executors.processes.process import Process
-from ssbench.executors.processes.worker import Began, Busy, Done, Failed, Halted, Message, Setup
+from ssbench.executors.processes.worker import Setup
+from ssbench.executors.protocol import Began, Busy, Done, Failed, Halted, Message
 from ssbench.experiment.stage import Run, Stage
 from ssbench.paths import install
 from ssbench.training.distributed.launch import Place, meeting_point
@@ -67,7 +68,7 @@ class DDPGroup:
             member.stage = stage  # it fails if any process dies
         self._members[0].give(stage)
 
-    def message(self) -> Message | None:
+    def message(self) -> Message:
         """Read a message of one process; if it failed, stop all of them."""
         sender = next(member for member in self._members if member.pipe.poll())
         message = sender.message()
@@ -80,7 +81,6 @@ class DDPGroup:
             self.stop()  # the others are entering the next epoch
         elif isinstance(message, Began):
             self._help(message.stage)
-            return None
         elif isinstance(message, Done | Busy):
             self.stage = None
             for member in self._members:

@@ -13,7 +13,8 @@ from multiprocessing.connection import Connection
 
 from torch.distributed import DistError
 
-from ssbench.executors.processes.worker import Failed, Message, Setup, carry_out, open_runner, serve
+from ssbench.executors.processes.worker import Setup, carry_out, open_runner, serve
+from ssbench.executors.protocol import Failed, Message
 from ssbench.executors.stage_runner import StageFailedError, StageRunner
 from ssbench.experiment.stage import Stage
 from ssbench.storage.checkpoints import CheckpointStore
@@ -40,7 +41,7 @@ def _begin(
     runner = open_runner(replace(setup, device=device), pipe, spread)
     if spread.helps:
         return partial(_help, runner, CheckpointStore(setup.cache))
-    return partial(carry_out, runner, pipe, tell=_told)
+    return partial(carry_out, runner, pipe, failed=_failed)
 
 
 def _help(runner: StageRunner, store: CheckpointStore, stage: Stage) -> Message | None:
@@ -48,11 +49,11 @@ def _help(runner: StageRunner, store: CheckpointStore, stage: Stage) -> Message 
     try:
         runner.compute(stage, before, lambda _: None)
     except StageFailedError as failure:
-        return _told(failure)
+        return _failed(failure)
     return None
 
 
-def _told(failure: StageFailedError) -> Failed:
+def _failed(failure: StageFailedError) -> Failed:
     """Report a failure; `Abandoned` if it is one of the exchange, caused by another process."""
     cause = failure.__cause__
     exchange = isinstance(cause, DistError) or (

@@ -4,144 +4,45 @@ A server that has imported everything and computed nothing forks the processes. 
 many stages, except those of methods that do not ship with ssbench: each of these has its own
 process, which ends with it.
 
-The pool runs each stage once, however many runs share it. A stage's result depends only on its
-settings and the number of threads, so on a CPU the records are bit-identical to sequential ones
-with the same number of threads.
+Each stage runs once, however many runs share it. A stage's result depends only on its settings and
+the number of threads, so on a CPU the records are bit-identical to sequential ones with the same
+number of threads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection, wait
-from typing import Protocol, cast
+from pathlib import Path
+from typing import Protocol
+
+import torch
 
 from ssbench.errors import BadInputError
-from ssbench.executors.coordinator import Coordinator
-from ssbench.executors.local import PATIENCE
-from ssbench.executors.processes.worker import (
+from ssbench.executors.capacity import cores, fitting
+from ssbench.executors.processes.ddp_group import DDPGroup
+from ssbench.executors.processes.process import Process
+from ssbench.executors.processes.worker import Setup
+from ssbench.executors.protocol import (
     Began,
-    Busy,
-    Done,
+    Executor,
     Failed,
     Halted,
+    Job,
     Message,
     Refused,
-    Setup,
+    Report,
     Warned,
 )
-from ssbench.executors.stage_runner import Observer, Outcome
 from ssbench.experiment.stage import Run, Stage
-from ssbench.method.registry import is_ours
-from ssbench.pipeline.resume import ResumePoints
-from ssbench.storage.checkpoints import CheckpointStore
-from ssbench.storage.results import Results
 from ssbench.training.interrupt import STOP
 from ssbench.training.loop import Epoch
 
 
-def execute_side_by_side(
-    runs: Sequence[Run],
-    setup: Setup,
-    store: CheckpointStore,
-    results: Results,
-    observer: Observer,
-    workers: int,
-    make_worker: Callable[[Setup], Worker],
-) -> Outcome:
-    """Execute the runs that have no record yet, up to ``workers`` stages at a time.
-
-    Args:
-        runs: all runs.
-        setup: for workers.
-        store: of finished stages.
-        results: of finished runs.
-        observer: receives the progress.
-        workers: the largest number of workers.
-        make_worker: makes a worker: one process, or several that work jointly.
-
-    Raises:
-        BadInputError: a worker found the input at fault.
-        Stopped: this process must end; the current trainings have been saved.
-    """
-    ResumePoints(store.part("partial"), setup.device, STOP, setup.save_every, observer.warn).tidy(
-        store
-    )
-    coordinator = Coordinator(runs, store, results, observer)
-    pool: list[Worker] = []
-
-    def worker_for(stage: Stage) -> Worker:
-        return make_worker(replace(setup, method_module=foreign_module(stage)))
-
-    try:
-        with STOP.deferred():
-            while coordinator.goes_on(busy=(busy := _any_busy(pool))) or busy:
-                _assign(coordinator, pool, worker_for, workers)
-                _receive(coordinator, pool)
-                if STOP.asked is not None:
-                    _wind_down(coordinator, pool)
-                    STOP.check(coordinator.saved)
-    finally:
-        with STOP.unheard():
-            for worker in pool:
-                worker.dismiss()
-            for worker in pool:
-                worker.stop()
-    return coordinator.outcome
-
-
-def _any_busy(pool: Sequence[Worker]) -> bool:
-    return any(worker.stage for worker in pool)
-
-
-def _assign(
-    coordinator: Coordinator,
-    pool: list[Worker],
-    make_worker: Callable[[Stage], Worker],
-    workers: int,
-) -> None:
-    """Assign ready stages, as long as fewer than ``workers`` are busy."""
-    while coordinator.schedule.ready and sum(worker.stage is not None for worker in pool) < workers:
-        stage = coordinator.schedule.ready.popleft()
-        if coordinator.passes_over(stage):
-            continue
-        idle = [worker for worker in pool if worker.stage is None and not worker.serves_once]
-        if foreign_module(stage) or not idle:
-            idle = [make_worker(stage)]
-            pool += idle
-        coordinator.began(stage)
-        idle[0].give(stage)
-
-
-def foreign_module(stage: Stage) -> str:
-    """Return the module of a stage's or its parents' method that does not ship with ssbench.
-
-    Includes finetunings: their parent may have to be computed again.
-    """
-    methods = [type(each.method) for each in stage.chain() if each.method is not None]
-    return next((cls.__module__ for cls in methods if not is_ours(cls)), "")
-
-
-def _receive(coordinator: Coordinator, pool: list[Worker]) -> None:
-    """Wait for messages or a request to stop, and handle them."""
-    by_pipe = {pipe: worker for worker in pool if worker.stage for pipe in worker.pipes}
-    for ready in wait([*by_pipe, *STOP.waits], PATIENCE if coordinator.waits else None):
-        if isinstance(ready, Connection) and by_pipe[ready].stage:  # a group may have ended
-            _take(coordinator, by_pipe[ready])
-    pool[:] = [worker for worker in pool if not worker.lost]
-
-
-def _wind_down(coordinator: Coordinator, pool: list[Worker]) -> None:
-    """Let every worker finish and save its current epoch."""
-    for worker in pool:
-        worker.ask()
-    while busy := {pipe: worker for worker in pool if worker.stage for pipe in worker.pipes}:
-        pipe, *_ = wait(list(busy))  # one at a time: a group may end with it
-        _take(coordinator, busy[cast("Connection", pipe)])
-
-
 class Worker(Protocol):
-    """Runs one stage at a time.
+    """Runs one stage at a time: one process, or several that work jointly.
 
     Attributes:
         stage: the current one; None: idle.
@@ -160,8 +61,8 @@ class Worker(Protocol):
     def give(self, stage: Stage) -> None:
         """Send it a stage."""
 
-    def message(self) -> Message | None:
-        """Receive its message; None: nothing that matters."""
+    def message(self) -> Message:
+        """Receive its message."""
 
     def ask(self) -> None:
         """Ask it to stop after the current epoch."""
@@ -173,43 +74,85 @@ class Worker(Protocol):
         """End it and wait for it."""
 
 
-def _take(coordinator: Coordinator, worker: Worker) -> None:
-    """Handle one message of a worker.
+class ProcessExecutor(Executor):
+    """Runs up to ``concurrency`` stages at a time, each in a process or on several devices."""
 
-    Raises:
-        BadInputError: the worker found the input at fault.
-    """
-    stage = worker.stage
-    assert stage is not None  # only workers with a stage are waited for
-    message = worker.message()
-    if isinstance(message, Refused):
-        raise BadInputError(message.message)
-    if message is None or isinstance(message, Began):
-        return
-    if isinstance(message, Epoch):
-        coordinator.epoch(stage, message)
-    elif isinstance(message, Warned):
-        coordinator.observer.warn(message.text)
-    else:
-        worker.stage = None
-        if worker.serves_once and not worker.lost:
-            worker.lost = True
+    takes = frozenset({"concurrency", "devices"})
+
+    def __init__(self, job: Job, runs: Sequence[Run], report: Report) -> None:
+        if str(job.cache).startswith("memory://"):
+            raise BadInputError(
+                f"--cache {job.cache}: only this process sees it, and stages run in others "
+                "(because of --concurrency, --devices or a method of your own); choose a folder"
+            )
+        auto, devices = job.where.concurrency == "auto", job.where.devices
+        self._most = fitting(runs, job.workbench) if auto else int(job.where.concurrency or 1)
+        self._setup = setup_of(job, self._most * devices)
+        self._make: Callable[[Setup], Worker] = (
+            partial(DDPGroup, devices=devices) if devices > 1 else Process
+        )
+        self._report, self._pool, self._halts = report, list[Worker](), False
+
+    def room(self) -> bool:
+        """Whether fewer workers than allowed are busy."""
+        return sum(worker.stage is not None for worker in self._pool) < self._most
+
+    def submit(self, stage: Stage) -> None:
+        """Give a stage to an idle worker, or to a new one."""
+        module = stage.foreign_module
+        idle = [worker for worker in self._pool if worker.stage is None and not worker.serves_once]
+        if module or not idle:
+            idle = [self._make(replace(self._setup, method_module=module))]
+            self._pool += idle
+        idle[0].give(stage)
+
+    def collect(self, seconds: float | None) -> None:
+        """Wait for messages or a request to stop."""
+        busy = {pipe: worker for worker in self._pool if worker.stage for pipe in worker.pipes}
+        for ready in wait([*busy, *([] if self._halts else STOP.waits)], seconds):
+            if isinstance(ready, Connection) and busy[ready].stage:  # a group may have ended
+                self._take(busy[ready])
+        self._pool = [worker for worker in self._pool if not worker.lost]
+
+    def _take(self, worker: Worker) -> None:
+        stage, message = worker.stage, worker.message()
+        assert stage is not None  # only workers with a stage are waited for
+        if not isinstance(message, Began | Epoch | Warned):
+            worker.stage = None
+            if isinstance(message, Failed) and worker.lost and STOP.asked is not None:
+                message = Halted()  # ended from outside like this process: no result of the stage
+            ends = worker.serves_once or isinstance(message, Halted | Refused)
+            if ends and not worker.lost:
+                worker.lost = True
+                worker.stop()
+        self._report(stage, message)
+
+    def halt(self) -> None:
+        """Ask every worker to end after its current epoch, and to save it."""
+        self._halts = True
+        for worker in self._pool:
+            worker.ask()
+
+    def close(self) -> None:
+        """End all workers, the busy ones at once."""
+        for worker in self._pool:
+            worker.dismiss()
+        for worker in self._pool:
             worker.stop()
-        _end(coordinator, worker, stage, message)
 
 
-def _end(
-    coordinator: Coordinator, worker: Worker, stage: Stage, message: Done | Failed | Busy | Halted
-) -> None:
-    """Handle the end of a worker's stage."""
-    if isinstance(message, Done):
-        coordinator.done(stage)
-    elif isinstance(message, Busy):
-        coordinator.busy(stage, message.holder)
-    elif isinstance(message, Halted):
-        worker.lost = True
-        coordinator.halted(stage, message.saved)
-    elif worker.lost and STOP.asked is not None:
-        return  # ended from outside like this process: no result of the stage
-    else:
-        coordinator.failed(stage, message.reason, message.facts)
+def setup_of(job: Job, processes: int) -> Setup:
+    """Return a worker's settings for this number of processes side by side."""
+    threads = torch.get_num_threads()
+    return Setup(
+        dataset=job.dataset,
+        data=job.data,
+        fingerprint=job.workbench.dataset.fingerprint if job.workbench.dataset.facts else "",
+        data_root=job.data_root.absolute(),
+        device=str(job.workbench.device),
+        method_files=tuple(path.absolute() for path in job.method_files),
+        # A method may change the working folder of its process.
+        cache=job.cache if "://" in str(job.cache) else Path(job.cache).absolute(),
+        threads=max(min(threads, cores()) // processes, 1) if processes > 1 else threads,
+        save_every=job.where.save_every,
+    )

@@ -13,7 +13,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from types import ModuleType
 
-from ssbench.executors.processes.worker import ASK, END, Failed, Message, Setup, work
+from ssbench.executors.processes.worker import ASK, END, Setup, work
+from ssbench.executors.protocol import Failed, Message
 from ssbench.experiment.stage import Stage
 
 GRACE = 5.0
@@ -58,7 +59,7 @@ class Process:
     def message(self) -> Message:
         """Receive its message, or a failure if the process has died."""
         try:
-            said: Message = self.pipe.recv()
+            message: Message = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self.lost = True
             self.stop()
@@ -69,10 +70,10 @@ class Process:
                 advice = " (the method, or a library that it calls, ended it)"
             kind = self.stage.kind if self.stage else ""
             return Failed(f"{kind}: the worker process {how}{advice}")
-        if isinstance(said, Failed) and said.ends:
+        if isinstance(message, Failed) and message.ends:
             self.lost = True
             self.stop()
-        return said
+        return message
 
     def ask(self) -> None:
         """Ask it to stop after the current epoch."""

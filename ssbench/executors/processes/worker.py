@@ -19,17 +19,15 @@ from ssbench.data.own.settings import DataSettings
 from ssbench.data.registry import open_same
 from ssbench.data.without_test import open_without_test
 from ssbench.errors import BadInputError
-from ssbench.executors.stage_runner import StageFailedError, StageRunner
+from ssbench.executors.protocol import Failed, Halted, Message, Refused, Warned
+from ssbench.executors.stage_runner import StageFailedError, StageRunner, run_stage
 from ssbench.experiment.stage import Stage
 from ssbench.method.registry import import_one
-from ssbench.pipeline.record import Record
 from ssbench.pipeline.resume import ResumePoints
 from ssbench.pipeline.workbench import Workbench
 from ssbench.storage.checkpoints import CheckpointStore
-from ssbench.storage.locks import BusyError
 from ssbench.training.distributed.single import SingleProcess
 from ssbench.training.interrupt import SAVE_EVERY, STOP, Ended, Stopped
-from ssbench.training.loop import Epoch
 
 
 @dataclass(frozen=True)
@@ -58,61 +56,6 @@ class Setup:
     fingerprint: str = ""
 
 
-@dataclass(frozen=True)
-class Began:
-    """A stage's computation starts; its helpers may start, too."""
-
-    stage: Stage
-
-
-@dataclass(frozen=True)
-class Done:
-    """The stage is in the store."""
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The stage failed.
-
-    Attributes:
-        facts: further keys of the record.
-        ends: whether the worker has lost its device and must be replaced.
-    """
-
-    reason: str
-    facts: Record = field(default_factory=dict)
-    ends: bool = False
-
-
-@dataclass(frozen=True)
-class Warned:
-    """Something odd that changes no result."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Halted:
-    """The worker ends as asked; ``saved`` names what it saved of its stage."""
-
-    saved: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Busy:
-    """Another process holds the stage or its parent."""
-
-    holder: str
-
-
-@dataclass(frozen=True)
-class Refused:
-    """The input is at fault; no stage can go on."""
-
-    message: str
-
-
-Message = Epoch | Began | Done | Failed | Busy | Warned | Halted | Refused
 ASK, END = signal.SIGTERM, signal.SIGUSR1
 """The first ends a worker after the current epoch, the second at once. The first may come more than
 once: who preempts a job sends it to all processes."""
@@ -124,7 +67,7 @@ def work(setup: Setup, pipe: Connection) -> None:
 
 
 def serve(
-    pipe: Connection, threads: int, begin: Callable[[], Callable[[Stage], Message | None]]
+    pipe: Connection, threads: int, begin: Callable[[], Callable[[Stage], object | None]]
 ) -> None:
     """Answer every stage from the pipe, until the other end closes it.
 
@@ -146,7 +89,7 @@ def serve(
     except BadInputError as error:
         _say(pipe, Refused(str(error)))
     except StageFailedError as failure:
-        _say(pipe, failed(failure))
+        _say(pipe, failure.message())
     except (EOFError, ConnectionError):
         return  # the parent is gone: nobody needs the rest
     finally:
@@ -158,12 +101,12 @@ def _end(*_: object) -> None:
     raise Ended(1)
 
 
-def _answer(pipe: Connection, answer: Callable[[Stage], Message | None]) -> None:
+def _answer(pipe: Connection, answer: Callable[[Stage], object | None]) -> None:
     while True:
-        said = answer(pipe.recv())
-        if said is not None:
+        message = answer(pipe.recv())
+        if message is not None:
             with STOP.deferred():
-                pipe.send(said)
+                pipe.send(message)
 
 
 def _say(pipe: Connection, last: Message) -> None:
@@ -202,10 +145,7 @@ def open_runner(setup: Setup, pipe: Connection, spread: SingleProcess | None = N
         CheckpointStore(setup.cache),
     )
     if isolated:
-        try:
-            import_one(setup.method_module, setup.method_files)
-        except BadInputError as error:
-            raise StageFailedError(str(error), {}) from error
+        import_method(setup)
 
     def warn(text: str) -> None:
         pipe.send(Warned(text))
@@ -221,37 +161,36 @@ def open_runner(setup: Setup, pipe: Connection, spread: SingleProcess | None = N
     return StageRunner(workbench, store, partials, warn, isolated=isolated)
 
 
-def failed(failure: StageFailedError) -> Failed:
-    """Return the message about a failed stage."""
-    return Failed(str(failure), failure.facts, failure.lost)
+def import_method(setup: Setup) -> None:
+    """Import the method that does not ship with ssbench.
+
+    Raises:
+        StageFailedError: the import fails.
+    """
+    try:
+        import_one(setup.method_module, setup.method_files)
+    except BadInputError as error:
+        raise StageFailedError(str(error), {}) from error
 
 
 def carry_out(
     runner: StageRunner,
     pipe: Connection,
     stage: Stage,
-    tell: Callable[[StageFailedError], Failed] = failed,
+    failed: Callable[[StageFailedError], Failed] = StageFailedError.message,
 ) -> Message:
-    """Run and save a stage, sending every epoch; ``tell`` makes the message of a failure."""
+    """Run and save a stage, sending every epoch; ``failed`` makes the message of a failure."""
     gone: list[BrokenPipeError] = []
 
-    def listen(epoch: Epoch) -> None:
+    def send(message: Message) -> None:
         try:
-            pipe.send(epoch)
+            with STOP.deferred():
+                pipe.send(message)
         except BrokenPipeError as error:
             gone.append(error)
             raise
 
-    def begins(stage: Stage) -> None:
-        with STOP.deferred():
-            pipe.send(Began(stage))
-
-    try:
-        runner.carry_out(stage, listen, begins)
-    except BusyError as busy:
-        return Busy(busy.holder)
-    except StageFailedError as failure:
-        if gone:
-            raise gone[0] from failure
-        return tell(failure)
-    return Done()
+    message = run_stage(runner, stage, send, failed)
+    if gone:
+        raise gone[0]
+    return message

@@ -102,8 +102,11 @@ def joined(address: str, cpus: int) -> Iterator[Any]:
     Raises:
         BadInputError: there is no such cluster, or it has another Python or Ray.
     """
-    reach(address)
     ray = load()
+    if ray.is_initialized():  # this process has joined one already, and stays
+        yield ray
+        return
+    reach(address)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     local = {"num_cpus": cpus, "include_dashboard": False} if address == "local" else {}
     handler = signal.getsignal(signal.SIGTERM)

@@ -20,7 +20,7 @@ from ssbench.data.dataset import DataSet
 from ssbench.data.without_test import hold_back
 from ssbench.errors import BadInputError
 from ssbench.executors.capacity import needed
-from ssbench.executors.processes.worker import Failed, Refused
+from ssbench.executors.protocol import Failed, Refused
 from ssbench.executors.ray import compatibility, shipping
 from ssbench.executors.ray.mailbox import ProgressReporter
 from ssbench.executors.stage_runner import StageFailedError, StageRunner
@@ -90,7 +90,7 @@ def carry_out(orders: Orders, stage: bytes, before: bytes) -> tuple[Report, byte
         reporter.began()
         tensors, record = runner.compute(what, load(before) if before else {}, reporter)
     except StageFailedError as failure:
-        return Failed(str(failure), failure.facts), b""
+        return failure.message(), b""
     except BadInputError as error:
         return Refused(str(error)), b""
     return Finished(record, tuple(reporter.epochs)), pack(tensors)
@@ -111,16 +111,18 @@ def pack(tensors: Tensors) -> bytes:
     return save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
 
 
-_runners: dict[str, StageRunner] = {}
-"""The runner for the latest orders of this process, by their key."""
+_runners: dict[tuple[str, str], StageRunner] = {}
+"""The runner for the latest orders of this process, by their key and the method's module: Ray may
+give a stage of a method that does not ship with ssbench to a process that has run others."""
 
 
 def _runner(orders: Orders) -> StageRunner:
-    if orders.key not in _runners:
+    key = orders.key, orders.method_module
+    if key not in _runners:
         _runners.clear()
         alone = bool(orders.method_module)
-        _runners[orders.key] = StageRunner(_workbench(orders), None, isolated=alone)
-    return _runners[orders.key]
+        _runners[key] = StageRunner(_workbench(orders), None, isolated=alone)
+    return _runners[key]
 
 
 def _workbench(orders: Orders) -> Workbench:

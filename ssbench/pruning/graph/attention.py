@@ -25,18 +25,24 @@ _STOPS = (Role.LAYER, Role.ADD, Role.SHAPE, Role.OUTPUT)
 def attending_layers(graph: fx.Graph, roles: Mapping[fx.Node, Role]) -> frozenset[str]:
     """Return the layers that make the operands of a product of maps, or read its result."""
     leads: set[fx.Node] = set()
-    for node in reversed(graph.nodes):
-        if roles[node] not in _STOPS and (_is_product(node) or leads.intersection(node.users)):
+    passed = [node for node in graph.nodes if roles[node] not in _STOPS and not _is_linear(node)]
+    for node in reversed(passed):
+        if _is_product(node) or leads.intersection(node.users):
             leads.add(node)
     comes: set[fx.Node] = set()
+    between = set(passed)
     found: set[str] = set()
     for node in graph.nodes:
         behind = bool(comes.intersection(node.all_input_nodes))
         if roles[node] is Role.LAYER and (behind or leads.intersection(node.users)):
             found.add(str(node.target))
-        elif roles[node] not in _STOPS and (behind or _is_product(node)):
+        elif node in between and (behind or _is_product(node)):
             comes.add(node)
     return frozenset(found)
+
+
+def _is_linear(node: fx.Node) -> bool:
+    return node.op == "call_function" and node.target is F.linear
 
 
 def _is_product(node: fx.Node) -> bool:

@@ -51,7 +51,7 @@ _MODULES: dict[type[nn.Module], Role] = {
     **dict.fromkeys(
         (
             nn.Identity, nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.Dropout, nn.Dropout2d, nn.Flatten,
-            nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
+            nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample,
         ),
         Role.HOMOGENEOUS,
     ),
@@ -69,7 +69,8 @@ _FUNCTIONS: dict[object, Role] = {
     **dict.fromkeys(
         (
             F.relu, F.leaky_relu, F.dropout, F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d,
-            F.adaptive_max_pool2d, torch.flatten, torch.relu, torch.mean, torch.reshape,
+            F.adaptive_max_pool2d, F.interpolate, torch.flatten, torch.relu, torch.mean,
+            torch.reshape,
             "relu", "flatten", "view", "reshape", "mean", "contiguous",
         ),
         Role.HOMOGENEOUS,

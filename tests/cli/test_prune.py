@@ -242,6 +242,20 @@ def test_a_method_of_ones_own_needs_no_file(trained: Net) -> None:
         assert torch.equal(one.masks[name], ~other.masks[name])
 
 
+def test_layers_that_a_method_leaves_alone_are_named() -> None:
+    """Network slimming scores by batch norms, and the first convolution has none."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Flatten(), nn.Linear(128, 10),
+    )  # fmt: skip
+    slimmed = ssbench.prune(
+        net, IMAGES[:64], LABELS[:64], method="network-slimming", kept=0.9, unit="params",
+        epochs=1, quiet=True,
+    )  # fmt: skip
+    assert "\n  left alone: 0\n" in repr(slimmed)
+
+
 def test_methods_that_prune_before_training(trained: Net) -> None:
     torch.manual_seed(1)
     pruned = ssbench.prune(
