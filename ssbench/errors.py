@@ -95,7 +95,13 @@ def nearest(name: str, known: Iterable[str], everything: str = "") -> str:
         return f"did you mean {alternatives(close)}? {more}".rstrip()
     if len(names) <= MOST_NAMES:
         return f"known: {', '.join(names)}"
-    return more or f"known: {', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES:,} more"
+    return more or f"known: {few(names, ', ')}"
+
+
+def few(names: Sequence[str], separator: str = "; ") -> str:
+    """Write at most `MOST_NAMES` names, and how many more there are."""
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    return separator.join(names[:MOST_NAMES]) + more
 
 
 def alternatives(names: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from ssbench.data.registry import check as check_data
-from ssbench.errors import MOST_NAMES, BadInputError, nearest
+from ssbench.errors import MOST_NAMES, BadInputError, few, nearest
 from ssbench.models.registry import check as check_model
 
 
@@ -15,6 +15,11 @@ def test_near_names_are_suggested_and_the_rest_is_counted() -> None:
     assert nearest("zzzz", known) == "known: resnet20, vgg11, vgg16 and 2 more"
     assert nearest("zzzz", ["a", "b"]) == "known: a, b"
     assert nearest("lable", ["label", "lr"]) == "did you mean 'label'?"
+
+
+def test_a_list_of_names_ends_after_three() -> None:
+    assert few(["a", "b", "c"]) == "a; b; c"
+    assert few(["a", "b", "c", "d", "e"]) == "a; b; c and 2 more"
 
 
 @pytest.mark.parametrize(

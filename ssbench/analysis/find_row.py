@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ssbench.analysis import wording
 from ssbench.analysis.rows import Asked, Row
-from ssbench.errors import BadInputError, nearest
+from ssbench.errors import BadInputError, few, nearest
 
 
 def find_row(rows: Sequence[Row], written: str) -> Row:
@@ -41,7 +41,7 @@ def find_row(rows: Sequence[Row], written: str) -> Row:
             "(--model), data set (--dataset) or experiment (--results, its own folder)"
         )
     problem = "several rows fit" if fitting else "no row with this budget"
-    raise BadInputError(f"{written}: {problem}; write one of: {'; '.join(options)}")
+    raise BadInputError(f"{written}: {problem}; write one of: {few(options)}")
 
 
 def _place(row: Row) -> str:
@@ -60,7 +60,7 @@ def find_rows(rows: Sequence[Row], name: str) -> list[Row]:
     if not fitting:
         raise BadInputError(f"{name}: no row of this name; {nearest(name, names)}")
     if len(fitting) > 1:
-        raise BadInputError(f"{name}: several rows fit; write one of: {'; '.join(fitting)}")
+        raise BadInputError(f"{name}: several rows fit; write one of: {few(fitting)}")
     return [row for row in rows if row.name == fitting[0]]
 
 

@@ -113,7 +113,8 @@ def observing(ready: Prepared, options: Options, log: Console) -> Iterator[Obser
         listeners.append(LivePage(folder, recorder))
         log.print(f"live: {folder / 'report.html'}", soft_wrap=True, highlight=False)
     if made:
-        listeners.append(Callbacks(made, ready.store.record, display.warn))
+        refused = {name for name in ready.refused if not ready.results.has(name)}
+        listeners.append(Callbacks(made, ready.store.record, display.warn, refused))
     with listening(display, listeners) as observer:
         yield observer
 

@@ -13,7 +13,7 @@ functions that the returned object has, each with plain data, in the process tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -36,6 +36,7 @@ class Callbacks(Listener):
         made: the callbacks, by name.
         record_of: returns a finished stage's measurements by its id, or raises `DamagedError`.
         warn: receives one line about a callback that raised.
+        refused: ids of runs that fail before any training, for the first time.
     """
 
     def __init__(
@@ -43,8 +44,10 @@ class Callbacks(Listener):
         made: Sequence[tuple[str, object]],
         record_of: Callable[[str], Record],
         warn: Callable[[str], None],
+        refused: Collection[str] = (),
     ) -> None:
         self._made, self._record_of, self._warn = dict(made), record_of, warn
+        self._refused = refused
         self._running: dict[str, Facts] = {}
 
     def stage_started(self, run: Run, stage: Stage) -> None:
@@ -74,7 +77,7 @@ class Callbacks(Listener):
 
     def run_done(self, run: Run, result: Record, *, before: bool) -> None:
         """Tell the callbacks of a run that failed now."""
-        if result["status"] == "failed" and not before:
+        if result["status"] == "failed" and (not before or run.id in self._refused):
             self._call("run_failed", described(run, run.stage), str(result["reason"]))
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ssbench.errors import BadInputError, DamagedError
+from ssbench.errors import BadInputError, DamagedError, few
 from ssbench.storage import files
 from ssbench.storage.files import create, entries, unwritable, write
 from ssbench.storage.jsonl import dump, last_line, read_manifest
@@ -212,7 +212,7 @@ def find_run(run_id: str, results: Path) -> list[Record]:
     if len({path.stem for path in matching}) > 1:
         matching = _competing(matching) or matching
     if len({path.stem for path in matching}) > 1:
-        names = "\n  ".join(sorted({path.stem for path in matching})[:10])
+        names = few(sorted({path.stem for path in matching}), "\n  ")
         raise BadInputError(f"{run_id}: {len(matching)} runs match; say more of the id:\n  {names}")
     return [raw for raw, _ in read_file(matching[0])]
 

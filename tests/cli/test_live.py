@@ -357,21 +357,24 @@ def test_callbacks_are_told_of_a_failed_run(
 ) -> None:
     source = '''
 from dataclasses import dataclass
-from ssbench.method import Method
+from ssbench.method import Method, prunable_weights
 
 @dataclass(frozen=True, kw_only=True)
 class Fails(Method):
-    """Fail."""
+    """Fail, at once or only after a real training."""
     grain = "weight"
+    images: int = 0
 
-    def scores(self, model):
-        raise RuntimeError("no score")
+    def scores(self, model, *, images):
+        if images > self.images:
+            raise RuntimeError("no score")
+        return {name: weight.abs() for name, weight in prunable_weights(model).items()}
 '''
     (tmp_path / "fails.py").write_text(source)
-    entry = 'methods = [{ name = "fails", budget = { kept = 0.5 } }]'
+    entry = 'methods = ["dense", { name = "fails", images = [0, 2], budget = { kept = 0.5 } }]'
     tiny.write_text(TINY[: TINY.index("methods =")] + entry)
     install(monkeypatch, good=Told)
     assert invoke("run", tiny, "--method-file", tmp_path / "fails.py", "--quiet").code == 1
     failed = [fact for event, fact in ALL[0].events if event == "failed"]
-    assert [method for method, _ in failed] == ["fails"]
-    assert "RuntimeError: no score (fails.py, line 11)" in failed[0][1]
+    assert [method for method, _ in failed] == ["fails", "fails"]  # before and after a training
+    assert all("RuntimeError: no score (fails.py, line 13)" in reason for _, reason in failed)
