@@ -219,7 +219,7 @@ def test_a_broken_method_that_is_used_is_refused_and_unused_does_no_harm(
     assert invoke("run", tiny, "--method-file", path, "--dry-run").code == 0
 
 
-def test_a_penalty_that_does_nothing_fails_its_runs(
+def test_a_penalty_that_does_nothing_is_refused_before_training(
     tmp_path: Path, tiny: Path, invoke: Invoke
 ) -> None:
     path = tmp_path / "mine.py"
@@ -227,8 +227,8 @@ def test_a_penalty_that_does_nothing_fails_its_runs(
     path.write_text(MINE.format(more=f"def penalty(self, model):\n        {total}"))
     tiny.write_text(TINY[: TINY.index("methods =")] + 'methods = [{ name = "mine" }]')
     ended = invoke("run", tiny, "--method-file", path)
-    assert ended.code == 1
-    assert "the penalty depends on no parameter that trains" in ended.out + ended.err
+    assert ended.code == 2
+    assert "the penalty depends on no parameter that trains" in ended.err
 
 
 def test_a_network_that_is_too_deep_for_the_images_is_refused(tiny: Path, invoke: Invoke) -> None:

@@ -11,6 +11,7 @@ import torch
 from fsspec.implementations.memory import MemoryFileSystem
 
 from ssbench.errors import BadInputError, DamagedError
+from ssbench.paths import install
 from ssbench.storage.checkpoints import CheckpointStore
 from ssbench.storage.locks import BusyError
 from ssbench.storage.url_folders import UrlFolderStore
@@ -154,7 +155,7 @@ def test_a_folder_and_its_url_are_the_same_cache(tmp_path: Path) -> None:
     ("url", "words"),
     [
         ("nowhere://bucket/x", ("--cache nowhere://bucket/x", "install")),
-        ("s3://bucket/x", ("--cache s3://bucket/x", "install")),
+        ("s3://bucket/x", ("--cache s3://bucket/x", install("s3"))),
         ("file:///proc/no/such", ("see to the address",)),
     ],
 )
