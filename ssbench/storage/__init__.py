@@ -1,4 +1,5 @@
 """What lies on disk: atomic files, locks, checkpoints, records and results folders.
 
-`records` is the schema of a record, `results` a folder of them, `checkpoints` the finished stages.
+`schema` lists the keys of a record, `records` reads and checks them, `results` is a folder of them,
+`checkpoints` keeps the finished stages.
 """

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ssbench.errors import BadInputError
-from ssbench.executors.capacity import SPARE, needed
+from ssbench.executors.capacity import ON_GPU, SPARE, needed
 from ssbench.executors.protocol import Job, Refused, Where
 from ssbench.executors.ray import compatibility, shipping
 from ssbench.executors.ray.cluster import Share, cpu_share, gpu_share
@@ -71,4 +71,4 @@ def _part(ray: Any, orders: Orders, runs: Sequence[Run]) -> float:
     if isinstance(measured, Refused):
         raise BadInputError(measured.message)
     need, there = measured
-    return min(float(need / (SPARE * there)), 1.0)
+    return min(max(float(need / (SPARE * there)), 1 / ON_GPU), 1.0)
