@@ -42,6 +42,10 @@ class Feed(Protocol):
     def fix(self, size: int) -> None:
         """From the next `fetch` on, put each batch of this size into the same memory."""
 
+    @property
+    def steady(self) -> bool:
+        """Whether that is possible: batches of one size have one shape."""
+
     def state(self) -> list[Tensor]:
         """Return the tensors that `batch` changes."""
 
@@ -74,7 +78,7 @@ class StreamFeed:
     """
 
     def __init__(self, shuffled: Shuffled, *, check: bool = False) -> None:
-        self._shuffled, self._check = shuffled, check
+        self._shuffled, self._check, self.steady = shuffled, check, True
         self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())
         self._now: tuple[Tensor, Tensor] | None = None
         self._fixed: dict[int, tuple[Tensor, Tensor] | None] = {}
@@ -95,11 +99,13 @@ class StreamFeed:
             found = f"a batch of {len(batch[1])} images" if batch else "no batch"
             raise RunFailedError(f"the loader gave {found} where {size} images were due")
         images, labels = batch
-        if size in self._fixed:
+        if size in self._fixed and self.steady:
             there = self._fixed[size] or (torch.empty_like(images), torch.empty_like(labels))
-            self._fixed[size] = batch = there
-            there[0].copy_(images)
-            there[1].copy_(labels)
+            self.steady = there[0].shape == images.shape and there[1].shape == labels.shape
+            if self.steady:
+                self._fixed[size] = batch = there
+                there[0].copy_(images)
+                there[1].copy_(labels)
         self._now = batch
 
     def batch(self, size: int) -> tuple[Tensor, Tensor]:

@@ -113,6 +113,8 @@ class MemoryFeed:
     A step that is recorded once therefore finds the next batch by itself.
     """
 
+    steady = True
+
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
         self._device = loader.split.images.device

@@ -20,7 +20,7 @@ def call(method: Method, hook: str, model: nn.Module, workbench: Workbench, **fa
     Raises:
         RunFailedError: it changed shared state, or refused its input.
     """
-    if not _has(method, hook):
+    if not defines(method, hook):
         return offer(getattr(method, hook), model, **facts)
     what = _called(method, hook)
     with unchanged(what), _refusals():
@@ -36,7 +36,7 @@ def watched_training(method: Method, workbench: Workbench) -> Iterator[None]:
     Raises:
         RunFailedError: a hook changed something.
     """
-    hooks = [hook for hook in ("penalty", "after_step") if _has(method, hook)]
+    hooks = [hook for hook in ("penalty", "after_step") if defines(method, hook)]
     what = _called(method, " or ".join(hooks) or "what was attached")
     with unchanged(what), _refusals():
         yield
@@ -47,7 +47,7 @@ def watched_penalty(
     method: Method, model: nn.Module, **facts: object
 ) -> Callable[[], Tensor | None]:
     """Return the penalty function with a check of shared state, which costs a microsecond."""
-    if not _has(method, "penalty"):
+    if not defines(method, "penalty"):
         return lambda: None
     what = _called(method, "penalty")
 
@@ -62,7 +62,7 @@ def watched_penalty(
 
 def watched_step(method: Method, step: Callable[[float], None]) -> Callable[[float], None]:
     """Return ``step`` with a check of shared state, which costs a microsecond."""
-    if not _has(method, "after_step"):
+    if not defines(method, "after_step"):
         return step
     what = _called(method, "after_step")
 
@@ -74,7 +74,7 @@ def watched_step(method: Method, step: Callable[[float], None]) -> Callable[[flo
     return after_step
 
 
-def _has(method: Method, hook: str) -> bool:
+def defines(method: Method, hook: str) -> bool:
     """Whether a method defines the hook itself."""
     return getattr(type(method), hook, None) is not getattr(Method, hook)
 

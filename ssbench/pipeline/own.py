@@ -33,7 +33,8 @@ from ssbench.pipeline.prune import attached, missed_budget
 from ssbench.pipeline.stages import carry_out, hooks_of
 from ssbench.pipeline.state import State, Tensors
 from ssbench.pruning.budget import FLOOR, Budget
-from ssbench.training.loop import Epoch, optimiser_groups
+from ssbench.training.loop import Epoch
+from ssbench.training.optimiser import optimiser_groups
 from ssbench.training.recipe import Recipe
 
 SOURCE = "ssbench.prune"

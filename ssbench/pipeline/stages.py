@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from ssbench.experiment.retraining import SCRATCH, scratch_b
 from ssbench.experiment.stage import Stage
 from ssbench.method.contract import offer, wants
+from ssbench.method.registry import is_ours
 from ssbench.models.state_dict import restore
-from ssbench.pipeline.hooks import call, watched_penalty, watched_step, watched_training
+from ssbench.pipeline.hooks import call, defines, watched_penalty, watched_step, watched_training
 from ssbench.pipeline.prune import Pruning, attached, prune
 from ssbench.pipeline.state import State, Tensors
 from ssbench.pipeline.workbench import Workbench
@@ -101,6 +102,8 @@ def hooks_of(
     if method is None:
         return Hooks(after_step=keep_masked(model, zeros)), lambda: zeros
     parts: dict[str, ExtraState] = {}
+    # Masks of a training that prunes, and what others keep, live in Python: no recording renews it.
+    records = is_ours(type(method)) or not defines(method, "after_step")
     if wants(method.after_step, "pruning"):
         pruning = Pruning(stage, workbench, model, zeros)
 
@@ -109,7 +112,10 @@ def hooks_of(
             pruning.keep(progress)
 
         after_step, zeros_now = watched_step(method, prune_step), lambda: pruning.zeros
-        parts = {"zeros": ExtraState(zeros_now, lambda saved: pruning.hold(_on(workbench, saved)))}
+        records, parts = (
+            False,
+            {"zeros": ExtraState(zeros_now, lambda saved: pruning.hold(_on(workbench, saved)))},
+        )
     else:
         keep = keep_masked(model, zeros)
 
@@ -121,7 +127,7 @@ def hooks_of(
     groups = call(method, "parameter_groups", model, workbench)
     facts = {"images": len(workbench.train), "weight_decay": _recipe(stage).weight_decay}
     penalty = watched_penalty(method, model, **facts)
-    return Hooks(groups, penalty, after_step, parts), zeros_now
+    return Hooks(groups, penalty, after_step, records, parts), zeros_now
 
 
 class _Snapshot:

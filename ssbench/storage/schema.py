@@ -337,7 +337,8 @@ class Record(BaseModel):
 
     seconds_train: Seconds | None = key("wall clock of the stage's training", "cost", csv="total")
     seconds_penalty: Seconds | None = key(
-        "the penalty's part of it, without its gradient; on a GPU by the GPU's own clock",
+        "the penalty's part of it, without its gradient; on a GPU by the GPU's own clock; none: "
+        "compiled with the rest",
         "cost",
         csv="total",
     )

@@ -90,9 +90,9 @@ class Backward:
             NoRoomError: memory is too small even for half a batch, or the network cannot be
                 trained in parts; says how many images would fit.
         """
-        if self._compiles:
+        if self._compiles and not self.micro_batch and self._spread.share.of == 1:
             self._compile(images, labels, self._compiles)
-            self._compiles = None
+        self._compiles = None
         before = draws(self._device)
         try:
             return self._pass(images, labels, before)
@@ -102,7 +102,8 @@ class Backward:
             said = first_line(error)
         # Only here, outside the handler, nothing holds on to what the failed pass made.
         self.release()
-        self.compiled = None
+        if self.compiled:
+            self.drop_compiled("out of memory")
         if (
             self._spread.share.of > 1
         ):  # trying what fits would need the other processes to try the same
@@ -120,6 +121,11 @@ class Backward:
                 why_not = "half did not fit either"
         self.release()
         raise NoRoomError(self._advice(images, labels, said, why_not))
+
+    def drop_compiled(self, reason: str) -> None:
+        """Go on without the compiled gradient."""
+        self.compiled = None
+        self.notes.append(f"not compiled any more: {reason}")
 
     def _compile(self, images: Tensor, labels: Tensor, precision: Precision) -> None:
         """Compile the gradient; if that fails, say so and go on without."""

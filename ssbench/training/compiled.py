@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ssbench.errors import RunFailedError
+from ssbench.training.host_state import host_state, restore_host
 from ssbench.training.recipe import Precision
 from ssbench.training.rng import draws, restore_draws
 
@@ -51,27 +52,30 @@ class Compiled:
         precision: Precision,
         batch: tuple[Tensor, Tensor],
     ) -> None:
-        self._size = len(batch[1])
+        self._shape = batch[0].shape
+        every = [module for _, module in model.named_modules(remove_duplicate=False)]
+        if len(every) != len(set(every)):  # torch would put back other parameters than it took
+            raise RunFailedError("a module has two names")
         named = dict(model.named_parameters())
         self._trained = {name: p for name, p in named.items() if p.requires_grad}
         self._fixed = {name: p for name, p in named.items() if not p.requires_grad}
         self._buffers = dict(model.named_buffers())
         self._objective = _Objective(model, forward, penalty)
-        drawn = draws(batch[0].device)
         graph = self._traced(*batch)
-        restore_draws(drawn, batch[0].device)
         self._constants = _lift_constants(graph)
         key = _key(graph, [*self._tensors(), *batch, *self._constants], precision)
         self._function = _compiled(graph, key)
         try:
             self._check(*batch, LIMITS[precision])
         except Exception as error:  # a compiler, and what it makes, raise any kind
-            _functions[key] = reason = _first_line(error)
+            reason = _first_line(error)
+            if not isinstance(error, torch.OutOfMemoryError | MemoryError):
+                _functions[key] = reason
             raise RunFailedError(reason) from error
 
     def takes(self, images: Tensor) -> bool:
-        """Whether a batch has the number of images that was compiled."""
-        return len(images) == self._size
+        """Whether a batch has the shape that was compiled."""
+        return images.shape == self._shape
 
     @torch.no_grad()
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,36 +114,61 @@ class Compiled:
 
         copies = [buffer.detach().clone() for buffer in self._buffers.values()]
         tensors = [*self._tensors()[:parameters], *copies]
+        drawn, numbers = draws(images.device), host_state(self._objective.model)
         try:
             return make_fx(step, decomposition_table=_decompositions())(*tensors, images, labels)
-        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        except Exception as error:  # networks and penalties raise any kind
             raise RunFailedError(_first_line(error)) from error
+        finally:
+            restore_draws(drawn, images.device)
+            restore_host(self._objective.model, numbers)
 
     def _check(self, images: Tensor, labels: Tensor, limit: float) -> None:
-        """Compare with torch's gradient; leave the network and the generators as they were."""
-        drawn = draws(images.device)
-        buffers = [(buffer, buffer.clone()) for buffer in self._buffers.values()]
-        parameters = list(self._trained.values())
+        """Compare with torch's gradient; leave the network and the generators as they were.
 
-        def plain() -> list[Tensor | None]:
-            found: list[Tensor | None] = self._objective(images, labels, parameters)
-            return found[2:]
+        Raises:
+            RunFailedError: a step does something that the compiled function does not.
+        """
+        parameters = list(self._trained.values())
+        numbers = host_state(self._objective.model)
+        plain = self._tried(lambda: self._objective(images, labels, parameters))
+        if host_state(self._objective.model) != numbers:
+            restore_host(self._objective.model, numbers)
+            raise RunFailedError("a step changes a number that a module holds")
+        now = dict(self._objective.model.named_buffers())
+        if any(now.get(name) is not buffer for name, buffer in self._buffers.items()):
+            for name, buffer in self._buffers.items():
+                owner, _, key = name.rpartition(".")
+                setattr(self._objective.model.get_submodule(owner), key, buffer)
+            raise RunFailedError("a step puts another tensor in the place of a buffer")
 
         def compiled() -> list[Tensor | None]:
-            self(images, labels)
-            return [parameter.grad for parameter in parameters]
+            loss, logits = self(images, labels)
+            return [loss, logits, *(parameter.grad for parameter in parameters)]
 
-        found = []
-        for compute in (plain, compiled):
-            found.append(compute())
+        found = self._tried(compiled)
+        for what, ours, theirs in zip(
+            ("loss", "logits", "gradient", "running statistics"), plain, found, strict=True
+        ):
+            difference = _difference(ours, theirs)
+            if not difference <= limit:
+                raise RunFailedError(f"the compiled {what} differs by {100 * difference:.2g} %")
+
+    def _tried(self, compute: Callable[[], list[Tensor | None]]) -> list[list[Tensor | None]]:
+        """Return loss, logits, gradients and buffers of a step, and undo it."""
+        images = next(iter(self._trained.values()))
+        drawn = draws(images.device)
+        buffers = [(buffer, buffer.clone()) for buffer in self._buffers.values()]
+        try:
+            loss, logits, *gradients = compute()
+            after: list[Tensor | None] = [buffer.clone() for buffer, _ in buffers]
+            return [[loss], [logits], gradients, after]
+        finally:
             for buffer, value in buffers:
                 buffer.data.copy_(value)
             restore_draws(drawn, images.device)
-        for parameter in parameters:
-            parameter.grad = None
-        difference = _difference(*found)
-        if not difference <= limit:
-            raise RunFailedError(f"the compiled gradient differs by {100 * difference:.2g} %")
+            for parameter in self._trained.values():
+                parameter.grad = None
 
 
 class _Objective(nn.Module):
@@ -180,13 +209,16 @@ def _format(parameter: Tensor) -> torch.memory_format:
 def _lift_constants(graph: fx.GraphModule) -> list[Tensor]:
     """Turn the tensors that a traced graph holds itself into its last arguments; return them."""
     places = [node for node in graph.graph.nodes if node.op == "placeholder"]
-    constants = []
+    constants, held = [], set[str]()
     for node in [node for node in graph.graph.nodes if node.op == "get_attr"]:
         constants.append(getattr(graph, node.target).detach())
+        held.add(node.target)
         with graph.graph.inserting_after(places[-1]):
             places.append(graph.graph.placeholder(f"constant_{len(constants)}"))
         node.replace_all_uses_with(places[-1])
         graph.graph.erase_node(node)
+    for name in held:
+        delattr(graph, name)
     graph.recompile()
     return constants
 

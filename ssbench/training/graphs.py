@@ -62,7 +62,12 @@ class Recording:
         collects = gc.isenabled()
         gc.disable()  # what it frees may call CUDA, which spoils the recording
         try:
-            with torch.cuda.graph(self._graph, stream=torch.cuda.current_stream()):
+            # Other threads, that pin memory for example, may go on.
+            with torch.cuda.graph(
+                self._graph,
+                stream=torch.cuda.current_stream(),
+                capture_error_mode="thread_local",
+            ):
                 step()
         finally:
             if collects:

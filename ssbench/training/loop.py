@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +27,14 @@ from ssbench.training.checkpoint import (
 from ssbench.training.clock import Clock
 from ssbench.training.distributed.single import SingleProcess
 from ssbench.training.graphs import own_stream
+from ssbench.training.optimiser import optimiser
 from ssbench.training.precision import forward, products
 from ssbench.training.provenance import Origin, extended, origin
 from ssbench.training.recipe import ParameterGroup, Recipe
 from ssbench.training.repeatable import deterministic
 from ssbench.training.rng import draws, restore_draws
-from ssbench.training.steps import Parts, Steps
+from ssbench.training.step_state import Parts
+from ssbench.training.steps import Steps
 from ssbench.training.tally import Epoch as Epoch
 from ssbench.training.tally import Tally
 
@@ -47,6 +50,7 @@ class Trained:
         resumed: number of times another process resumed the training.
         micro_batch: number of images per pass, if a whole batch did not fit into memory; else None.
         trained_on: where the epochs were computed, if not all in one place; else None.
+        penalty_seconds: None: the penalty was compiled with the rest.
         captured: whether steps were recorded and replayed; None: on a CPU.
         compiled: whether the gradient was compiled.
         notes: what was asked for or is usual, and was not done, and why; None: nothing.
@@ -54,7 +58,7 @@ class Trained:
 
     loss: float | None
     seconds: float
-    penalty_seconds: float
+    penalty_seconds: float | None
     images_per_second: float | None
     curve_loss: list[float]
     curve_error: list[float]
@@ -71,6 +75,7 @@ class Hooks:
     """How one training differs from another.
 
     Attributes:
+        records_after_step: whether ``after_step`` may be recorded: it keeps no state in Python.
         parts: by name, state that the hooks change beside the network, to be saved.
         saver: saves the training between epochs, and restores it.
         spread: the processes that train jointly.
@@ -79,6 +84,7 @@ class Hooks:
     groups: list[ParameterGroup] = field(default_factory=list)
     penalty: Callable[[], Tensor | None] = lambda: None
     after_step: Callable[[float], None] = lambda _: None
+    records_after_step: bool = True
     parts: Mapping[str, ExtraState] = field(default_factory=dict)
     saver: Checkpointer = UNSAVED
     spread: SingleProcess = field(default_factory=SingleProcess)
@@ -107,15 +113,17 @@ def train(
         saved = hooks.saver.resume(model)
         if saved:
             course.go_on_from(saved)
-        for number in range(len(course.curve_loss) + 1, recipe.epochs + 1):
-            began = time.perf_counter()
-            with products(recipe.precision):
-                epoch = course.epoch().epoch(number, recipe.epochs)
-            course.note(epoch)
-            listen(epoch)
-            course.seconds += time.perf_counter() - began
-            hooks.saver.after_epoch(number, recipe.epochs, course.saved)
-        course.close()
+        try:
+            for number in range(len(course.curve_loss) + 1, recipe.epochs + 1):
+                began = time.perf_counter()
+                with products(recipe.precision):
+                    epoch = course.epoch().epoch(number, recipe.epochs)
+                course.note(epoch)
+                listen(epoch)
+                course.seconds += time.perf_counter() - began
+                hooks.saver.after_epoch(number, recipe.epochs, course.saved)
+        finally:
+            course.close()
     return course.trained(recipe.epochs * len(loader.split))
 
 
@@ -126,13 +134,14 @@ class _Course:
         self, model: nn.Module, recipe: Recipe, loader: Batches, seed: int, hooks: Hooks
     ) -> None:
         self.model, self.recipe, self.hooks, self.spread = model, recipe, hooks, hooks.spread
-        self.optimiser = _optimiser(model, recipe, hooks.groups)
+        self.optimiser = optimiser(model, recipe, hooks.groups)
         self.sizes = batch_sizes(len(loader.split), recipe.batch_size)
         self.generators = [
             torch.Generator().manual_seed(derive(seed, purpose))
             for purpose in ("order", "augmentation")
         ]
         self.seconds, self.resumed = 0.0, 0
+        self.was: dict[str, Any] = {"captured": False, "compiled": False, "notes": []}
         self.curve_loss: list[float] = []
         self.curve_error: list[float] = []
         self.device = next(model.parameters()).device
@@ -156,6 +165,7 @@ class _Course:
             self.tally,
             self.spread,
             self.hooks.after_step,
+            self.hooks.records_after_step,
             self.device,
         )
 
@@ -192,10 +202,23 @@ class _Course:
             self.resumed,
             self.backward.micro_batch,
             origins if len(origins := self._origins()) > 1 else None,
-            self.steps.captured,
-            self.backward.compiled is not None,
-            [*self.backward.notes, *self.steps.notes] or None,
+            self._captured,
+            self._compiled,
+            self._notes or None,
         )
+
+    @property
+    def _captured(self) -> bool | None:
+        return None if self.steps.captured is None else self.steps.captured or self.was["captured"]
+
+    @property
+    def _compiled(self) -> bool:
+        return self.backward.compiled is not None or self.was["compiled"]
+
+    @property
+    def _notes(self) -> list[str]:
+        notes = (*self.was["notes"], *self.backward.notes, *self.steps.notes)
+        return list(dict.fromkeys(notes))
 
     def _origins(self) -> list[Origin]:
         return extended(self.before, self.here, len(self.curve_loss))
@@ -217,6 +240,11 @@ class _Course:
             "resumed": self.resumed,
             "micro_batch": self.backward.micro_batch,
             "origins": self._origins(),
+            "steps": {
+                "captured": bool(self._captured),
+                "compiled": self._compiled,
+                "notes": self._notes,
+            },
         }
         return TrainingState(tensors, facts)
 
@@ -231,50 +259,8 @@ class _Course:
         facts = saved.facts
         self.seconds, self.resumed = facts["seconds"], facts["resumed"] + 1
         self.before = facts["origins"]
+        self.was = facts.get("steps", self.was)
         self.curve_loss, self.curve_error = facts["curve_loss"], facts["curve_error"]
         self.backward.priced.seconds = facts["penalty_seconds"]
         self.backward.micro_batch = facts["micro_batch"]
         restore_draws(saved.part("draws:"), self.device)
-
-
-def optimiser_groups(
-    model: nn.Module, recipe: Recipe, own: list[ParameterGroup]
-) -> list[dict[str, object]]:
-    """Return the parameter groups for an optimiser of torch; the first has the recipe's settings.
-
-    Args:
-        model: the network.
-        recipe: learning rate and weight decay.
-        own: the parameters with settings of their own.
-    """
-    taken = {id(parameter) for group in own for parameter in group.params}
-    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
-    groups: list[dict[str, object]] = [{"params": rest}]
-    for group in own:
-        decay = recipe.weight_decay if group.weight_decay is None else group.weight_decay
-        rate = recipe.lr * group.lr_scale
-        groups.append({"params": group.params, "weight_decay": decay, "lr": rate})
-    return groups
-
-
-def _optimiser(
-    model: nn.Module, recipe: Recipe, own: list[ParameterGroup]
-) -> torch.optim.Optimizer:
-    groups = optimiser_groups(model, recipe, own)
-    if recipe.optimizer == "adam":
-        on_gpu = next(model.parameters()).device.type == "cuda"
-        return torch.optim.Adam(
-            groups,
-            lr=recipe.lr,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-            capturable=on_gpu,  # keeps the number of the step on the device
-        )
-    return torch.optim.SGD(
-        groups,
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov and recipe.momentum > 0,
-        weight_decay=recipe.weight_decay,
-        fused=True,  # one pass over all parameters
-    )

@@ -7,47 +7,27 @@ is trusted after its first three results equal those of the lines themselves, fr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ssbench.data.batches import Feed
-from ssbench.training.backward import Backward, first_line
-from ssbench.training.clock import Clock
-from ssbench.training.distributed.single import SingleProcess
+from ssbench.training.backward import first_line
+from ssbench.training.device import clear_cache
 from ssbench.training.graphs import Recording, refused_waits
+from ssbench.training.host_state import host_state, restore_host
 from ssbench.training.repeatable import watched
-from ssbench.training.rng import Draws, draws, restore_draws
-from ssbench.training.tally import Tally
+from ssbench.training.step_state import Parts, Saved, StepState, check_host
 
 COMPARED = 3
 """Number of steps that are computed both ways before a recording is trusted."""
 WORTH = 16
 """Number of steps of one size that are left at least when a step is recorded: the recording and the
 comparison take as long as some ten steps."""
-CLOSE = 1e-3
-"""Largest relative difference of both ways, where a step has no deterministic kernel."""
 Gradient = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-Number = int | float | str
+RENEWALS = 3
+"""How many times an ``after_step`` on the host may change what is recorded."""
 _recording = [True]
-
-
-@dataclass
-class Parts:
-    """What a step consists of."""
-
-    model: nn.Module
-    feed: Feed
-    clock: Clock
-    backward: Backward
-    optimiser: torch.optim.Optimizer
-    tally: Tally
-    spread: SingleProcess
-    after_step: Callable[[float], None]
-    device: torch.device
 
 
 class Steps:
@@ -59,16 +39,16 @@ class Steps:
     """
 
     def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+        self._parts, self._state = parts, StepState(parts)
         self._left: Counter[int] = Counter()
         on_gpu = parts.device.type == "cuda"
         self.captured: bool | None = False if on_gpu else None
         self.notes: list[str] = []
         self._tries = on_gpu and _recording[-1]
-        self._after_too, self._in_after = True, False
+        self._after_too, self._in_after = parts.records_after_step, False
         self._recordings: dict[int, Recording] = {}
         self._compared: dict[int, int] = {}
-        self._places: list[int] = []
+        self._renewed = 0
         self._repeats: bool | None = None
         if self._tries and parts.spread.share.of > 1:
             self._give_up("several devices train together")
@@ -76,8 +56,6 @@ class Steps:
     def begin(self, sizes: Sequence[int], epochs: int) -> None:
         """Start an epoch of steps with these numbers of images; ``epochs`` are left, with it."""
         self._left = Counter({size: epochs * count for size, count in Counter(sizes).items()})
-        if self._recordings and self._where() != self._places:
-            self.close()  # a hook has put parameters elsewhere: record anew
 
     def take(self, size: int) -> None:
         """Take the next step, with ``size`` images over all processes."""
@@ -85,12 +63,16 @@ class Steps:
         if self._tries:
             parts.feed.fix(size)
         parts.feed.fetch(size)
+        numbers = host_state(parts.model) if parts.backward.compiled else None
         self._take(size)
+        if numbers is not None and numbers != host_state(parts.model):
+            parts.backward.drop_compiled("a step changes a number that a module holds")
         self._left[size] -= 1
         parts.tally.images += parts.spread.own(size)
 
     def close(self) -> None:
         """Free the memory of the recordings."""
+        self._parts.backward.priced.forget()
         for recording in self._recordings.values():
             recording.free()
         self._recordings.clear()
@@ -99,6 +81,8 @@ class Steps:
     def _take(self, size: int) -> None:
         if self._tries and self._parts.backward.micro_batch:
             self._give_up("a whole batch does not fit into memory")
+        if self._tries and not self._parts.feed.steady:
+            self._give_up("batches differ in shape")
         if self._compared.get(size, 0) >= COMPARED:
             self._recordings[size].replay()
             self._parts.backward.priced.replayed()
@@ -144,90 +128,78 @@ class Steps:
             self._in_after = False
 
     def _finish(self) -> None:
-        """Do what a recorded step leaves to the host."""
+        """Do what a recorded step leaves to the host; what that changes is recorded anew."""
         progress = self._parts.clock.advance_host()
-        if not self._after_too:
-            self._parts.after_step(progress)
+        if self._after_too:
+            return
+        before = self._state.fingerprint()
+        self._parts.after_step(progress)
+        if self._recordings and self._state.fingerprint() != before:
+            self.close()
+            self._renewed += 1
+            if self._renewed > RENEWALS:
+                self._give_up("after_step often changes what a captured step reads")
 
     def _take_both_ways(self, size: int) -> None:
         """Take a step by its lines and by its recording, from the same state."""
         parts = self._parts
-        before, drawn, numbers = self._saved(), draws(parts.device), host_state(parts.model)
         self._in_after = False
+        before: Saved | None = None
         try:
+            before = self._state.save()
             with refused_waits():
                 self._on_device(size)
-            after, drawn_after = self._saved(), draws(parts.device)
-            self._restore(before, drawn)
-            _check_host(numbers, host_state(parts.model), drawn, drawn_after)
+            after = self._state.save()
+            self._state.restore(before)
+            check_host(before, after)
             self._replay_recorded(size)
-        except (RuntimeError, MemoryError, TypeError, ValueError) as error:
+            same = self._state.equals(after, exact=bool(self._repeats))
+        except Exception as error:  # networks and methods raise any kind
+            _raise_interrupt(error)
             reason = first_line(error)
         else:
-            self._judge(size, after, drawn_after)
+            self._judge(size, after, same=same)
             self._finish()
             return
         # Only here, outside the handler, nothing holds on to what the failed step made.
         self.close()
         parts.backward.release()
-        self._restore(before, drawn)
-        _restore_host(parts.model, numbers)
+        if before is not None:
+            self._state.restore(before)
+            restore_host(parts.model, before.numbers)
         if self._in_after:
-            self._after_too = False
-            self.notes.append(f"captured without after_step: {reason}")
+            self._host_after(reason)
             self._take_both_ways(size)
             return
         self._give_up(reason)
         self._eagerly(size)
 
+    def _host_after(self, reason: str) -> None:
+        self._after_too = False
+        self.notes.append(f"captured without after_step: {reason}")
+
     def _replay_recorded(self, size: int) -> None:
         if size not in self._recordings:
-            self._places = self._where()
+            self._parts.backward.priced.settle()
             self._recordings[size] = Recording(lambda: self._on_device(size))
         self._recordings[size].replay()
         self._parts.backward.priced.replayed()
 
-    def _judge(self, size: int, after: list[Tensor], drawn: Draws) -> None:
-        """Compare the recorded step with ``after``, the state that its lines led to."""
-        exact = bool(self._repeats)
-        now = draws(self._parts.device)
-        same = all(alike(*pair, exact=exact) for pair in zip(self._saved(), after, strict=True))
-        if same and all(torch.equal(state, drawn[name]) for name, state in now.items()):
-            self.captured = True
-            self._compared[size] = self._compared.get(size, 0) + 1
+    def _judge(self, size: int, after: Saved, *, same: bool) -> None:
+        """Trust the recorded step, or go on from ``after``, the state that its lines led to."""
+        if not same:
+            self._state.restore(after)
+            self._give_up("a captured step gave other numbers than the same step uncaptured")
             return
-        self._restore(after, drawn)
-        self._give_up("a captured step gave other numbers than the same step uncaptured")
+        self.captured = True
+        self._compared[size] = self._compared.get(size, 0) + 1
+        if self._compared[size] == COMPARED:
+            clear_cache(self._parts.device)  # what the lines needed is no longer used
 
     def _give_up(self, reason: str) -> None:
         self.close()
-        self._tries, self.captured = False, False
-        self.notes.append(f"not captured: {reason}")
-
-    def _tensors(self) -> list[Tensor]:
-        """All that a step changes."""
-        parts = self._parts
-        optimiser = [
-            value
-            for state in parts.optimiser.state.values()
-            for value in state.values()
-            if isinstance(value, Tensor)
-        ]
-        model = (*parts.model.parameters(), *parts.model.buffers())
-        network = [tensor.detach() for tensor in model]
-        others = (*parts.feed.state(), *parts.clock.state(), *parts.tally.state())
-        return [*network, *optimiser, *others]
-
-    def _saved(self) -> list[Tensor]:
-        return [tensor.clone() for tensor in self._tensors()]
-
-    def _restore(self, saved: list[Tensor], drawn: Draws) -> None:
-        for tensor, value in zip(self._tensors(), saved, strict=True):
-            tensor.copy_(value)
-        restore_draws(drawn, self._parts.device)
-
-    def _where(self) -> list[int]:
-        return [tensor.data_ptr() for tensor in self._tensors()]
+        self._tries = False
+        self.notes.append(f"not captured{' any more' * bool(self.captured)}: {reason}")
 
 
 @contextmanager
@@ -240,41 +212,10 @@ def uncaptured() -> Iterator[None]:
         _recording.pop()
 
 
-def host_state(model: nn.Module) -> dict[str, Number]:
-    """Return the numbers and words that the modules of a network hold, by name.
-
-    A recorded step would never change them.
-    """
-    return {
-        f"{name}.{key}": value
-        for name, module in model.named_modules()
-        for key, value in vars(module).items()
-        if isinstance(value, int | float | str)
-    }
-
-
-def _restore_host(model: nn.Module, before: Mapping[str, Number]) -> None:
-    for name, value in before.items():
-        owner, _, key = name.rpartition(".")
-        setattr(model.get_submodule(owner), key, value)
-
-
-def _check_host(
-    before: dict[str, Number],
-    after: dict[str, Number],
-    drawn: Draws,
-    drawn_after: Draws,
-) -> None:
-    changed = sorted(name for name in before.keys() | after if before.get(name) != after.get(name))
-    if changed:
-        raise RuntimeError(f"a step changes {changed[0]}, which lies on the host")
-    if not torch.equal(drawn["cpu"], drawn_after["cpu"]):
-        raise RuntimeError("a step draws random numbers on the host")
-
-
-def alike(one: Tensor, other: Tensor, *, exact: bool) -> bool:
-    """Whether two tensors are equal, where both are not a number too; or else close."""
-    if exact:
-        return bool(((one == other) | ((one != one) & (other != other))).all())
-    one, other = one.double(), other.double()
-    return bool((one - other).norm() <= CLOSE * other.norm())
+def _raise_interrupt(error: BaseException) -> None:
+    """Raise the request to stop that an error while recording may hide."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if not isinstance(cause, Exception):
+            raise cause
+        cause = cause.__context__

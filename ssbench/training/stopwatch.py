@@ -54,6 +54,11 @@ class Stopwatch:
         """Count a replay of the recorded call."""
         self._replays += 1
 
+    def forget(self) -> None:
+        """Add up the times, and forget the recorded call."""
+        self.settle()
+        self._recorded = None
+
     def settle(self) -> None:
         """Add up the times, and free the GPU's events."""
         if self._open:

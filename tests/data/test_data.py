@@ -6,9 +6,11 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from ssbench.data.batches import StreamFeed
 from ssbench.data.digits import digits
 from ssbench.data.loader import Loader
 from ssbench.data.registry import DATASETS, open_dataset
+from ssbench.errors import RunFailedError
 
 DATA = digits()
 PLAIN = (torch.zeros(1, 1, 1), torch.ones(1, 1, 1))
@@ -111,3 +113,24 @@ def test_flipped_images_are_mirrored_half_of_the_time() -> None:
     kept = [torch.equal(a, b) for a, b in zip(flipped, originals, strict=True)]
     assert all(m or k for m, k in zip(mirrored, kept, strict=True))
     assert 200 < sum(mirrored) < 300
+
+
+def test_a_feed_says_that_batches_differ_in_shape_and_goes_on() -> None:
+    batches = [(torch.full((2, 1, size, size), float(size)), torch.zeros(2)) for size in (4, 4, 5)]
+    feed = StreamFeed(lambda *_: iter(batches), check=True)
+    feed.begin(torch.Generator(), torch.Generator())
+    feed.fix(2)
+    memory = set()
+    for expected, _ in batches[:2]:
+        feed.fetch(2)
+        memory.add(feed.batch(2)[0].data_ptr())
+        assert torch.equal(feed.batch(2)[0], expected)
+    assert (len(memory), feed.steady) == (1, True)
+    feed.fetch(2)
+    assert torch.equal(feed.batch(2)[0], batches[2][0])
+    assert not feed.steady
+    with pytest.raises(RunFailedError, match="no batch where 2 images were due"):
+        feed.fetch(2)
+    feed.begin(torch.Generator(), torch.Generator())
+    with pytest.raises(RunFailedError, match="a batch of 2 images where 3 images were due"):
+        feed.fetch(3)

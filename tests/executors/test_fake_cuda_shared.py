@@ -19,7 +19,7 @@ from ssbench.data.digits import digits
 from ssbench.data.folder_loader import FolderLoader
 from ssbench.data.image_folder import Files
 from ssbench.data.registry import open_dataset
-from ssbench.executors.capacity import CUDA_CONTEXT, fitting, needed
+from ssbench.executors.capacity import CUDA_CONTEXT, ON_GPU, fitting, needed
 from ssbench.pipeline.stages import carry_out
 from ssbench.pipeline.workbench import Workbench
 from ssbench.training.device import clear
@@ -131,6 +131,8 @@ def test_memory_is_measured_and_given_back_before_others_share_it(
     assert needed(planned, workbench) == (2 << 30) + CUDA_CONTEXT
     assert len(freed) == 2
     monkeypatch.setattr("ssbench.executors.capacity.cores", lambda: 100)
+    assert fitting(planned, workbench) == ON_GPU
+    monkeypatch.setattr("ssbench.executors.capacity.ON_GPU", 100)
     assert fitting(planned, workbench) == 12  # of 80 % of 40 GiB
 
 

@@ -1,6 +1,7 @@
 """A part of an experiment: chosen methods keep their ids, and a trial is small and apart."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,9 +37,10 @@ def test_chosen_methods_keep_labels_and_ids(tmp_path: Path) -> None:
     path.write_text(TINY.replace('grain = "connection"', 'grain = ["connection", "weight"]'))
     experiment = load(path)
     every = variants(experiment, REGISTRY, "tiny.toml")
-    ids = {run.id: run.label for run in plan_variants(experiment, every, "data", "tiny.toml")}
+    where: tuple[Any, ...] = ("data", "tiny.toml", (), None)
+    ids = {run.id: run.label for run in plan_variants(experiment, every, *where)}
     chosen = only(every, ["magnitude (weight)"], "tiny.toml")
-    some = {run.id: run.label for run in plan_variants(experiment, chosen, "data", "tiny.toml")}
+    some = {run.id: run.label for run in plan_variants(experiment, chosen, *where)}
     assert some == {name: label for name, label in ids.items() if label == "magnitude (weight)"}
     assert len(only(every, ["magnitude", "dense"], "tiny.toml")) == len(every)
     assert only(every, [], "tiny.toml") == every

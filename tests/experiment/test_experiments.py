@@ -237,7 +237,7 @@ def test_a_run_begins_with_published_weights(
     half = (0.5, 0.5, 0.5)
     how = {"resize": (72,), "crop": 64, "interpolation": "bicubic", "mean": half, "sd": half}
     theirs = replace(published("resnet18-imagenet", "here"), url=url, **how)
-    monkeypatch.setattr("ssbench.experiment.plan.published", lambda *_: theirs)
+    monkeypatch.setattr("ssbench.experiment.networks.published", lambda *_: theirs)
     path = cut_down("table3_compact", pictures, tmp_path, ["dense", "network-slimming"])
     text = path.read_text().replace('models = ["resnet50"]', 'models = ["resnet18-imagenet"]')
     path.write_text(text.replace("lambda = 1e-5", "lambda = 0.0"))

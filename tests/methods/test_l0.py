@@ -12,6 +12,7 @@ from ssbench.data.digits import digits
 from ssbench.experiment.stage import Stage
 from ssbench.method.contract import Method, offer
 from ssbench.method.registry import discover
+from ssbench.models.architecture import Architecture
 from ssbench.models.registry import MODELS
 from ssbench.pipeline.stages import carry_out
 from ssbench.pipeline.workbench import Workbench
@@ -209,7 +210,9 @@ def test_a_training_decays_gated_weights_as_its_recipe_says() -> None:
     ended = []
     for settings in ({}, {"weight_decay": 0.01 / 0.7}, {"weight_decay": 0.0}):
         recipe = Recipe(epochs=1, batch_size=500, weight_decay=0.01)
-        stage = Stage("train", "id", None, "digits", "vgg6", 0, L0(**settings), recipe)
+        stage = Stage(
+            "train", "id", None, "digits", "vgg6", 0, L0(**settings), Architecture("vgg6"), recipe
+        )
         ended.append(carry_out(stage, workbench, {}, lambda _: None)[0])
     weights = [tensors["features.0.weight"] for tensors in ended]
     assert torch.equal(weights[0], weights[1])

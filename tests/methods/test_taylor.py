@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ssbench.data.digits import digits
 from ssbench.experiment.stage import Stage
 from ssbench.method.registry import discover
+from ssbench.models.architecture import Architecture
 from ssbench.pipeline.stages import carry_out
 from ssbench.pipeline.workbench import Workbench
 from ssbench.training.recipe import Recipe
@@ -82,7 +83,7 @@ def test_a_gate_behind_the_batch_norm_ranks_filters_by_their_true_worth() -> Non
     """Rank correlation with the true change of the loss, on a network trained on digits."""
     workbench = Workbench(digits(), torch.device("cpu"))
     recipe = Recipe(epochs=4, lr=0.1, schedule="one-cycle")
-    stage = Stage("train", "id", None, "digits", "vgg6", 0, None, recipe)
+    stage = Stage("train", "id", None, "digits", "vgg6", 0, None, Architecture("vgg6"), recipe)
     model = workbench.model("vgg6", 0)
     model.load_state_dict(carry_out(stage, workbench, {}, lambda _: None)[0])
     model.eval()

@@ -13,6 +13,7 @@ from ssbench.experiment.plan import plan
 from ssbench.experiment.spec import load
 from ssbench.experiment.stage import Start, make_stage
 from ssbench.method.registry import discover
+from ssbench.models.architecture import Architecture
 from ssbench.models.registry import MODELS
 from ssbench.pipeline.state import State
 from ssbench.pruning.budget import Budget
@@ -48,7 +49,7 @@ def test_shares_go_down_in_geometric_progression() -> None:
 def test_a_schedule_of_ones_own_is_followed_and_hashed_where_it_is_used() -> None:
     budget = Budget(kept=0.05, passes=3, schedule=(0.5, 0.2, 0.05))
     assert [budget.at(number).kept for number in (1, 2, 3)] == [0.5, 0.2, 0.05]
-    start = Start("digits", "data", "vgg6", 0)
+    start = Start("digits", "data", "vgg6", 0, Architecture("vgg6"))
     ids = {
         make_stage(start, "prune", None, None, each).id
         for each in (budget, budget.model_copy(update={"schedule": ()}))

@@ -142,9 +142,12 @@ class Graph:
 class _Recorded:
     """`torch.cuda.graph`."""
 
-    def __init__(self, graph: Graph, stream: object = None) -> None:
+    def __init__(
+        self, graph: Graph, stream: object = None, capture_error_mode: str = "global"
+    ) -> None:
         self._graph = graph
         assert stream
+        assert capture_error_mode == "thread_local"  # other threads may go on
 
     def __enter__(self) -> None:
         self._graph.begin()

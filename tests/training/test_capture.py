@@ -16,7 +16,8 @@ from ssbench.pipeline.workbench import Workbench
 from ssbench.pruning.masking import keep_masked
 from ssbench.training.loop import Hooks, Trained, train
 from ssbench.training.recipe import Recipe
-from ssbench.training.steps import alike, uncaptured
+from ssbench.training.step_state import alike
+from ssbench.training.steps import uncaptured
 from tests.support.fake_cuda import CUDA, REGISTRY, images
 from tests.support.pretended_gpu import Graph, Pretended, pretended
 
@@ -43,6 +44,7 @@ def trained(
     method: Method | None = None,
     change: Callable[[nn.Module], nn.Module] = lambda model: model,
     after: Callable[[nn.Module], Step] = lambda _: nothing,
+    records: bool = True,
 ) -> tuple[Trained, dict[str, Tensor]]:
     workbench = Workbench(DataSet("noise", 4, images(COUNT), images(8), images(8)), CUDA)
     model = workbench.model("vgg6", 0)
@@ -51,7 +53,7 @@ def trained(
     model = workbench.place(change(model))
     torch.manual_seed(1)
     step = partial(method.after_step, model) if method else after(model)
-    hooks = Hooks(after_step=step)
+    hooks = Hooks(after_step=step, records_after_step=records)
     if method:
         penalty = partial(offer, method.penalty, model, images=100, weight_decay=1e-3)
         hooks = Hooks(offer(method.parameter_groups, model), penalty, step)
@@ -143,6 +145,90 @@ def test_what_decides_on_the_host_stays_there(replays: list[Graph]) -> None:
     assert captured.captured is True
     assert captured.notes == ["captured without after_step: called a synchronizing CUDA operation"]
     assert len(replays) == 3 * 9 - 1
+
+
+class Cooling(nn.Module):
+    """Reads a number that an ``after_step`` on the host changes once."""
+
+    factor = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = 1.0
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels * self.factor
+
+
+def cooled(model: nn.Module) -> Step:
+    def after_step(progress: float) -> None:
+        if progress > 0.3:
+            vars(model.get_submodule("0"))["factor"] = 0.5
+
+    return after_step
+
+
+def replaced(model: nn.Module) -> Step:
+    """Once, put a parameter into other memory."""
+
+    def after_step(progress: float) -> None:
+        if 0.3 < progress < 0.335:
+            weight = model.get_parameter("0.features.0.weight")
+            weight.data = weight.data * 0.5
+
+    return after_step
+
+
+@pytest.mark.usefixtures("gpu")
+def test_what_the_host_changes_is_recorded_anew(replays: list[Graph]) -> None:
+    change = partial(lambda model: nn.Sequential(Cooling(), model))
+    _, captured = both_ways(SGD, change=change, after=cooled)
+    assert captured.captured is True
+    assert len(set(replays)) > 1
+    replays.clear()
+    change = partial(lambda model: nn.Sequential(model, nn.Dropout(0.1)))
+    _, captured = both_ways(SGD, change=change, after=replaced)
+    assert captured.captured is True
+    assert len(set(replays)) > 1
+
+
+class Skipped(nn.Module):
+    """Its layer is first used at the 7th step, when Adam first makes a state for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.passed = nn.Linear(8, 8), torch.zeros((), device="cuda")
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        self.passed = self.passed + 1
+        return self.layer(pixels) if float(self.passed) > 6 else pixels
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_state_that_the_optimiser_makes_later_is_undone_with_its_step() -> None:
+    recipe = Recipe(epochs=3, batch_size=16, lr=0.01, optimizer="adam")
+    told, _ = trained(recipe, change=partial(lambda model: nn.Sequential(Skipped(), model)))
+    assert told.captured is False
+    assert told.notes == ["not captured: called a synchronizing CUDA operation"]
+
+
+def counted(model: nn.Module) -> Step:
+    """Counts in a closure, where nobody can see it."""
+    calls: list[float] = []
+    weight = model.get_parameter("features.0.weight")
+
+    def after_step(progress: float) -> None:
+        calls.append(progress)
+        if len(calls) % 10 == 0:
+            weight.data.mul_(0.5)
+
+    return after_step
+
+
+@pytest.mark.usefixtures("gpu")
+def test_what_keeps_count_in_python_stays_on_the_host() -> None:
+    _, captured = both_ways(SGD, after=counted, records=False)
+    assert captured.captured is True
 
 
 class Waiting(nn.Module):

@@ -147,14 +147,54 @@ class Deciding(nn.Module):
         return pixels * 2 if pixels.mean() > 0 else pixels
 
 
+class Twice(nn.Module):
+    """Holds one module under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1)
+        self.again = self.norm
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.again(self.norm(pixels))  # type: ignore[no-any-return]
+
+
+class Averaging(nn.Module):
+    """Puts another tensor in the place of a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        mean: Tensor = 0.9 * self.get_buffer("mean") + 0.1 * pixels.detach().mean()
+        self.mean = mean
+        return pixels - mean
+
+
+class Counting(nn.Module):
+    calls = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        self.calls += 1
+        return pixels / self.calls
+
+
 @pytest.mark.usefixtures("graphs")
-def test_what_decides_by_values_is_not_compiled_and_says_so() -> None:
-    change = partial(lambda model: nn.Sequential(Deciding(), model))
+@pytest.mark.parametrize("layer", [Deciding, Twice, Averaging, Counting])
+def test_what_one_function_cannot_do_is_not_compiled(layer: type[nn.Module]) -> None:
+    """Noise, buffers and numbers are those of a training that was never to be compiled."""
+    change = partial(lambda model: nn.Sequential(layer(), nn.Dropout(0.1), model))
     plain, expected = trained(RECIPE.model_copy(update={"compile": False}), change=change)
     told, found = trained(RECIPE, change=change)
     assert told.compiled is False
     assert told.notes is not None
     assert told.notes[0].startswith("not compiled: ")
+    assert told.penalty_seconds is not None
     assert told.loss == plain.loss
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor)
@@ -173,6 +213,7 @@ def test_a_wrong_gradient_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, expected = trained(RECIPE.model_copy(update={"compile": False}))
     told, found = trained(RECIPE)
     assert told.notes == ["not compiled: the compiled gradient differs by 1e+02 %"]
+    assert compiled._functions
     assert (told.compiled, told.loss) == (False, plain.loss)
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor)
