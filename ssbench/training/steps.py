@@ -107,7 +107,7 @@ class Steps:
         parts = self._parts
         self._until_after(size, parts.backward)
         parts.clock.advance()
-        parts.after_step(parts.clock.advance_host())
+        self._after_on_host()
 
     def _until_after(self, size: int, gradient: Gradient) -> None:
         parts = self._parts
@@ -128,13 +128,21 @@ class Steps:
             self._in_after = False
 
     def _finish(self) -> None:
-        """Do what a recorded step leaves to the host; what that changes is recorded anew."""
-        progress = self._parts.clock.advance_host()
+        """Do what a recorded step leaves to the host."""
         if self._after_too:
+            self._parts.clock.advance_host()
+        else:
+            self._after_on_host()
+
+    def _after_on_host(self) -> None:
+        """Call ``after_step``; what it changes of a recorded step is recorded anew."""
+        progress = self._parts.clock.advance_host()
+        if not self._recordings:
+            self._parts.after_step(progress)
             return
         before = self._state.fingerprint()
         self._parts.after_step(progress)
-        if self._recordings and self._state.fingerprint() != before:
+        if self._state.fingerprint() != before:
             self.close()
             self._renewed += 1
             if self._renewed > RENEWALS:
