@@ -84,7 +84,9 @@ SIX = tomllib.loads((EXAMPLES / "six_networks.toml").read_text())["models"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", SIX)
+@pytest.mark.parametrize(
+    "model", [*(pytest.param(m, marks=pytest.mark.exhaustive) for m in SIX[:-1]), SIX[-1]]
+)
 def test_six_networks(model: str, photos: Path, invoke: Invoke, tmp_path: Path) -> None:
     """Networks that nobody here wrote, on a folder of images, by four methods, certified."""
     pytest.importorskip("timm")
@@ -120,6 +122,7 @@ methods = [{ name = "magnitude", grain = ["filter", "weight"] }]
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_weights_of_torchvision_are_pruned_without_training(
     photos: Path, invoke: Invoke, tmp_path: Path
 ) -> None:
