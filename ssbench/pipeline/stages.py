@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ssbench.experiment.retraining import SCRATCH, scratch_b
 from ssbench.experiment.stage import Stage
 from ssbench.method.contract import offer, wants
-from ssbench.method.registry import is_ours
 from ssbench.models.state_dict import restore
 from ssbench.pipeline.hooks import call, defines, watched_penalty, watched_step, watched_training
 from ssbench.pipeline.prune import Pruning, attached, prune
@@ -103,7 +102,7 @@ def hooks_of(
         return Hooks(after_step=keep_masked(model, zeros)), lambda: zeros
     parts: dict[str, ExtraState] = {}
     # Masks of a training that prunes, and what others keep, live in Python: no recording renews it.
-    records = is_ours(type(method)) or not defines(method, "after_step")
+    records = not stage.foreign_module or not defines(method, "after_step")
     if wants(method.after_step, "pruning"):
         pruning = Pruning(stage, workbench, model, zeros)
 

@@ -34,6 +34,7 @@ def without(path: Path, key: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_another_method_on_other_images_is_refused_before_training(
     tmp_path: Path, invoke: Invoke
 ) -> None:

@@ -73,7 +73,9 @@ def test_a_worker_that_is_killed_fails_its_stage_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["interrupted", "killed"])
+@pytest.mark.parametrize(
+    "how", [pytest.param("interrupted", marks=pytest.mark.exhaustive), "killed"]
+)
 def test_when_the_run_ends_every_process_ends_and_nothing_is_lost(tmp_path: Path, how: str) -> None:
     folder = prepared(tmp_path / "stopped")
     process = ssbench(folder, "--concurrency", "2")

@@ -106,6 +106,7 @@ SHORT = [
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_table_2_runs_on_a_folder_of_images(invoke: Invoke, tmp_path: Path, pictures: Path) -> None:
     path = cut_down("table2_imagenet", pictures, tmp_path, ["dense", "synaptic-strength"])
     succeeded(invoke("run", path, *SHORT, "--results", tmp_path, "--quiet"))
@@ -123,6 +124,7 @@ def test_table_2_runs_on_a_folder_of_images(invoke: Invoke, tmp_path: Path, pict
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_table_3_sets_a_pruned_network_beside_compact_ones(
     invoke: Invoke, tmp_path: Path, pictures: Path
 ) -> None:

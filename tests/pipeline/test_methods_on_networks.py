@@ -30,7 +30,7 @@ threshold takes the first layers whole, and all behind them, at once."""
 
 def _marks(method: str, model: str) -> list[pytest.MarkDecorator]:
     """All methods on all small networks at every run of the tests, the first four on more."""
-    if model in BIG or (model in IMAGENET and method not in FOUR):
+    if model in BIG or (model in ("densenet40", *IMAGENET) and method not in FOUR):
         return [pytest.mark.slow, pytest.mark.exhaustive]
     return [pytest.mark.slow] if model in ("densenet40", *IMAGENET) else []
 

@@ -188,6 +188,7 @@ def test_more_trials_go_on_and_as_many_do_nothing(tmp_path: Path, invoke: Invoke
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_killed_in_the_middle_of_trials_the_choice_is_the_same(tmp_path: Path) -> None:
     text = SMALL + 'methods = [{ name = "synaptic-strength" }, { name = "network-slimming" }]'
     text = text.replace("epochs = 1, lr = 0.05", "epochs = 2, lr = 0.05")
