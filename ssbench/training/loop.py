@@ -195,7 +195,7 @@ class _Course:
         return Trained(
             self.curve_loss[-1] if self.curve_loss else None,
             self.seconds,
-            self.backward.priced.seconds,
+            None if self._compiled else self.backward.priced.seconds,
             images / self.seconds if images else None,
             self.curve_loss,
             self.curve_error,

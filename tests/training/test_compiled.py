@@ -62,6 +62,8 @@ def test_a_training_by_one_function_is_the_training(name: str) -> None:
     plain, expected = trained(RECIPE.model_copy(update={"compile": False}), name)
     told, found = trained(RECIPE, name)
     assert (plain.compiled, told.compiled, told.notes) == (False, True, None)
+    assert told.penalty_seconds is None  # it has no time of its own
+    assert plain.penalty_seconds is not None
     assert told.loss == pytest.approx(plain.loss, rel=1e-4)
     for key, tensor in expected.items():
         torch.testing.assert_close(found[key], tensor, rtol=1e-3, atol=1e-4)
