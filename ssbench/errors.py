@@ -110,6 +110,12 @@ def alternatives(names: Sequence[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line with text of an error's message; without any, its class."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)
+
+
 def located(error: Exception) -> str:
     """Return an error's text, and the line of a user's file at fault."""
     if isinstance(error, BadInputError):

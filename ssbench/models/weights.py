@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ssbench.errors import BadInputError
+from ssbench.errors import BadInputError, first_line
 from ssbench.models.state_dict import restore
 
 _SCHEME, _HUB, _DIGEST = "file://", "hub://", "#sha256="
@@ -132,8 +132,9 @@ def read(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises any kind on bytes that are not its own
+        reason = first_line(error)[:200]
         raise BadInputError(
-            f"{path}: not a file of tensors alone ({_first_line(error)}); save the weights with "
+            f"{path}: not a file of tensors alone ({reason}); save the weights with "
             "torch.save(model.state_dict(), PATH), or as safetensors"
         ) from error
     for _ in range(2):
@@ -153,11 +154,6 @@ def read(path: Path) -> dict[str, Tensor]:
             "model.state_dict() alone, or under 'state_dict'"
         )
     return {str(name): value for name, value in content.items()}
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return lines[0][:200]
 
 
 def fit(model: nn.Module, stored: Mapping[str, Tensor], output: str, where: str) -> bool:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ssbench.errors import NoRoomError, RunFailedError
+from ssbench.errors import NoRoomError, RunFailedError, first_line
 from ssbench.training.compiled import Compiled
 from ssbench.training.device import clear_cache
 from ssbench.training.distributed.single import SingleProcess
@@ -265,8 +265,3 @@ class Backward:
         """Free what a failed pass left."""
         self._optimiser.zero_grad()
         clear_cache(self._device)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message."""
-    return next(iter(str(error).splitlines()), "").strip() or type(error).__name__

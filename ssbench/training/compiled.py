@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from ssbench.errors import RunFailedError
+from ssbench.errors import RunFailedError, first_line
 from ssbench.training.host_state import host_state, restore_host
 from ssbench.training.recipe import Precision
 from ssbench.training.rng import draws, restore_draws
@@ -68,7 +68,7 @@ class Compiled:
         try:
             self._check(*batch, LIMITS[precision])
         except Exception as error:  # a compiler, and what it makes, raise any kind
-            reason = _first_line(error)
+            reason = first_line(error)
             if not isinstance(error, torch.OutOfMemoryError | MemoryError):
                 _functions[key] = reason
             raise RunFailedError(reason) from error
@@ -118,7 +118,7 @@ class Compiled:
         try:
             return make_fx(step, decomposition_table=_decompositions())(*tensors, images, labels)
         except Exception as error:  # networks and penalties raise any kind
-            raise RunFailedError(_first_line(error)) from error
+            raise RunFailedError(first_line(error)) from error
         finally:
             restore_draws(drawn, images.device)
             restore_host(self._objective.model, numbers)
@@ -276,7 +276,3 @@ def _difference(ours: Sequence[Tensor | None], compiled: Sequence[Tensor | None]
     apart = sum(float((one - other).square().sum()) for one, other in there)
     length = sum(float(one.square().sum()) for one, _ in there)
     return math.sqrt(apart / max(length, 1e-300))
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
-from ssbench.training.backward import first_line
+from ssbench.errors import first_line
 from ssbench.training.device import clear_cache
 from ssbench.training.graphs import Recording, refused_waits
 from ssbench.training.host_state import host_state, restore_host
