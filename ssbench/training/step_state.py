@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,15 @@ class Saved:
     tensors: list[tuple[Tensor, Tensor]]
     states: dict[Tensor, set[str]]
     drawn: Draws
+    numbers: dict[str, Any]
+
+
+class Fingerprint(NamedTuple):
+    """Places of the state and of tensors that modules hold, what trains, and what Python holds."""
+
+    places: list[int]
+    held: list[int]
+    trains: list[bool]
     numbers: dict[str, Any]
 
 
@@ -105,7 +114,7 @@ class StepState:
             and all(torch.equal(state, saved.drawn[name]) for name, state in now.items())
         )
 
-    def fingerprint(self) -> tuple[object, ...]:
+    def fingerprint(self) -> Fingerprint:
         """What a recorded step reads besides the values in memory."""
         parts = self._parts
         model = parts.model
@@ -117,7 +126,7 @@ class StepState:
         ]
         places = [tensor.data_ptr() for tensor in self._tensors()]
         trains = [parameter.requires_grad for parameter in model.parameters()]
-        return places, held, trains, host_state(model)
+        return Fingerprint(places, held, trains, host_state(model))
 
 
 def check_host(before: Saved, after: Saved) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ssbench.errors import first_line
 from ssbench.training.device import clear_cache
 from ssbench.training.graphs import Recording, refused_waits
-from ssbench.training.host_state import host_state, restore_host
+from ssbench.training.host_state import restore_host
 from ssbench.training.repeatable import watched
 from ssbench.training.step_state import Parts, Saved, StepState, check_host
 
@@ -64,10 +64,7 @@ class Steps:
         if self._tries:
             parts.feed.fix(size)
         parts.feed.fetch(size)
-        numbers = host_state(parts.model) if parts.backward.compiled else None
         self._take(size)
-        if numbers is not None and numbers != host_state(parts.model):
-            parts.backward.drop_compiled("a step changes a number that a module holds")
         self._left[size] -= 1
         parts.tally.images += parts.spread.own(size)
 
@@ -140,14 +137,20 @@ class Steps:
             self._after_on_host()
 
     def _after_on_host(self) -> None:
-        """Call ``after_step``; what it changes of a recorded step is recorded anew."""
-        progress = self._parts.clock.advance_host()
-        if not self._recordings:
-            self._parts.after_step(progress)
+        """Call ``after_step``; what it changes of a recorded or compiled step is made anew.
+
+        No other Python of a method or a network runs between such steps.
+        """
+        parts, progress = self._parts, self._parts.clock.advance_host()
+        if not self._recordings and not parts.backward.compiled:
+            parts.after_step(progress)
             return
         before = self._state.fingerprint()
-        self._parts.after_step(progress)
-        if self._state.fingerprint() != before:
+        parts.after_step(progress)
+        now = self._state.fingerprint()
+        if parts.backward.compiled and now.numbers != before.numbers:
+            parts.backward.drop_compiled("after_step changes a number that a module holds")
+        if self._recordings and now != before:
             self.close()
             self._renewed += 1
             if self._renewed > RENEWALS:

@@ -202,6 +202,34 @@ def test_what_one_function_cannot_do_is_not_compiled(layer: type[nn.Module]) -> 
         assert torch.equal(found[name], tensor)
 
 
+class Cooling(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = 1.0
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels * self.factor
+
+
+@pytest.mark.usefixtures("graphs")
+def test_a_number_that_after_step_changes_ends_the_compiled_gradient() -> None:
+    found = []
+    for compiles in (False, True):
+        workbench = Workbench(DataSet("noise", 4, images(64), images(8), images(8)), CPU)
+        cooling = Cooling()
+        model = workbench.place(nn.Sequential(cooling, workbench.model("vgg6", 0)))
+
+        def after_step(progress: float, cooling: Cooling = cooling) -> None:
+            cooling.factor = 0.5 if progress > 0.4 else 1.0
+
+        recipe = RECIPE.model_copy(update={"compile": compiles})
+        hooks = Hooks(after_step=after_step)
+        found.append(train(model, recipe, workbench.augmented(recipe), 0, hooks, lambda _: None))
+    plain, told = found
+    assert told.notes == ["not compiled any more: after_step changes a number that a module holds"]
+    assert told.loss == pytest.approx(plain.loss, rel=1e-4)
+
+
 def test_a_wrong_gradient_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(graph: Any, **_: object) -> Any:
         def doubled(*given: Tensor) -> list[Any]:
